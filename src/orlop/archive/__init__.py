@@ -1,0 +1,9 @@
+"""Tar archives: reading them from strangers, writing them for strangers, and nothing escaping on the way.
+
+reader.py       walks the members of a tar (ustar, GNU, pax) held in a file, by mmap
+compression.py  what an archive is packed with, and how to unpack it while hashing
+unpack.py       a tar into a directory, every path resolved beneath it by openat2
+pack.py         a directory, or part of one, as a tar
+recipe.py       how to build a layer's tar again, byte for byte, from the unpacked layer
+worker.py       the same in a child process of its own, so that the daemon's threads are not held up
+"""

@@ -1,0 +1,150 @@
+"""What a runtime driver is.
+
+Words. A *bundle* is all a container needs to run, with every name resolved: a root file system that is mounted, host
+paths, numeric ids. The *supervisor* is the process that outlives the daemon, holds the container's terminal and
+pipes, writes its log and its exit code (conmon).
+
+Life of a container: `create` (supervisor and process exist, the process waits) -> `start` -> it exits by itself or by
+`signal` -> `delete`. An exec: `start_exec` in a running container -> it exits.
+
+Who calls. The engine, from its worker threads, for one container at a time under that container's lock. A repeated
+call with the same wish is a success: deleting what is gone, pausing what is paused. `watch` tells of each exit once,
+also of those that happened while the daemon was away.
+
+Errors. NotFound for a program that is not in the container ("executable file not found"), Forbidden for one that is
+not executable ("permission denied"): the docker CLI makes exit codes 127 and 126 of those texts. HostFailure for
+everything else that the runtime says. Unavailable when the runtime or the supervisor is not installed.
+"""
+
+import socket
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from orlop.model.container import Device, Resources, Ulimit
+
+
+@dataclass(frozen=True, slots=True)
+class BundleMount:
+    """A mount of the OCI runtime spec."""
+
+    destination: str
+    source: str
+    type: str = "bind"
+    options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process in a container: its first one, or an exec."""
+
+    args: tuple[str, ...]
+    env: tuple[str, ...]
+    cwd: str = "/"
+    uid: int = 0
+    gid: int = 0
+    additional_gids: tuple[int, ...] = ()
+    tty: bool = False
+    console_height: int = 0
+    console_width: int = 0
+    stdin: bool = False
+    stdin_once: bool = False  # close the process's stdin when the attached client leaves
+    capabilities: tuple[str, ...] = ()  # with CAP_, for bounding/permitted/effective; see drivers.runtimes.security
+    no_new_privileges: bool = False
+    privileged: bool = False
+    rlimits: tuple[Ulimit, ...] = ()
+    oom_score_adj: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    container_id: str
+    name: str
+    directory: Path  # <data-root>/containers/<id>: config.json is written here
+    log_path: Path  # supervisor's log (k8s-file format)
+    rootfs: Path
+    readonly_rootfs: bool
+    process: Process
+    hostname: str
+    domainname: str = ""
+    mounts: tuple[BundleMount, ...] = ()  # after the defaults (/proc, /dev, ...), in the order to mount
+    shm_size_bytes: int = 64 << 20
+    resources: Resources = Resources()
+    devices: tuple[Device, ...] = ()
+    sysctls: Mapping[str, str] = field(default_factory=dict)
+    masked_paths: tuple[str, ...] | None = None
+    readonly_paths: tuple[str, ...] | None = None
+    seccomp: str = "default"  # default, unconfined, or the path of a profile
+    network_namespace: str = ""  # path to join; "host"; "" = a new one with nothing but lo
+    pid_namespace: str = ""  # ditto
+    ipc_namespace: str = ""
+    uts_namespace: str = ""
+    cgroup_parent: str = ""
+    annotations: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class StartedProcess:
+    pid: int
+    supervisor_pid: int
+    supervisor_started: int  # /proc/<pid>/stat field 22
+
+
+@dataclass(frozen=True, slots=True)
+class Exit:
+    container_id: str
+    exec_id: str  # "" for the container's first process
+    exit_code: int
+    oom_killed: bool
+    at_ns: int
+
+
+ExitListener = Callable[[Exit], None]
+
+
+class Runtime(Protocol):
+    @property
+    def name(self) -> str:
+        """crun or runc."""
+
+    @property
+    def version(self) -> str: ...
+
+    def create(self, bundle: Bundle) -> StartedProcess: ...
+
+    def start(self, container_id: str) -> None: ...
+
+    def signal(self, container_id: str, pid: int, signal_number: int) -> None:
+        """To the container's first process. NotFound when it has gone."""
+
+    def pause(self, container_id: str) -> None: ...
+
+    def resume(self, container_id: str) -> None: ...
+
+    def delete(self, container_id: str) -> None:
+        """Kill what is left, remove cgroup and state. Success when nothing is there."""
+
+    def list_containers(self) -> Sequence[str]:
+        """Ids the runtime has state for."""
+
+    def is_alive(self, process: StartedProcess) -> bool: ...
+
+    def exit_of(self, container_id: str) -> Exit | None:
+        """The recorded exit of a container's first process, if it has ended."""
+
+    def attach(self, container_id: str, exec_id: str = "") -> socket.socket:
+        """A connected SOCK_SEQPACKET socket to the supervisor. Packets read from it start with one byte, 2 = stdout,
+        3 = stderr; what is written to it goes to the process's stdin; shutdown(SHUT_WR) is end of input."""
+
+    def resize(self, container_id: str, height: int, width: int, exec_id: str = "") -> None: ...
+
+    def processes(self, container_id: str) -> Sequence[int]:
+        """Host pids in the container's cgroup."""
+
+    def start_exec(self, container_id: str, exec_id: str, process: Process, wait_for_attach: bool) -> StartedProcess:
+        """With `wait_for_attach` the process starts once `attach(container_id, exec_id)` was called."""
+
+    def watch(self, container_id: str, process: StartedProcess, listener: ExitListener, exec_id: str = "") -> None:
+        """Call `listener` once when the process has exited, from a thread of the driver's, after its exit code and
+        last output are recorded."""

@@ -1,0 +1,87 @@
+"""What a volume driver is.
+
+Words. A *volume* is a directory tree that outlives containers. A *mount* is one container's use of it, named by a
+use id (64 hex). *Attaching* makes the data reachable at a host path for one use; the last *detach* may let go of it.
+
+Life of a volume: `create` -> `attach`/`detach` for each use -> `remove`. A driver with the ability `Retirement` is
+asked to `retire` instead of `remove`; only `purge` of a retired volume destroys bytes.
+
+Who calls. The executor. A repeated call with the same wish is a success that changes nothing: creating a volume
+that exists with the same options, attaching a use twice, detaching one that is not attached, retiring one that is
+retired under the same id. After a restart `list_volumes` alone tells the truth about what exists.
+
+A driver touches nothing outside its own root. It answers with an error when it does not know, never with "absent".
+
+Errors. Malformed for a bad name or option, NotFound for a volume that certainly does not exist, Conflict for one that
+cannot be let go now (something is mounted there), Unavailable when the storage does not answer, HostFailure for the
+kernel and the disk.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVolume:
+    """A volume as its driver sees it."""
+
+    name: str
+    mountpoint: str  # "" where there is none until it is attached
+    created_at_ns: int
+
+
+class VolumeDriver(Protocol):
+    @property
+    def name(self) -> str:
+        """As in `docker volume create --driver NAME`."""
+
+    @property
+    def scope(self) -> str:
+        """local or global."""
+
+    def check(self, name: str, options: Mapping[str, str]) -> None:
+        """Raises Malformed when `create` with these could never work. Touches nothing."""
+
+    def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+        """`metadata` is JSON that the driver keeps beside the data where it can, so that a lost journal can be
+        rebuilt. An existing volume of that name keeps its data and owner."""
+
+    def discard(self, name: str) -> None:
+        """Undo of `create`: remove the volume only if nobody has written to it; otherwise leave it and raise
+        Conflict. Gone already is success."""
+
+    def get(self, name: str) -> StoredVolume: ...
+
+    def list_volumes(self) -> Sequence[StoredVolume]: ...
+
+    def attach(self, name: str, use_id: str) -> Path: ...
+
+    def detach(self, name: str, use_id: str) -> None: ...
+
+    def remove(self, name: str) -> None:
+        """For drivers without `Retirement`: as final as the storage makes it."""
+
+
+@runtime_checkable
+class Retirement(Protocol):
+    """The ability to undo a removal."""
+
+    def retire(self, name: str, retired_id: str, metadata: str) -> None:
+        """Out of sight, name free. Raises Conflict while anything is mounted at or below the data."""
+
+    def restore(self, retired_id: str, name: str) -> StoredVolume: ...
+
+    def purge(self, retired_id: str) -> None:
+        """The one place where bytes of a volume are destroyed. Never crosses a mount point or a symbolic link."""
+
+    def list_retired(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
+class Usage(Protocol):
+    """The ability to say how much is stored."""
+
+    def usage_bytes(self, name: str) -> int:
+        """Sum of apparent sizes of all files, hard links once; -1 when it cannot be told."""

@@ -1,0 +1,28 @@
+"""The engine as the edge sees it: one object a noun, put together by orlop.daemon.assemble."""
+
+from dataclasses import dataclass
+
+from orlop.engine.archives import Archives
+from orlop.engine.containers import Containers
+from orlop.engine.events import Events
+from orlop.engine.images import Images
+from orlop.engine.logs import Logs
+from orlop.engine.networks import Networks
+from orlop.engine.sessions import Sessions
+from orlop.engine.system import System
+from orlop.engine.volumes import Volumes
+from orlop.store.paths import DataRoot
+
+
+@dataclass(frozen=True, slots=True)
+class Engine:
+    containers: Containers
+    images: Images
+    volumes: Volumes
+    networks: Networks
+    sessions: Sessions
+    logs: Logs
+    archives: Archives
+    system: System
+    events: Events
+    data_root: DataRoot  # where the edge spools uploads: data_root.incoming

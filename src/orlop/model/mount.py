@@ -1,0 +1,66 @@
+"""Mounts: one container's use of a volume, a host path or memory.
+
+Two values, on purpose: a `MountRequest` is what the user asked for; a `Mount` is what the container got, resolved
+at create and remembered with it. Destinations are cleaned absolute paths inside the container.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class MountKind(StrEnum):
+    VOLUME = "volume"
+    BIND = "bind"
+    TMPFS = "tmpfs"
+
+
+class MountOrigin(StrEnum):
+    """Which input of the request a mount came from; decides precedence, and what `inspect` says of it."""
+
+    BINDS = "binds"  # -v src:dst[:mode]
+    MOUNTS = "mounts"  # --mount
+    CONFIG = "config"  # -v /dst and VOLUME of the image
+    VOLUMES_FROM = "volumes-from"
+
+
+@dataclass(frozen=True, slots=True)
+class MountRequest:
+    kind: MountKind
+    destination: str
+    source: str = ""  # volume name ("" = anonymous), or host path; "" for tmpfs
+    read_only: bool = False
+    origin: MountOrigin = MountOrigin.MOUNTS
+    mode: str = ""  # the mode words of -v, as given
+    propagation: str = ""
+    no_copy: bool = False
+    create_source: bool = False  # make a missing bind source a directory (what -v does)
+    non_recursive: bool = False
+    subpath: str = ""
+    driver: str = ""
+    driver_options: Mapping[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
+    tmpfs_size_bytes: int = 0
+    tmpfs_mode: int = 0
+    tmpfs_options: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    kind: MountKind
+    destination: str
+    source: str  # host path; "" for tmpfs
+    volume: str = ""  # volume name, only for kind VOLUME
+    driver: str = ""
+    read_only: bool = False
+    anonymous: bool = False  # the request named no volume: `rm -v` may retire it
+    origin: MountOrigin = MountOrigin.MOUNTS
+    mode: str = ""
+    propagation: str = ""
+    non_recursive: bool = False
+    copy_up: bool = False
+    create_source: bool = False
+    subpath: str = ""
+    tmpfs_size_bytes: int = 0
+    tmpfs_mode: int = 0
+    tmpfs_options: tuple[str, ...] = ()

@@ -1,0 +1,136 @@
+"""The journal: identity and wishes, in SQLite, durable when a call returns.
+
+One table a kind of record, each row an id and the record's JSON (msgspec encodes the frozen values of orlop.model).
+The engine keeps the records in memory and writes through: the journal is read at start and written at each change.
+
+    journal.db   SQLite, WAL, synchronous=FULL; owner: this module; lock: <data-root>/orlop/lock, held by the daemon
+
+All writes go through one thread that commits whatever has queued up in one transaction, so that many callers share
+the cost of one fsync. A caller's changes are atomic: all of them are in the journal, or none.
+"""
+
+import queue
+import sqlite3
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from orlop.errors import HostFailure
+
+T = TypeVar("T")
+
+KINDS = ("containers", "images", "layers", "tags", "volumes", "retired", "uses", "operations", "networks", "settings")
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    kind: str
+    id: str
+    value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    kind: str
+    id: str
+
+
+Change = Put | Drop
+
+_Batch = tuple[list[tuple[str, tuple[Any, ...]]], "Future[None]"]
+
+
+class Journal:
+    """Opened once by the daemon, which holds the data root's lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises HostFailure when the file cannot be opened or is no journal."""
+        self._path = path
+        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        try:
+            self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            self._database.execute("PRAGMA journal_mode=WAL")
+            self._database.execute("PRAGMA synchronous=FULL")
+            for kind in KINDS:
+                self._database.execute(
+                    f"CREATE TABLE IF NOT EXISTS {kind} (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID"
+                )
+        except sqlite3.Error as error:
+            raise HostFailure(f"journal {path}", str(error), "Check that the disk is writable and has room") from error
+        self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
+        self._thread.start()
+
+    def load(self, kind: str, record_type: type[T]) -> dict[str, T]:
+        """All records of a kind by id. Called at start."""
+        assert kind in KINDS
+        rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - kind is one of KINDS
+        try:
+            return {row_id: msgspec.json.decode(record, type=record_type) for row_id, record in rows}
+        except msgspec.ValidationError as error:
+            raise HostFailure(f"journal {self._path}", f"a record of '{kind}' is unreadable: {error}") from error
+
+    def commit(self, *changes: Change) -> None:
+        """Make all changes durable together; returns when they survive a power cut. Raises HostFailure."""
+        self.submit(changes).result()
+
+    def submit(self, changes: Sequence[Change]) -> "Future[None]":
+        """Like `commit` without waiting: the future ends when the changes are durable."""
+        statements: list[tuple[str, tuple[Any, ...]]] = []
+        for change in changes:
+            assert change.kind in KINDS
+            match change:
+                case Put(kind, record_id, value):
+                    sql = f"INSERT INTO {kind} VALUES (?, ?) ON CONFLICT(id) DO UPDATE SET record=excluded.record"  # noqa: S608
+                    statements.append((sql, (record_id, msgspec.json.encode(value))))
+                case Drop(kind, record_id):
+                    statements.append((f"DELETE FROM {kind} WHERE id=?", (record_id,)))  # noqa: S608
+        done: Future[None] = Future()
+        self._queue.put((statements, done))
+        return done
+
+    def close(self) -> None:
+        self._queue.put(None)
+        self._thread.join()
+        self._database.close()
+
+    def _write_forever(self) -> None:
+        while True:
+            item = self._queue.get()
+            batch: list[_Batch] = []
+            while item is not None:
+                batch.append(item)
+                try:
+                    item = self._queue.get_nowait()
+                except queue.Empty:
+                    break
+            if batch:
+                self._write(batch)
+            if item is None:
+                return
+
+    def _write(self, batch: list[_Batch]) -> None:
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            for statements, _ in batch:
+                for sql, parameters in statements:
+                    self._database.execute(sql, parameters)
+            self._database.execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+            if len(batch) > 1:
+                # One caller's trouble (a record too large for what is left of the disk) is not the others'.
+                for item in batch:
+                    self._write([item])
+                return
+            failure = HostFailure(f"journal {self._path}", str(error), "Free some disk space or make it writable")
+            failure.__cause__ = error
+            batch[0][1].set_exception(failure)
+            return
+        for _, done in batch:
+            done.set_result(None)

@@ -1,0 +1,78 @@
+"""The only speller of names on disk. docs/state-on-disk.md draws the tree."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class DataRoot:
+    """What survives a reboot."""
+
+    path: Path
+
+    @property
+    def own(self) -> Path:
+        return self.path / "orlop"
+
+    @property
+    def format(self) -> Path:
+        return self.own / "FORMAT"
+
+    @property
+    def lock(self) -> Path:
+        return self.own / "lock"
+
+    @property
+    def journal(self) -> Path:
+        return self.own / "journal.db"
+
+    @property
+    def blobs(self) -> Path:
+        return self.own / "blobs"
+
+    @property
+    def recipes(self) -> Path:
+        """How each layer's tar is put together again, by layer id."""
+        return self.own / "recipes"
+
+    @property
+    def incoming(self) -> Path:
+        """Uploads and half-made things; emptied at start."""
+        return self.own / "incoming"
+
+    @property
+    def volumes(self) -> Path:
+        return self.path / "volumes"
+
+    @property
+    def containers(self) -> Path:
+        return self.path / "containers"
+
+    def layers(self, driver: str) -> Path:
+        return self.path / driver
+
+    def container(self, container_id: str) -> Path:
+        return self.containers / container_id
+
+
+@dataclass(frozen=True, slots=True)
+class ExecRoot:
+    """What a reboot clears: sockets, pid files, namespaces, views."""
+
+    path: Path
+
+    @property
+    def namespaces(self) -> Path:
+        return self.path / "netns"
+
+    @property
+    def views(self) -> Path:
+        """Short-lived mounts of stopped containers, for cp."""
+        return self.path / "views"
+
+    @property
+    def runtime(self) -> Path:
+        """The OCI runtime's and conmon's state."""
+        return self.path / "runtime"
