@@ -1,0 +1,181 @@
+"""Mounts: mount(2), umount2(2), the calls on descriptors (open_tree, move_mount, mount_setattr), the mount table."""
+
+import ctypes
+import os
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.kernel.libc import LIBC, SYS_MOUNT_SETATTR, SYS_MOVE_MOUNT, SYS_OPEN_TREE, check, encoded
+
+MS_RDONLY = 1
+MS_NOSUID = 2
+MS_NODEV = 4
+MS_NOEXEC = 8
+MS_REMOUNT = 32
+MS_BIND = 4096
+MS_MOVE = 8192
+MS_REC = 16384
+MS_UNBINDABLE = 1 << 17
+MS_PRIVATE = 1 << 18
+MS_SLAVE = 1 << 19
+MS_SHARED = 1 << 20
+
+MNT_FORCE = 1
+MNT_DETACH = 2
+UMOUNT_NOFOLLOW = 8
+
+OPEN_TREE_CLONE = 1
+AT_RECURSIVE = 0x8000
+AT_EMPTY_PATH = 0x1000
+AT_SYMLINK_NOFOLLOW = 0x100
+MOVE_MOUNT_F_EMPTY_PATH = 0x04
+MOVE_MOUNT_T_EMPTY_PATH = 0x40
+
+MOUNT_ATTR_RDONLY = 0x01
+MOUNT_ATTR_NOSUID = 0x02
+MOUNT_ATTR_NODEV = 0x04
+MOUNT_ATTR_NOEXEC = 0x08
+MOUNT_ATTR_IDMAP = 0x00100000
+
+_Target = str | os.PathLike[str]
+
+
+def mount(source: _Target, target: _Target, fs_type: str = "", flags: int = 0, data: str = "") -> None:
+    """mount(2). `data` longer than a page is refused by the kernel with EINVAL, whatever the file system."""
+    result = LIBC.mount(
+        encoded(source),
+        encoded(target),
+        fs_type.encode() if fs_type else None,
+        ctypes.c_ulong(flags),
+        os.fsencode(data) if data else None,
+    )
+    check(result, "mount", target)
+
+
+def unmount(target: _Target, flags: int = 0) -> None:
+    """umount2(2), never following a link at the end of `target`. EINVAL: not a mount point."""
+    check(LIBC.umount2(encoded(target), flags | UMOUNT_NOFOLLOW), "umount", target)
+
+
+def bind(source: _Target, target: _Target, *, recursive: bool = False, read_only: bool = False) -> None:
+    """A bind mount. Read-only takes a second call: the kernel ignores every other flag on the first."""
+    depth = MS_REC if recursive else 0
+    mount(source, target, "", MS_BIND | depth)
+    if read_only:
+        try:
+            mount("none", target, "", MS_BIND | MS_REMOUNT | MS_RDONLY)
+        except OSError:
+            unmount(target, MNT_DETACH)
+            raise
+
+
+def set_propagation(target: _Target, flags: int) -> None:
+    """MS_PRIVATE, MS_SLAVE, MS_SHARED or MS_UNBINDABLE, with MS_REC for all below."""
+    mount("none", target, "", flags)
+
+
+def open_tree(directory_fd: int, path: str = "", *, clone: bool = True, recursive: bool = False) -> int:
+    """A descriptor of a mount; with `clone` a detached copy that is attached by `move_mount` or gone when closed."""
+    flags = os.O_CLOEXEC | (OPEN_TREE_CLONE if clone else 0)
+    flags |= AT_RECURSIVE if recursive else 0
+    flags |= AT_EMPTY_PATH if not path else 0
+    return check(LIBC.syscall(SYS_OPEN_TREE, directory_fd, encoded(path), flags), "open_tree", path)
+
+
+def move_mount(tree_fd: int, target_fd: int) -> None:
+    """Attach a detached tree on the very file or directory that `target_fd` is: no path is looked up again."""
+    flags = MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH
+    check(LIBC.syscall(SYS_MOVE_MOUNT, tree_fd, b"", target_fd, b"", flags), "move_mount")
+
+
+class _MountAttr(ctypes.Structure):
+    _fields_ = [
+        ("attr_set", ctypes.c_uint64),
+        ("attr_clr", ctypes.c_uint64),
+        ("propagation", ctypes.c_uint64),
+        ("userns_fd", ctypes.c_uint64),
+    ]
+
+
+def mount_setattr(
+    tree_fd: int,
+    *,
+    set_flags: int = 0,
+    clear_flags: int = 0,
+    propagation: int = 0,
+    userns_fd: int = 0,
+    recursive: bool = False,
+) -> None:
+    """Change a mount's attributes through its descriptor (Linux 5.12)."""
+    attributes = _MountAttr(set_flags, clear_flags, propagation, userns_fd)
+    flags = AT_EMPTY_PATH | (AT_RECURSIVE if recursive else 0)
+    result = LIBC.syscall(SYS_MOUNT_SETATTR, tree_fd, b"", flags, ctypes.byref(attributes), ctypes.sizeof(attributes))
+    check(result, "mount_setattr")
+
+
+@dataclass(frozen=True, slots=True)
+class MountEntry:
+    """A line of /proc/self/mountinfo (proc_pid_mountinfo(5))."""
+
+    id: int
+    parent_id: int
+    device: str  # major:minor
+    root: str  # which part of the file system is mounted
+    mount_point: str
+    options: str
+    propagation: tuple[str, ...]  # shared:N, master:N, ...
+    fs_type: str
+    source: str
+    super_options: str
+
+
+_ESCAPE = re.compile(r"\\([0-7]{3})")
+
+
+def read_mounts(table: str = "/proc/self/mountinfo") -> list[MountEntry]:
+    """The mount table of this process's namespace. Reads the whole file at once: the kernel shows each line whole."""
+    with Path(table).open(encoding="utf-8", errors="surrogateescape") as lines:
+        return [_parse_line(line) for line in lines.read().splitlines()]
+
+
+def _parse_line(line: str) -> MountEntry:
+    before, _, after = line.partition(" - ")
+    fields = before.split(" ")
+    fs_type, source, super_options = ([*after.split(" ", 2), "", ""])[:3]
+    return MountEntry(
+        id=int(fields[0]),
+        parent_id=int(fields[1]),
+        device=fields[2],
+        root=_unescape(fields[3]),
+        mount_point=_unescape(fields[4]),
+        options=fields[5],
+        propagation=tuple(fields[6:]),
+        fs_type=fs_type,
+        source=_unescape(source),
+        super_options=super_options,
+    )
+
+
+def _unescape(text: str) -> str:
+    if "\\" not in text:
+        return text
+    return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), text)
+
+
+def mounts_at_or_below(path: _Target, table: Iterable[MountEntry] | None = None) -> list[MountEntry]:
+    """Everything mounted on `path` (links resolved, as the table has it) or under it, deepest and latest first."""
+    top = os.path.realpath(path)
+    prefix = top if top.endswith("/") else top + "/"
+    entries = read_mounts() if table is None else table
+    found = [entry for entry in entries if entry.mount_point == top or entry.mount_point.startswith(prefix)]
+    # A table lists mounts in the order they were made, so the reverse takes stacked ones off from the top.
+    found.reverse()
+    found.sort(key=lambda entry: entry.mount_point.count("/"), reverse=True)
+    return found
+
+
+def is_mount_point(path: _Target) -> bool:
+    top = os.path.realpath(path)
+    return any(entry.mount_point == top for entry in read_mounts())

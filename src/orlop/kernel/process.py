@@ -1,0 +1,43 @@
+"""Processes by identity: a pid alone may have been handed to somebody else since."""
+
+import os
+import signal
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int:
+    """When the process began, in clock ticks since boot (/proc/<pid>/stat field 22). ProcessLookupError when gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessLookupError(3, "No such process", str(pid)) from error
+    # The command name (field 2) is in parentheses and may hold anything, spaces and parentheses too.
+    return int(text[text.rindex(")") + 2 :].split(" ")[19])
+
+
+def is_same_process(pid: int, ticks: int) -> bool:
+    """True while the process that began at `ticks` lives. A zombie counts as ended."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    fields = text[text.rindex(")") + 2 :].split(" ")
+    return int(fields[19]) == ticks and fields[0] not in ("Z", "X")
+
+
+def open_pidfd(pid: int, ticks: int) -> int:
+    """A descriptor of that very process, readable when it has ended. ProcessLookupError when it has gone."""
+    fd = os.pidfd_open(pid)
+    if not is_same_process(pid, ticks):
+        os.close(fd)
+        raise ProcessLookupError(3, "No such process", str(pid))
+    return fd
+
+
+def send_signal(pid: int, ticks: int, number: int) -> None:
+    """Signal that very process. ProcessLookupError when it has gone."""
+    fd = open_pidfd(pid, ticks)
+    try:
+        signal.pidfd_send_signal(fd, number)
+    finally:
+        os.close(fd)
