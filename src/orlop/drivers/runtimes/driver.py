@@ -50,7 +50,10 @@ class Process:
     console_width: int = 0
     stdin: bool = False
     stdin_once: bool = False  # close the process's stdin when the attached client leaves
-    capabilities: tuple[str, ...] = ()  # with CAP_, for bounding/permitted/effective; see drivers.runtimes.security
+    cap_add: tuple[
+        str, ...
+    ] = ()  # as the user wrote them, e.g. NET_ADMIN, CAP_SYS_TIME, ALL; on top of Docker's default
+    cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
     privileged: bool = False
     rlimits: tuple[Ulimit, ...] = ()
@@ -128,7 +131,11 @@ class Runtime(Protocol):
     def list_containers(self) -> Sequence[str]:
         """Ids the runtime has state for."""
 
-    def is_alive(self, process: StartedProcess) -> bool: ...
+    def is_alive(self, process: StartedProcess) -> bool:
+        """The supervisor lives, so the container's process does."""
+
+    def is_started(self, container_id: str) -> bool:
+        """False while `create` was done and `start` was not: what a daemon that died in between leaves."""
 
     def exit_of(self, container_id: str) -> Exit | None:
         """The recorded exit of a container's first process, if it has ended."""
