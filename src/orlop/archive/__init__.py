@@ -1,5 +1,6 @@
 """Tar archives: reading them from strangers, writing them for strangers, and nothing escaping on the way.
 
+source.py       where an archive's bytes are: a file, or a stretch of one
 reader.py       walks the members of a tar (ustar, GNU, pax) held in a file, by mmap
 compression.py  what an archive is packed with, and how to unpack it while hashing
 unpack.py       a tar into a directory, every path resolved beneath it by openat2

@@ -56,6 +56,7 @@ class Layer:
     parent: str  # chain id, "" for a base layer
     id: str
     size_bytes: int
+    tar_bytes: int  # length of its tar, which `save` must announce before it is written
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from orlop.archive.source import ArchiveSource
 from orlop.model.container import LayerChange
 
 Progress = Callable[[int], None]  # called with the number of archive bytes done so far
@@ -29,6 +30,7 @@ Progress = Callable[[int], None]  # called with the number of archive bytes done
 class AppliedLayer:
     diff_id: str  # sha256 of the uncompressed tar, "sha256:<hex>"
     size_bytes: int  # sum of the regular files' sizes
+    tar_bytes: int  # length of the uncompressed tar: what `write_tar` will write
 
 
 class LayerDriver(Protocol):
@@ -45,7 +47,9 @@ class LayerDriver(Protocol):
     def create(self, layer_id: str, parent: str) -> None:
         """An empty layer on `parent` ("" for none), not yet usable as a parent."""
 
-    def apply(self, layer_id: str, archive: Path, recipe: Path, progress: Progress | None = None) -> AppliedLayer:
+    def apply(
+        self, layer_id: str, archive: ArchiveSource, recipe: Path, progress: Progress | None = None
+    ) -> AppliedLayer:
         """Unpack `archive` (a tar, plain or compressed by gzip, bzip2, xz or zstd) into the layer, whiteouts
         converted, every path confined. Writes to `recipe` what `write_tar` needs to build the same tar again.
         Raises Malformed for a truncated or hostile archive."""
