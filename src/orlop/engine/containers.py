@@ -2,19 +2,13 @@
 
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import BinaryIO
 
+from orlop.engine.container_records import WaitResult
 from orlop.model.container import Container, ContainerWish, LayerChange
 from orlop.model.filters import Filters
 from orlop.model.image import Image
 from orlop.model.volume import PruneReport
-
-
-@dataclass(frozen=True, slots=True)
-class WaitResult:
-    exit_code: int
-    error: str = ""
 
 
 class Containers:

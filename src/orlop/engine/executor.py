@@ -95,6 +95,21 @@ class Executor:
             raise named from error
         faults.point(faults_at, "outcome", "commit")
 
+    def sweep(self, plan: Plan) -> bool:
+        """Do every step of a plan that puts things away, going on after a failure; each failure is reported. No
+        intent is written: whatever is left is found and swept again at the next start. True when all went well."""
+        kind = self._kinds[plan.operation]
+        clean = True
+        for step in plan.steps:
+            try:
+                faults.point(plan.operation, step.action, "before")
+                kind.steps[step.action].do(step)
+                faults.point(plan.operation, step.action, "after")
+            except (OrlopError, OSError) as error:
+                clean = False
+                self._report(f"{step.action} of {plan.operation} {plan.subject}", error)
+        return clean
+
     def recover(self) -> list[str]:
         """Take up every intent a crash left; called at start, before the API is served. Returns what was done, in
         words. A failure is reported and its intent kept for the next start."""

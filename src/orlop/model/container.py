@@ -147,6 +147,7 @@ class Status:
     started_at_ns: int = 0
     finished_at_ns: int = 0
     restart_count: int = 0
+    starting: bool = False  # its process exists, and whether it was let go is known only to the runtime
     stopped_by_user: bool = False  # keeps `unless-stopped` and `always` from starting it again
 
 

@@ -84,6 +84,7 @@ class Bundle:
     ipc_namespace: str = ""
     uts_namespace: str = ""
     cgroup_parent: str = ""
+    init: bool = False  # a small init as the first process, which reaps what the program leaves
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 

@@ -1,0 +1,138 @@
+"""From a container's record to the bundle that runs it: every name resolved, nothing looked up here."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.drivers.runtimes.driver import Bundle, BundleMount, Process
+from orlop.model.container import Container
+from orlop.model.mount import Mount, MountKind
+from orlop.planning.containers import process_environment
+
+DEFAULT_SHM_BYTES = 64 << 20
+GENERATED_FILES = ("resolv.conf", "hostname", "hosts")
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What was found out for one start."""
+
+    directory: Path  # <data-root>/containers/<id>
+    log_path: Path
+    rootfs: Path
+    sources: Mapping[str, Path]  # host path of each volume and bind, by destination
+    hostname: str
+    uid: int
+    gid: int
+    additional_gids: tuple[int, ...]
+    home: str
+    network_namespace: str  # a path, "host", or "" for a new one
+    pid_namespace: str = ""
+    ipc_namespace: str = ""
+    uts_namespace: str = ""
+
+
+def build_bundle(container: Container, found: Surroundings) -> Bundle:
+    host, config = container.host, container.config
+    return Bundle(
+        container_id=container.id,
+        name=container.name,
+        directory=found.directory,
+        log_path=found.log_path,
+        rootfs=found.rootfs,
+        readonly_rootfs=host.readonly_rootfs,
+        process=Process(
+            args=(container.path, *container.args),
+            env=process_environment(config, found.hostname, found.home),
+            cwd=config.workdir or "/",
+            uid=found.uid,
+            gid=found.gid,
+            additional_gids=found.additional_gids,
+            tty=config.tty,
+            stdin=config.open_stdin,
+            stdin_once=config.stdin_once,
+            cap_add=host.cap_add,
+            cap_drop=host.cap_drop,
+            no_new_privileges=_has_no_new_privileges(host.security_options),
+            privileged=host.privileged,
+            rlimits=host.ulimits,
+            oom_score_adj=host.oom_score_adj or None,
+        ),
+        hostname=found.hostname,
+        domainname=config.domainname,
+        mounts=tuple(_bundle_mounts(container, found)),
+        shm_size_bytes=host.shm_size_bytes or DEFAULT_SHM_BYTES,
+        resources=host.resources,
+        devices=host.devices,
+        sysctls=host.sysctls,
+        masked_paths=host.masked_paths,
+        readonly_paths=host.readonly_paths,
+        seccomp=_seccomp(host.security_options, host.privileged),
+        network_namespace=found.network_namespace,
+        pid_namespace=found.pid_namespace,
+        ipc_namespace=found.ipc_namespace,
+        uts_namespace=found.uts_namespace,
+        cgroup_parent=host.cgroup_parent,
+        init=host.init,
+    )
+
+
+def _bundle_mounts(container: Container, found: Surroundings) -> list[BundleMount]:
+    """Shallow destinations first, so that nothing is hidden by what is mounted above it later."""
+    mounts = [_one_mount(mount, found.sources) for mount in container.mounts]
+    mounts += [
+        BundleMount(destination, "tmpfs", "tmpfs", _tmpfs_options(options.split(",") if options else []))
+        for destination, options in container.host.tmpfs.items()
+    ]
+    taken = {mount.destination for mount in mounts}
+    mounts += [
+        BundleMount(f"/etc/{name}", str(found.directory / name), "bind", ("rbind", "rprivate", "rw"))
+        for name in GENERATED_FILES
+        if f"/etc/{name}" not in taken
+    ]
+    return sorted(mounts, key=lambda mount: (mount.destination.count("/"), mount.destination))
+
+
+def _one_mount(mount: Mount, sources: Mapping[str, Path]) -> BundleMount:
+    if mount.kind is MountKind.TMPFS:
+        options = list(mount.tmpfs_options)
+        if mount.tmpfs_size_bytes:
+            options.append(f"size={mount.tmpfs_size_bytes}")
+        if mount.tmpfs_mode:
+            options.append(f"mode={mount.tmpfs_mode:o}")
+        if mount.read_only:
+            options.append("ro")
+        return BundleMount(mount.destination, "tmpfs", "tmpfs", _tmpfs_options(options))
+    depth = "bind" if mount.non_recursive else "rbind"
+    access = "ro" if mount.read_only else "rw"
+    return BundleMount(
+        mount.destination, str(sources[mount.destination]), "bind", (depth, mount.propagation or "rprivate", access)
+    )
+
+
+def _tmpfs_options(given: Sequence[str]) -> tuple[str, ...]:
+    """Docker's base options, each overridden by a later word of the same kind."""
+    opposites = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
+    opposites |= {value: key for key, value in opposites.items()}
+    result: list[str] = []
+    for word in ("noexec", "nosuid", "nodev", "rprivate", *given):
+        if not word:
+            continue
+        key = word.partition("=")[0]
+        result = [have for have in result if have != opposites.get(word) and have.partition("=")[0] != key]
+        result.append(word)
+    return tuple(result)
+
+
+def _has_no_new_privileges(options: Sequence[str]) -> bool:
+    return any(
+        option in ("no-new-privileges", "no-new-privileges:true", "no-new-privileges=true") for option in options
+    )
+
+
+def _seccomp(options: Sequence[str], privileged: bool) -> str:
+    for option in options:
+        key, separator, value = option.partition("=")
+        if key == "seccomp" and separator:
+            return value
+    return "unconfined" if privileged else "default"
