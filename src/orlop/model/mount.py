@@ -22,6 +22,7 @@ class MountOrigin(StrEnum):
     MOUNTS = "mounts"  # --mount
     CONFIG = "config"  # -v /dst and VOLUME of the image
     VOLUMES_FROM = "volumes-from"
+    TMPFS = "tmpfs"  # --tmpfs; `inspect` does not list these among the mounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,7 @@ class MountRequest:
     kind: MountKind
     destination: str
     source: str = ""  # volume name ("" = anonymous), or host path; "" for tmpfs
+    anonymous: bool = False  # inherited from a request that named no volume; `source` is the name it got
     read_only: bool = False
     origin: MountOrigin = MountOrigin.MOUNTS
     mode: str = ""  # the mode words of -v, as given

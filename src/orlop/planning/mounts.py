@@ -1,0 +1,131 @@
+"""Which mounts a container gets: all inputs of the request put together, clashes refused, in the order of mounting.
+
+Later wins over earlier on the same destination, where it is not refused:
+
+    1 --volumes-from      the last of them wins
+    2 -v source:dst       replaces an inherited one; twice the same, or the same as a --tmpfs: refused
+    3 --mount             replaces an inherited one; the same as a -v, a --mount or a --tmpfs: refused
+    4 -v /dst, VOLUME     only where nothing is mounted yet
+    5 --tmpfs             shadows what is inherited
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from orlop.errors import Malformed
+from orlop.model.container import HostConfig
+from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
+from orlop.model.mount_spec import check_mount_request, clean_path, parse_tmpfs_options
+from orlop.model.volume import DEFAULT_DRIVER, Volume
+
+
+def resolve_mounts(
+    host: HostConfig, config_volumes: Sequence[str], inherited: Sequence[Mount] = ()
+) -> tuple[MountRequest, ...]:
+    """Every mount the container asks for, parents before children. `config_volumes` are the image's and the user's
+    destinations of anonymous volumes; `inherited` the mounts of the --volumes-from containers, in order, a mode of
+    `:ro` already applied (`inherit_mounts`). Raises Malformed for a duplicate or a wrong request."""
+    tmpfs = {clean_path(destination): options for destination, options in host.tmpfs.items()}
+    chosen = {mount.destination: _request_of(mount) for mount in inherited}
+    named: set[str] = set()
+    for request in host.mounts:
+        cleaned = check_mount_request(request)
+        if cleaned.destination in named or cleaned.destination in tmpfs:
+            raise Malformed("", f"Duplicate mount point: {request.destination}", "Mount each destination once")
+        named.add(cleaned.destination)
+        chosen[cleaned.destination] = cleaned
+    for destination in config_volumes:
+        cleaned = _config_volume(destination, host.volume_driver)
+        if cleaned.destination not in tmpfs:
+            chosen.setdefault(cleaned.destination, cleaned)
+    for destination, options in tmpfs.items():
+        chosen[destination] = _tmpfs(destination, options)
+    return tuple(sorted(chosen.values(), key=lambda request: mounting_order(request.destination)))
+
+
+def inherit_mounts(mounts: Iterable[Mount], read_only: bool) -> tuple[Mount, ...]:
+    """What --volumes-from takes from one container. `rw` cannot lift the source's own read-only."""
+    return tuple(
+        replace(mount, read_only=mount.read_only or read_only)
+        for mount in mounts
+        if mount.origin is not MountOrigin.TMPFS  # --tmpfs is the container's own business
+    )
+
+
+def plan_mount(request: MountRequest, volume: Volume | None = None) -> Mount:
+    """What the container gets for a request, once the volume of a volume mount is there."""
+    assert (volume is not None) == (request.kind is MountKind.VOLUME)
+    propagation = request.propagation or ("rprivate" if request.kind is MountKind.BIND else "")
+    mode = request.mode
+    if volume and volume.driver == DEFAULT_DRIVER and not mode and request.origin is not MountOrigin.CONFIG:
+        mode = "z"
+    return Mount(
+        kind=request.kind,
+        destination=request.destination,
+        source=volume.mountpoint if volume else request.source,
+        volume=volume.name if volume else "",
+        driver=volume.driver if volume else "",
+        read_only=request.read_only,
+        anonymous=volume is not None and (request.anonymous or not request.source),
+        origin=request.origin,
+        mode=mode,
+        propagation=propagation,
+        non_recursive=request.non_recursive,
+        copy_up=volume is not None and not request.no_copy,
+        create_source=request.create_source,
+        subpath=request.subpath,
+        tmpfs_size_bytes=request.tmpfs_size_bytes,
+        tmpfs_mode=request.tmpfs_mode,
+        tmpfs_options=request.tmpfs_options,
+    )
+
+
+def mounting_order(destination: str) -> tuple[int, str]:
+    """Sort key: a mount comes after every mount it lies in."""
+    return destination.count("/"), destination
+
+
+def is_below_read_only(mounts: Iterable[Mount], path: str, readonly_rootfs: bool) -> bool:
+    """Whether `path` of the container, cleaned, may not be written to: the nearest mount above it decides."""
+    above = [mount for mount in mounts if path == mount.destination or path.startswith(mount.destination + "/")]
+    if not above:
+        return readonly_rootfs
+    return max(above, key=lambda mount: len(mount.destination)).read_only
+
+
+def _request_of(mount: Mount) -> MountRequest:
+    """Ask again for what another container has. Its volume exists, so driver options and labels are settled."""
+    return MountRequest(
+        kind=mount.kind,
+        destination=mount.destination,
+        source=mount.volume if mount.kind is MountKind.VOLUME else mount.source,
+        anonymous=mount.anonymous,
+        read_only=mount.read_only,
+        origin=MountOrigin.VOLUMES_FROM,
+        mode=mount.mode,
+        propagation=mount.propagation,
+        no_copy=True,
+        create_source=mount.create_source,
+        non_recursive=mount.non_recursive,
+        subpath=mount.subpath,
+        driver=mount.driver,
+        tmpfs_size_bytes=mount.tmpfs_size_bytes,
+        tmpfs_mode=mount.tmpfs_mode,
+        tmpfs_options=mount.tmpfs_options,
+    )
+
+
+def _config_volume(destination: str, driver: str) -> MountRequest:
+    request = MountRequest(MountKind.VOLUME, destination, origin=MountOrigin.CONFIG, driver=driver)
+    try:
+        return check_mount_request(request)
+    except Malformed as error:
+        raise Malformed("", f"invalid volume specification: '{destination}': {error.why}") from error
+
+
+def _tmpfs(destination: str, options: str) -> MountRequest:
+    words = parse_tmpfs_options(options)
+    request = MountRequest(
+        MountKind.TMPFS, destination, read_only="ro" in words, origin=MountOrigin.TMPFS, tmpfs_options=words
+    )
+    return check_mount_request(request)

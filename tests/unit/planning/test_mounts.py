@@ -1,0 +1,105 @@
+"""Precedence, duplicates and order of mounts."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from orlop.errors import Malformed
+from orlop.model.container import HostConfig
+from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
+from orlop.model.mount_spec import parse_bind
+from orlop.model.volume import Volume
+from orlop.planning.mounts import inherit_mounts, is_below_read_only, plan_mount, resolve_mounts
+
+DATA = Volume("data", "1" * 64, "local", 0, "/root/volumes/data/_data")
+
+
+def volume_mount(destination: str, name: str = "data", **more: object) -> Mount:
+    return Mount(MountKind.VOLUME, destination, "/root/volumes/data/_data", volume=name, **more)  # type: ignore[arg-type]
+
+
+def by_destination(*requests: MountRequest) -> dict[str, MountRequest]:
+    return {request.destination: request for request in requests}
+
+
+def test_bind_replaces_an_inherited_mount() -> None:
+    found = by_destination(*resolve_mounts(HostConfig(mounts=(parse_bind("/srv:/d"),)), (), [volume_mount("/d")]))
+    assert found["/d"].kind is MountKind.BIND
+
+
+def test_the_last_of_volumes_from_wins() -> None:
+    found = by_destination(*resolve_mounts(HostConfig(), (), [volume_mount("/d", "a"), volume_mount("/d", "b")]))
+    assert found["/d"].source == "b"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        HostConfig(mounts=(parse_bind("a:/d"), parse_bind("b:/d/"))),
+        HostConfig(mounts=(parse_bind("a:/d"), MountRequest(MountKind.VOLUME, "/d", source="b"))),
+        HostConfig(mounts=(MountRequest(MountKind.TMPFS, "/d"), MountRequest(MountKind.VOLUME, "/d", source="b"))),
+        HostConfig(mounts=(parse_bind("a:/d"),), tmpfs={"/d": ""}),
+        HostConfig(mounts=(MountRequest(MountKind.VOLUME, "/d", source="a"),), tmpfs={"/d/": ""}),
+    ],
+)
+def test_two_mounts_at_one_place_are_refused(host: HostConfig) -> None:
+    with pytest.raises(Malformed, match="Duplicate mount point: /d"):
+        resolve_mounts(host, ())
+
+
+def test_an_image_volume_gives_way_to_everything_the_user_asked_for() -> None:
+    host = HostConfig(mounts=(parse_bind("a:/d"),), tmpfs={"/t": "size=1m"})
+    found = by_destination(*resolve_mounts(host, ("/d", "/t", "/own", "/own/"), [volume_mount("/i")]))
+    assert found["/d"].source == "a"
+    assert found["/t"].kind is MountKind.TMPFS
+    assert (found["/own"].source, found["/own"].origin) == ("", MountOrigin.CONFIG)
+    assert set(found) == {"/d", "/t", "/own", "/i"}
+
+
+def test_an_image_volume_that_is_no_path_is_refused_and_named() -> None:
+    with pytest.raises(Malformed, match="invalid volume specification: 'relative'"):
+        resolve_mounts(HostConfig(), ("relative",))
+
+
+def test_volumes_from_can_only_take_writing_away() -> None:
+    source = [volume_mount("/rw"), volume_mount("/ro", read_only=True)]
+    assert [mount.read_only for mount in inherit_mounts(source, read_only=False)] == [False, True]
+    assert [mount.read_only for mount in inherit_mounts(source, read_only=True)] == [True, True]
+
+
+def test_an_inherited_anonymous_volume_stays_anonymous_and_is_not_copied_to() -> None:
+    (request,) = resolve_mounts(HostConfig(), (), [volume_mount("/d", anonymous=True)])
+    mount = plan_mount(request, DATA)
+    assert mount.anonymous and not mount.copy_up and mount.origin is MountOrigin.VOLUMES_FROM
+
+
+def test_a_named_volume_is_not_anonymous_even_when_its_name_looks_so() -> None:
+    (request,) = resolve_mounts(HostConfig(mounts=(parse_bind(f"{'a' * 64}:/d"),)), ())
+    assert not plan_mount(request, DATA).anonymous
+    (request,) = resolve_mounts(HostConfig(), ("/d",))
+    assert plan_mount(request, DATA).anonymous
+
+
+def test_propagation_defaults_to_private_for_binds_only() -> None:
+    bind, volume = resolve_mounts(HostConfig(mounts=(parse_bind("/srv:/a"), parse_bind("data:/b"))), ())
+    assert plan_mount(bind).propagation == "rprivate"
+    assert plan_mount(volume, DATA).propagation == ""
+    assert plan_mount(volume, DATA).mode == "z"
+
+
+segments = st.lists(st.sampled_from(["a", "b", "c"]), min_size=1, max_size=4)
+
+
+@given(st.sets(segments.map(lambda parts: "/" + "/".join(parts)), max_size=8))
+def test_a_mount_always_comes_after_those_it_lies_in(destinations: set[str]) -> None:
+    order = [request.destination for request in resolve_mounts(HostConfig(), tuple(destinations))]
+    for number, destination in enumerate(order):
+        assert not any(earlier.startswith(destination + "/") for earlier in order[:number])
+
+
+def test_the_nearest_mount_decides_whether_a_path_may_be_written() -> None:
+    mounts = [volume_mount("/a", read_only=True), volume_mount("/a/b")]
+    assert is_below_read_only(mounts, "/a/x", readonly_rootfs=False)
+    assert not is_below_read_only(mounts, "/a/b/x", readonly_rootfs=True)
+    assert is_below_read_only(mounts, "/ab", readonly_rootfs=True)
+    assert not is_below_read_only(mounts, "/ab", readonly_rootfs=False)
