@@ -1,0 +1,1 @@
+"""Orlop and a peer measured side by side."""

@@ -1,0 +1,116 @@
+"""Fixtures for all tests. `daemon` is a live daemon with a busybox image, shared by the tests of a module and cleared
+after each; `make_daemon` starts one of the test's own, in the state and with the settings that it wants."""
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from support import skips
+from support.daemon import LiveDaemon, docker_commands
+from support.disks import mounted_disk
+from support.images import write_busybox_tar
+
+DaemonMaker = Callable[..., LiveDaemon]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    skips.register(config)
+
+
+def version_key(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split("+")[0].split("-")[0].split(".") if part.isdigit())
+
+
+DOCKER_COMMANDS = docker_commands()
+VERSIONS = sorted(DOCKER_COMMANDS, key=version_key)
+
+
+@pytest.fixture(scope="session")
+def busybox_tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The root file system of the image `busybox`, for `docker import`."""
+    return write_busybox_tar(tmp_path_factory.mktemp("images") / "busybox.tar")
+
+
+@pytest.fixture(scope="session")
+def needs_root() -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs root: sudo script/test")
+
+
+@pytest.fixture(scope="session")
+def docker_command(needs_root: None) -> Path:
+    """The newest stock docker CLI here."""
+    if not VERSIONS:
+        pytest.skip("no docker command on this machine (script/setup fetches one)")
+    return DOCKER_COMMANDS[VERSIONS[-1]]
+
+
+@pytest.fixture(scope="module")
+def module_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
+    daemon = LiveDaemon(docker_command)
+    try:
+        daemon.start()
+        daemon.docker("import", busybox_tar, "busybox")
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture
+def daemon(module_daemon: LiveDaemon) -> Iterator[LiveDaemon]:
+    if not module_daemon.is_running:
+        module_daemon.start()
+    yield module_daemon
+    if not module_daemon.is_running:
+        module_daemon.start()
+    module_daemon.clear()
+
+
+@pytest.fixture(params=VERSIONS or ["none"])
+def docker_clients(request: pytest.FixtureRequest, daemon: LiveDaemon) -> Iterator[LiveDaemon]:
+    """The daemon, spoken to by each stock docker CLI found here in turn."""
+    usual = daemon.docker_command
+    daemon.docker_command = DOCKER_COMMANDS[request.param]
+    yield daemon
+    daemon.docker_command = usual
+
+
+@pytest.fixture
+def make_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[DaemonMaker]:
+    """A daemon of the test's own: `make_daemon(data_root=, arguments=, environment=, start=, image=)`."""
+    with ExitStack() as stack:
+
+        def make(
+            data_root: Path | None = None,
+            arguments: Sequence[str] = (),
+            environment: dict[str, str] | None = None,
+            start: bool = True,
+            image: bool = True,
+        ) -> LiveDaemon:
+            made = LiveDaemon(docker_command, data_root, arguments, environment)
+            stack.callback(made.close)
+            if start:
+                made.start()
+            if start and image:
+                made.docker("import", busybox_tar, "busybox")
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path, needs_root: None) -> Iterator[Callable[[int], Path]]:
+    """`small_disk(size_bytes)`: an ext4 file system of its own, mounted, to fill up. Ask for it before `make_daemon`:
+    fixtures end in the opposite order."""
+    with ExitStack() as stack:
+        count = iter(range(100))
+
+        def make(size_bytes: int) -> Path:
+            folder = tmp_path / f"disk{next(count)}"
+            folder.mkdir()
+            return stack.enter_context(mounted_disk(folder, size_bytes))
+
+        yield make

@@ -1,0 +1,28 @@
+"""Small file systems of their own, to fill up."""
+
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def mounted_disk(directory: Path, size_bytes: int) -> Iterator[Path]:
+    """A new ext4 of that size in a file, mounted by a loop device; gone afterwards."""
+    image, target = directory / "disk.img", directory / "disk"
+    with image.open("wb") as file:
+        file.truncate(size_bytes)
+    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+    target.mkdir()
+    subprocess.run(["mount", "-o", "loop", image, target], check=True)
+    try:
+        yield target
+    finally:
+        deadline = time.monotonic() + 10
+        while subprocess.run(["umount", target], capture_output=True, check=False).returncode != 0:
+            if time.monotonic() > deadline:
+                subprocess.run(["umount", "-l", target], check=False)
+                raise AssertionError(f"{target} is still in use: something of the test was not cleaned up")
+            time.sleep(0.1)
+        image.unlink()

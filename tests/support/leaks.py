@@ -1,0 +1,46 @@
+"""What a daemon left on this machine: mounts, processes, loop devices, network things that name its places."""
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def find_leaks(places: Sequence[Path], bridge: str = "") -> list[str]:
+    """Everything of this kernel that still points at one of `places` or hangs on `bridge`, in words."""
+    needles = [str(place) for place in places]
+    found = [f"mount {line}" for line in _mounts("self") if any(needle in line for needle in needles)]
+    found += _processes(needles)
+    if bridge:
+        links = json.loads(_run("ip", "-json", "link", "show") or "[]")
+        found += [f"interface {link['ifname']}" for link in links if link.get("master") == bridge]
+    return found
+
+
+def _processes(needles: Sequence[str]) -> list[str]:
+    """By their command line, or because their own mount namespace holds a mount made of one of the places."""
+    own_namespace = Path("/proc/self/ns/mnt").readlink()
+    found = []
+    for entry in Path("/proc").iterdir():
+        if not entry.name.isdigit() or int(entry.name) == os.getpid():
+            continue
+        try:
+            command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
+            if any(needle in command for needle in needles):
+                found.append(f"process {entry.name} {command[:200]}")
+            elif (entry / "ns/mnt").readlink() != own_namespace and any(
+                needle in line for line in _mounts(entry.name) for needle in needles
+            ):
+                found.append(f"process {entry.name} {command[:200]} (in a mount namespace of its own)")
+        except OSError:
+            continue  # it ended while we looked
+    return found
+
+
+def _mounts(pid: str) -> list[str]:
+    return Path(f"/proc/{pid}/mountinfo").read_text(errors="replace").splitlines()
+
+
+def _run(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
