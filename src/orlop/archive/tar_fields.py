@@ -1,0 +1,46 @@
+"""The fixed fields of a tar header: octal and base-256 numbers, strings, the checksum. Pure."""
+
+from struct import Struct
+
+BLOCK = 512
+
+# name mode uid gid size mtime checksum type link magic version uname gname major minor prefix
+HEADER = Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
+
+
+def header_sum(header: bytes) -> int:
+    """The checksum: all bytes, with the checksum's own field counted as spaces."""
+    return sum(header) - sum(header[148:156]) + 8 * 0x20
+
+
+def is_header(block: bytes) -> bool:
+    """Whether this is a header by its checksum. Ancient tars summed the bytes as signed numbers."""
+    if len(block) < BLOCK:
+        return False
+    try:
+        wanted = parse_number(block[148:156])
+    except ValueError:
+        return False
+    header = block[:BLOCK]
+    total = header_sum(header)
+    return wanted == total or wanted == total - 256 * sum(byte >= 0x80 for byte in header[:148] + header[156:])
+
+
+def parse_number(field: bytes) -> int:
+    """Octal, padded by spaces or zeros; or GNU's base-256, marked by the first bit. Empty is 0. Raises ValueError."""
+    first = field[0]
+    if first & 0x80:
+        value = int.from_bytes(field, "big", signed=False) & ((1 << (8 * len(field) - 1)) - 1)
+        return value - (1 << (8 * len(field) - 1)) if first & 0x40 else value
+    digits = field.strip(b" \0")
+    if not digits.isdigit():
+        digits = digits.partition(b"\0")[0].rstrip(b" ")
+        if not digits:
+            return 0
+    if not digits.isdigit() or b"8" in digits or b"9" in digits:
+        raise ValueError(f"{field!r} is not an octal number")
+    return int(digits, 8)
+
+
+def parse_string(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,68 @@
+"""Is a zstd file whole? The decoder does not say: at a cut it just ends. The frames' outline is a few headers, so we
+walk it: frame header, blocks with their sizes, optional checksum, any number of frames, skippable ones between."""
+
+import os
+import struct
+from typing import BinaryIO
+
+from orlop.errors import Malformed
+
+_MAGIC = b"\x28\xb5\x2f\xfd"
+_WINDOW_BYTES = 64 << 10
+
+
+def is_frame(start: bytes) -> bool:
+    return start.startswith(_MAGIC) or _is_skippable(start)
+
+
+def check_complete(file: BinaryIO) -> None:
+    """Raises Malformed when the last frame is cut off, or something else follows it."""
+    size = os.fstat(file.fileno()).st_size
+    outline = _Outline(file)
+    at = 0
+    while at < size:
+        start = outline.read(at, 18)
+        if _is_skippable(start) and len(start) >= 8:
+            at += 8 + int(struct.unpack_from("<I", start, 4)[0])
+        elif start.startswith(_MAGIC) and len(start) >= 5:
+            at = _frame_end(outline, at, start[4])
+        elif len(start) >= 4:
+            raise Malformed("archive", f"something that is not zstd follows at byte {at}")
+        else:
+            at = size + 1
+    if at > size:
+        raise Malformed("archive", "its zstd data is cut off")
+
+
+def _is_skippable(start: bytes) -> bool:
+    return len(start) >= 4 and start[1:4] == b"\x2a\x4d\x18" and start[0] & 0xF0 == 0x50
+
+
+def _frame_end(outline: "_Outline", at: int, descriptor: int) -> int:
+    single_segment = bool(descriptor & 0x20)
+    at += 5 + (0 if single_segment else 1)
+    at += (0, 1, 2, 4)[descriptor & 3]  # dictionary id
+    at += (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]  # content size
+    while True:
+        header = outline.read(at, 3)
+        if len(header) < 3:
+            raise Malformed("archive", "its zstd data is cut off")
+        value = int.from_bytes(header, "little")
+        kind, size = (value >> 1) & 3, value >> 3
+        at += 3 + (1 if kind == 1 else size)  # 1: one byte, repeated `size` times
+        if value & 1:
+            return at + (4 if descriptor & 4 else 0)
+
+
+class _Outline:
+    """Small reads at rising offsets, from a window that is read once."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._fd = file.fileno()
+        self._at = 0
+        self._window = b""
+
+    def read(self, at: int, count: int) -> bytes:
+        if at < self._at or at + count > self._at + len(self._window):
+            self._at, self._window = at, os.pread(self._fd, _WINDOW_BYTES, at)
+        return self._window[at - self._at : at - self._at + count]
