@@ -11,9 +11,12 @@ import pytest
 from support import skips
 from support.daemon import LiveDaemon, docker_commands
 from support.disks import mounted_disk
+from support.dockerd import Dockerd
 from support.images import write_busybox_tar
 
 DaemonMaker = Callable[..., LiveDaemon]
+# ORLOP_TEST_PEER=/usr/sbin/dockerd plays the tests against Docker itself: does a test tell the truth about Docker?
+Daemon = Dockerd if os.environ.get("ORLOP_TEST_PEER") else LiveDaemon
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -50,7 +53,7 @@ def docker_command(needs_root: None) -> Path:
 
 @pytest.fixture(scope="module")
 def module_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
-    daemon = LiveDaemon(docker_command)
+    daemon = Daemon(docker_command)
     try:
         daemon.start()
         daemon.docker("import", busybox_tar, "busybox")
@@ -90,7 +93,7 @@ def make_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[DaemonMaker
             start: bool = True,
             image: bool = True,
         ) -> LiveDaemon:
-            made = LiveDaemon(docker_command, data_root, arguments, environment)
+            made = Daemon(docker_command, data_root, arguments, environment)
             stack.callback(made.close)
             if start:
                 made.start()

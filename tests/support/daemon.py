@@ -86,10 +86,7 @@ class LiveDaemon:
     def start(self, environment: Mapping[str, str] | None = None, wait: bool = True) -> None:
         """Start it and wait for its first answer; `environment` holds for this start only."""
         assert not self.is_running
-        command = [
-            *(*orlop_command(), "daemon", "--data-root", str(self.data_root), "--exec-root", str(self.exec_root)),
-            *("--host", self.host, "--bridge", self.bridge, *self.arguments),
-        ]
+        command = self._command()
         variables = {**os.environ, "PYTHONPATH": str(CHECKOUT / "src"), **self.environment, **(environment or {})}
         with self._log_path.open("ab") as log:
             self.process = subprocess.Popen(
@@ -103,6 +100,12 @@ class LiveDaemon:
             )
         if wait:
             self.wait_until_it_answers()
+
+    def _command(self) -> list[str]:
+        return [
+            *(*orlop_command(), "daemon", "--data-root", str(self.data_root), "--exec-root", str(self.exec_root)),
+            *("--host", self.host, "--bridge", self.bridge, *self.arguments),
+        ]
 
     def wait_until_it_answers(self, seconds: float = 30) -> None:
         deadline = time.monotonic() + seconds
@@ -158,7 +161,8 @@ class LiveDaemon:
             raise AssertionError(f"the daemon did not end in {seconds} seconds:\n{self.logs()}") from None
 
     def logs(self) -> str:
-        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
+        """The end of what it said."""
+        return self._log_path.read_text(errors="replace")[-6000:] if self._log_path.exists() else ""
 
     # Those who talk to it
 

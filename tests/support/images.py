@@ -4,7 +4,7 @@ import io
 import subprocess
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 PASSWD = """\
 root:x:0:0:root:/root:/bin/sh
@@ -26,8 +26,6 @@ def write_busybox_tar(path: Path, extra_files: Mapping[str, str] | None = None) 
     applets = subprocess.run([busybox, "--list-full"], check=True, capture_output=True, text=True).stdout.split()
     with tarfile.open(path, "w") as tar:
         for name, mode in DIRECTORIES.items():
-            for parent in [*reversed(PurePosixPath(name).parents)][1:]:
-                _add(tar, str(parent), type=tarfile.DIRTYPE, mode=0o755)
             _add(tar, name, type=tarfile.DIRTYPE, mode=mode)
         _add(tar, "bin/busybox", content=busybox.read_bytes(), mode=0o755)
         for applet in applets:

@@ -37,7 +37,6 @@ def build_bundle(container: Container, found: Surroundings) -> Bundle:
     return Bundle(
         container_id=container.id,
         name=container.name,
-        directory=found.directory,
         log_path=found.log_path,
         rootfs=found.rootfs,
         readonly_rootfs=host.readonly_rootfs,

@@ -50,9 +50,7 @@ class Process:
     console_width: int = 0
     stdin: bool = False
     stdin_once: bool = False  # close the process's stdin when the attached client leaves
-    cap_add: tuple[
-        str, ...
-    ] = ()  # as the user wrote them, e.g. NET_ADMIN, CAP_SYS_TIME, ALL; on top of Docker's default
+    cap_add: tuple[str, ...] = ()  # as the user wrote them (NET_ADMIN, CAP_SYS_TIME, ALL), on top of Docker's default
     cap_drop: tuple[str, ...] = ()
     no_new_privileges: bool = False
     privileged: bool = False
@@ -64,8 +62,7 @@ class Process:
 class Bundle:
     container_id: str
     name: str
-    directory: Path  # <data-root>/containers/<id>: config.json is written here
-    log_path: Path  # supervisor's log (k8s-file format)
+    log_path: Path  # supervisor's log (k8s-file format), appended to
     rootfs: Path
     readonly_rootfs: bool
     process: Process
@@ -84,7 +81,8 @@ class Bundle:
     ipc_namespace: str = ""
     uts_namespace: str = ""
     cgroup_parent: str = ""
-    init: bool = False  # a small init as the first process, which reaps what the program leaves
+    init: bool = False  # a small init as process 1 that reaps zombies and passes signals on
+    log_max_bytes: int = 0  # 0 = unlimited; the log starts again from nothing when it gets larger
     annotations: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -96,24 +94,36 @@ class StartedProcess:
 
 
 @dataclass(frozen=True, slots=True)
+class StartedExec:
+    process: StartedProcess
+    attached: socket.socket | None  # see Runtime.attach; the caller closes it
+
+
+@dataclass(frozen=True, slots=True)
 class Exit:
     container_id: str
     exec_id: str  # "" for the container's first process
     exit_code: int
     oom_killed: bool
     at_ns: int
+    error: str = ""  # why the exit code is not the process's own: its supervisor died and it was killed
 
 
 ExitListener = Callable[[Exit], None]
 
 
 class Runtime(Protocol):
+    """Every `exec_id` is the caller's, unique within the container, and fit for a file name."""
+
     @property
     def name(self) -> str:
         """crun or runc."""
 
     @property
     def version(self) -> str: ...
+
+    def shortfalls(self, resources: Resources, rlimits: Sequence[Ulimit]) -> Sequence[str]:
+        """What of these wishes this host cannot give and `create` leaves out or lowers, as sentences for the user."""
 
     def create(self, bundle: Bundle) -> StartedProcess: ...
 
@@ -138,8 +148,9 @@ class Runtime(Protocol):
     def is_started(self, container_id: str) -> bool:
         """False while `create` was done and `start` was not: what a daemon that died in between leaves."""
 
-    def exit_of(self, container_id: str) -> Exit | None:
-        """The recorded exit of a container's first process, if it has ended."""
+    def exit_of(self, container_id: str, exec_id: str = "") -> Exit | None:
+        """The recorded exit of a container's first process or of an exec, if it has ended. None also after a reboot,
+        which clears what the supervisor wrote."""
 
     def attach(self, container_id: str, exec_id: str = "") -> socket.socket:
         """A connected SOCK_SEQPACKET socket to the supervisor. Packets read from it start with one byte, 2 = stdout,
@@ -150,8 +161,12 @@ class Runtime(Protocol):
     def processes(self, container_id: str) -> Sequence[int]:
         """Host pids in the container's cgroup."""
 
-    def start_exec(self, container_id: str, exec_id: str, process: Process, wait_for_attach: bool) -> StartedProcess:
-        """With `wait_for_attach` the process starts once `attach(container_id, exec_id)` was called."""
+    def start_exec(self, container_id: str, exec_id: str, process: Process, attach: bool) -> StartedExec:
+        """Another process in a running container. With `attach` the socket is connected before the process starts, so
+        that not a byte of its output is lost."""
+
+    def forget_exec(self, container_id: str, exec_id: str) -> None:
+        """Drop what is kept of an exec that has ended. `delete` does so for all execs of the container."""
 
     def watch(self, container_id: str, process: StartedProcess, listener: ExitListener, exec_id: str = "") -> None:
         """Call `listener` once when the process has exited, from a thread of the driver's, after its exit code and

@@ -1,0 +1,85 @@
+"""Where a container's cgroup is, and what can be read from it without asking the runtime.
+
+On v1 each controller has a tree of its own under /sys/fs/cgroup; a container has the same path in each. On v2 there is
+one tree. A *hybrid* host has v1 controllers and an empty v2 tree beside them at /sys/fs/cgroup/unified.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+_DEFAULT_PARENT = "/orlop"
+
+
+class CgroupLayout(StrEnum):
+    LEGACY = "v1"
+    HYBRID = "v1 with an empty v2"
+    UNIFIED = "v2"
+
+
+@dataclass(frozen=True, slots=True)
+class Controllers:
+    """What this host can limit."""
+
+    memory: bool
+    swap: bool
+    cpu: bool
+    cpu_quota: bool
+    cpuset: bool
+    pids: bool
+
+
+def find_layout(root: Path = ROOT) -> CgroupLayout:
+    if (root / "cgroup.controllers").exists():
+        return CgroupLayout.UNIFIED
+    if (root / "unified" / "cgroup.procs").exists():
+        return CgroupLayout.HYBRID
+    return CgroupLayout.LEGACY
+
+
+def find_controllers(layout: CgroupLayout, root: Path = ROOT) -> Controllers:
+    if layout is CgroupLayout.UNIFIED:
+        names = (root / "cgroup.controllers").read_text().split()
+        memory, cpu = "memory" in names, "cpu" in names
+        # The root of the v2 tree has no memory.swap.max; /proc/swaps or the kernel's default say nothing either, and
+        # every kernel with v2's memory controller counts swap unless it was booted with swapaccount=0.
+        return Controllers(memory, memory, cpu, cpu, "cpuset" in names, "pids" in names)
+    return Controllers(
+        memory=(root / "memory" / "memory.limit_in_bytes").exists(),
+        swap=(root / "memory" / "memory.memsw.limit_in_bytes").exists(),
+        cpu=(root / "cpu" / "cpu.shares").exists(),
+        cpu_quota=(root / "cpu" / "cpu.cfs_quota_us").exists(),
+        cpuset=(root / "cpuset" / "cpuset.cpus").exists(),
+        pids=(root / "pids" / "cgroup.procs").exists(),
+    )
+
+
+def cgroup_path(container_id: str, parent: str) -> str:
+    """Below the root of each tree, e.g. /orlop/<id>."""
+    base = parent.strip("/")
+    return f"/{base}/{container_id}" if base else f"{_DEFAULT_PARENT}/{container_id}"
+
+
+def directory_of(path: str, layout: CgroupLayout, root: Path = ROOT) -> Path:
+    """The directory that lists a container's processes."""
+    relative = path.lstrip("/")
+    if layout is CgroupLayout.UNIFIED:
+        return root / relative
+    # Every v1 tree lists them all; pids and devices are where a runtime always puts a container.
+    for controller in ("pids", "devices", "memory", "systemd"):
+        directory = root / controller / relative
+        if directory.exists():
+            return directory
+    return root / "pids" / relative
+
+
+def processes_in(directory: Path) -> tuple[int, ...]:
+    """Host pids in the cgroup and in those below it; empty when it is gone."""
+    found: list[int] = []
+    for listing in (directory / "cgroup.procs", *directory.rglob("*/cgroup.procs")):
+        try:
+            found += [int(line) for line in listing.read_text().split()]
+        except (FileNotFoundError, OSError):
+            continue  # removed while we looked
+    return tuple(dict.fromkeys(found))

@@ -1,0 +1,313 @@
+"""conmon, the supervisor: launching it, talking to it, reading what it leaves.
+
+One conmon a container and one an exec, each with a directory of its own below the exec root:
+
+    config.json      the bundle (container) or process.json (exec), for the runtime
+    pid, supervisor  the pids, written by the runtime and by conmon
+    attach           SOCK_SEQPACKET socket: output with a leading byte a packet, input as it is
+    ctl              FIFO: "1 <height> <width>" resizes the terminal
+    exits/<id>       the exit code in decimal, renamed into place before conmon ends
+    oom              there once the kernel killed something for want of memory
+
+How a launch goes. conmon forks and its parent half ends at once, so it is nobody's child and lives on without the
+daemon. It runs the runtime, then reports on the pipe _OCI_SYNCPIPE: {"data": <pid>}, or a negative number and what
+the runtime said. For an exec with `attach` it first says on _OCI_ATTACHPIPE that its socket listens and waits for a
+byte on _OCI_STARTPIPE: the connection exists before the process does.
+"""
+
+import contextlib
+import errno
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.errors import Conflict, HostFailure, NotFound, Unavailable
+from orlop.kernel.process import start_ticks
+
+# A hung runtime (frozen cgroup, dead NFS root) must not hold a worker for ever.
+_LAUNCH_SECONDS = 120.0
+# A supervisor whose process was killed ends by itself once it has written the rest of the output.
+_FAREWELL_SECONDS = 5.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The directory of one supervised process."""
+
+    directory: Path
+    container_id: str
+
+    @property
+    def config(self) -> Path:
+        return self.directory / "config.json"
+
+    @property
+    def process(self) -> Path:
+        return self.directory / "process.json"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.directory / "pid"
+
+    @property
+    def supervisor_file(self) -> Path:
+        return self.directory / "supervisor"
+
+    @property
+    def complaints(self) -> Path:
+        """What conmon wrote to stderr before it was on its own."""
+        return self.directory / "conmon.log"
+
+    @property
+    def exits(self) -> Path:
+        return self.directory / "exits"
+
+    @property
+    def exit_file(self) -> Path:
+        return self.exits / self.container_id
+
+    @property
+    def execs(self) -> Path:
+        return self.directory / "execs"
+
+    @property
+    def oom_file(self) -> Path:
+        return self.directory / "oom"
+
+    def prepare(self) -> None:
+        self.exits.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    pid: int
+    supervisor_pid: int
+    supervisor_started: int
+    attached: socket.socket | None
+
+
+class RuntimeRefused(Exception):
+    """The runtime's own words on why it did not start a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conmon:
+    program: str
+    runtime: str  # what conmon runs: the OCI runtime or the wrapper around it
+    runtime_arguments: tuple[str, ...]
+    temporary: Path  # where conmon puts its short-lived console socket
+
+    def launch(
+        self, place: Place, unique: str, name: str, log: str, options: Sequence[str], attach: bool = False
+    ) -> Launched:
+        """Run conmon until it reports. RuntimeRefused with what the runtime said."""
+        with contextlib.ExitStack() as stack:
+            sync = _Pipe(stack)
+            pipes: dict[str, int] = {"_OCI_SYNCPIPE": sync.write_end}
+            start, attached_pipe = (_Pipe(stack), _Pipe(stack)) if attach else (None, None)
+            if start and attached_pipe:
+                options = [*options, "--exec-attach"]
+                pipes |= {"_OCI_STARTPIPE": start.read_end, "_OCI_ATTACHPIPE": attached_pipe.write_end}
+                os.write(start.write_end, b"\n")  # the first go: fork at once
+            self._spawn(place, self._arguments(place, unique, name, log, options), pipes)
+            sync.close_write_end()
+            connection = None
+            if start and attached_pipe:
+                attached_pipe.close_write_end()
+                start.close_read_end()
+                attached_pipe.read_line(place)
+                connection = connect(place)
+                os.write(start.write_end, b"\n")  # the second go: run the runtime
+            try:
+                pid = _reported_pid(sync.read_line(place), place)
+                supervisor_pid = int(place.supervisor_file.read_text())
+                return Launched(pid, supervisor_pid, _ticks_of(supervisor_pid), connection)
+            except BaseException:
+                if connection is not None:
+                    connection.close()
+                raise
+
+    def _arguments(self, place: Place, unique: str, name: str, log: str, options: Sequence[str]) -> list[str]:
+        return [
+            self.program,
+            "--api-version",
+            "1",
+            "-c",
+            place.container_id,
+            "-u",
+            unique,
+            "-n",
+            name,
+            "-r",
+            self.runtime,
+            *(f"--runtime-arg={argument}" for argument in self.runtime_arguments),
+            "-b",
+            str(place.directory),
+            "-p",
+            str(place.pid_file),
+            "-P",
+            str(place.supervisor_file),
+            "--exit-dir",
+            str(place.exits),
+            "--persist-dir",
+            str(place.directory),
+            "-l",
+            log,
+            "--full-attach",
+            "--no-sync-log",
+            *options,
+        ]
+
+    def _spawn(self, place: Place, arguments: Sequence[str], pipes: Mapping[str, int]) -> None:
+        environment = {
+            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            "TMPDIR": str(self.temporary),
+            **{name: str(fd) for name, fd in pipes.items()},
+        }
+        with place.complaints.open("wb") as complaints:
+            try:
+                process = subprocess.Popen(
+                    arguments,
+                    stdin=subprocess.DEVNULL,
+                    stdout=complaints,
+                    stderr=complaints,
+                    cwd=place.directory,
+                    env=environment,
+                    pass_fds=tuple(pipes.values()),
+                    start_new_session=True,
+                )
+            except FileNotFoundError as error:
+                raise Unavailable(self.program, "not installed", "Install it: apt-get install conmon") from error
+        if process.wait(_LAUNCH_SECONDS) != 0:
+            said = place.complaints.read_text(errors="replace").strip()
+            raise HostFailure("conmon", said or f"ended with {process.returncode}")
+
+
+class _Pipe:
+    """A pipe to or from conmon whose ends are closed at most once each."""
+
+    def __init__(self, stack: contextlib.ExitStack) -> None:
+        self.read_end, self.write_end = os.pipe2(os.O_CLOEXEC)
+        stack.callback(self.close_read_end)
+        stack.callback(self.close_write_end)
+
+    def close_read_end(self) -> None:
+        if self.read_end >= 0:
+            os.close(self.read_end)
+            self.read_end = -1
+
+    def close_write_end(self) -> None:
+        if self.write_end >= 0:
+            os.close(self.write_end)
+            self.write_end = -1
+
+    def read_line(self, place: Place) -> bytes:
+        """The first line, or what there is when conmon closed its end (it died). A second line may have come with it:
+        the exit code of an exec that was quick."""
+        data = bytearray()
+        poller = select.poll()
+        poller.register(self.read_end, select.POLLIN)
+        while b"\n" not in data:
+            if not poller.poll(_LAUNCH_SECONDS * 1000):
+                _kill_supervisor(place)
+                raise HostFailure(place.container_id, f"the runtime did not answer in {_LAUNCH_SECONDS:.0f} seconds")
+            chunk = os.read(self.read_end, 65536)
+            if not chunk:
+                break
+            data += chunk
+        return bytes(data).split(b"\n", 1)[0]
+
+
+def _reported_pid(line: bytes, place: Place) -> int:
+    if not line:
+        said = place.complaints.read_text(errors="replace").strip()
+        raise RuntimeRefused(said or "the supervisor ended without a word")
+    report = json.loads(line.decode(errors="replace"), strict=False)
+    pid = int(report.get("data", report.get("pid", -1)))
+    if pid < 0:
+        raise RuntimeRefused(str(report.get("message", "")).strip() or f"the runtime ended with {-pid}")
+    return pid
+
+
+def _ticks_of(pid: int) -> int:
+    """0 for a supervisor that has already ended: its process was that quick, and the exit file is there."""
+    try:
+        return start_ticks(pid)
+    except ProcessLookupError:
+        return 0
+
+
+def end(place: Place) -> None:
+    """See the supervisor of a killed process off: nothing writes to the directory when this returns."""
+    with contextlib.suppress(ProcessLookupError, FileNotFoundError, ValueError):
+        pid = int(place.supervisor_file.read_text())
+        fd = os.pidfd_open(pid)
+        try:
+            # The pid file may be old and the pid somebody else's; conmon's command line names the directory.
+            if os.fsencode(place.directory) not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
+                return
+            poller = select.poll()
+            poller.register(fd, select.POLLIN)
+            if not poller.poll(_FAREWELL_SECONDS * 1000):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                poller.poll(_FAREWELL_SECONDS * 1000)
+        finally:
+            os.close(fd)
+
+
+def _kill_supervisor(place: Place) -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.kill(int(place.supervisor_file.read_text()), signal.SIGKILL)
+
+
+@contextlib.contextmanager
+def _beneath(directory: Path) -> Iterator[str]:
+    """A short name for a directory: the path of a socket has room for 107 bytes."""
+    fd = os.open(directory, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{fd}"
+    finally:
+        os.close(fd)
+
+
+def connect(place: Place) -> socket.socket:
+    """A connection to the supervisor's attach socket. NotFound when the process has ended."""
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_CLOEXEC)
+    try:
+        with _beneath(place.directory) as directory:
+            connection.connect(f"{directory}/attach")
+    except OSError as error:
+        connection.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED, errno.ENOTDIR):
+            raise NotFound(place.container_id, "has no running process to attach to") from error
+        raise
+    return connection
+
+
+def resize(place: Place, height: int, width: int) -> None:
+    """Tell the supervisor the terminal's size. Conflict when nobody reads: the process has ended."""
+    try:
+        fd = os.open(place.directory / "ctl", os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENXIO, errno.ENOTDIR):
+            raise Conflict(place.container_id, "is not running") from error
+        raise
+    try:
+        os.write(fd, f"1 {height} {width}\n".encode())
+    finally:
+        os.close(fd)
+
+
+def read_exit(place: Place) -> tuple[int, int] | None:
+    """The exit code and when it was written (ns), or None."""
+    try:
+        with place.exit_file.open() as file:
+            return int(file.read()), os.fstat(file.fileno()).st_mtime_ns
+    except (FileNotFoundError, NotADirectoryError, ValueError):
+        return None

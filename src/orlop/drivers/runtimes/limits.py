@@ -1,0 +1,104 @@
+"""Fitting what was asked for to what this host can give, and saying where it falls short.
+
+As Docker does: a limit whose controller is missing is left out with a warning, never an error. A ulimit above the
+daemon's own hard limit is lowered where the daemon may not raise it (no CAP_SYS_RESOURCE): the runtime would refuse
+to start the container otherwise.
+"""
+
+import dataclasses
+import resource
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.drivers.runtimes import security
+from orlop.drivers.runtimes.cgroups import CgroupLayout, Controllers, find_controllers
+from orlop.drivers.runtimes.driver import Bundle, Process
+from orlop.model.container import Resources, Ulimit
+
+_UNLIMITED = -1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    controllers: Controllers
+    capabilities: tuple[str, ...]  # that a process here can have at all
+    may_raise: bool
+
+    @staticmethod
+    def of_this_host(layout: CgroupLayout) -> "Limits":
+        bounding = security.capabilities_in_mask(_status_mask("CapBnd"))
+        effective = security.capabilities_in_mask(_status_mask("CapEff"))
+        return Limits(find_controllers(layout), bounding, "CAP_SYS_RESOURCE" in effective)
+
+    def fitted(self, bundle: Bundle) -> Bundle:
+        return dataclasses.replace(
+            bundle, process=self.clamped(bundle.process), resources=self._possible(bundle.resources)[0]
+        )
+
+    def clamped(self, process: Process) -> Process:
+        return dataclasses.replace(process, rlimits=tuple(self._clamp(limit) for limit in process.rlimits))
+
+    def shortfalls(self, resources: Resources, rlimits: Sequence[Ulimit]) -> Sequence[str]:
+        warnings = self._possible(resources)[1]
+        for limit in rlimits:
+            lowered = self._clamp(limit)
+            if lowered != limit:
+                warnings.append(
+                    f"ulimit {limit.name}={_shown(limit)} is more than this host allows the daemon to give:"
+                    f" lowered to {_shown(lowered)}"
+                )
+        return warnings
+
+    def _possible(self, wanted: Resources) -> tuple[Resources, list[str]]:
+        has = self.controllers
+        changes: dict[str, int | str | bool] = {}
+        warnings: list[str] = []
+
+        def drop(what: str, *fields: str) -> None:
+            if any(getattr(wanted, field) for field in fields):
+                changes.update({field: type(getattr(wanted, field))() for field in fields})
+                warnings.append(f"Your kernel does not support {what}. Limitation discarded.")
+
+        if not has.memory:
+            drop("memory limit capabilities or the cgroup is not mounted", "memory_bytes", "memory_reservation_bytes")
+        if not has.memory or not has.swap:
+            drop(
+                "swap limit capabilities or the cgroup is not mounted. Memory limited without swap", "memory_swap_bytes"
+            )
+        if not has.cpu:
+            drop("CPU shares or the cgroup is not mounted", "cpu_shares")
+        if not has.cpu_quota:
+            drop("CPU CFS quota or the cgroup is not mounted", "cpu_quota_us", "cpu_period_us", "nano_cpus")
+        if not has.cpuset:
+            drop("cpuset or the cgroup is not mounted", "cpuset_cpus", "cpuset_mems")
+        if not has.pids:
+            drop("PIDs limit capabilities or the cgroup is not mounted", "pids_limit")
+        fitted = dataclasses.replace(wanted, **changes)  # type: ignore[arg-type]
+        if fitted.memory_bytes and not fitted.memory_swap_bytes and has.swap:
+            fitted = dataclasses.replace(fitted, memory_swap_bytes=2 * fitted.memory_bytes)  # Docker's default
+        return fitted, warnings
+
+    def _clamp(self, limit: Ulimit) -> Ulimit:
+        number = getattr(resource, f"RLIMIT_{limit.name.upper()}", None)
+        if number is None or self.may_raise:
+            return limit
+        ceiling = resource.getrlimit(number)[1]
+        return Ulimit(limit.name, _least(limit.soft, ceiling), _least(limit.hard, ceiling))
+
+
+def _least(wanted: int, ceiling: int) -> int:
+    if ceiling == _UNLIMITED:
+        return wanted
+    return ceiling if wanted == _UNLIMITED else min(wanted, ceiling)
+
+
+def _shown(limit: Ulimit) -> str:
+    return f"{limit.soft}:{limit.hard}"
+
+
+def _status_mask(field: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(field + ":"):
+            return int(line.split()[1], 16)
+    return 0

@@ -1,0 +1,262 @@
+"""Containers run by an OCI runtime (crun or runc) under conmon.
+
+Everything is below one directory of the exec root, which a reboot may clear:
+
+    state/                       the runtime's own (--root)
+    containers/<id>/             see orlop.drivers.runtimes.conmon; made by `create`, removed by `delete`
+    containers/<id>/execs/<id>/  the same for an exec
+    crun-beside-empty-v2         see orlop.drivers.runtimes.probe
+
+The daemon keeps nothing in memory that it could not read back from there, so a new daemon goes on where the last one
+stopped.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from orlop.drivers.runtimes import cgroups, conmon, failures, probe, specification
+from orlop.drivers.runtimes.conmon import Conmon, Launched, Place, RuntimeRefused
+from orlop.drivers.runtimes.driver import Bundle, Exit, ExitListener, Process, StartedExec, StartedProcess
+from orlop.drivers.runtimes.limits import Limits
+from orlop.drivers.runtimes.watcher import Watcher
+from orlop.errors import HostFailure, NotFound, Unsupported
+from orlop.kernel.process import is_same_process
+from orlop.model.container import Resources, Ulimit
+from orlop.store.files import remove_tree
+
+log = logging.getLogger(__name__)
+
+_CALL_SECONDS = 60.0
+_KILLED = 128 + signal.SIGKILL
+
+
+class OciRuntime:
+    def __init__(self, root: Path, choice: str = "") -> None:
+        """`root` is the exec root's directory for runtimes; `choice` crun, runc, a path, or "" for the best here.
+        Raises Unavailable when a program is missing."""
+        self._containers = root / "containers"
+        self._state = root / "state"
+        self._containers.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._state.mkdir(mode=0o700, exist_ok=True)
+        self._found = probe.find_runtime(choice, root)
+        self._conmon = Conmon(probe.find_supervisor(), self._found.creator, (f"--root={self._state}",), root)
+        self._limits = Limits.of_this_host(self._found.layout)
+        self._watcher = Watcher()
+
+    @property
+    def name(self) -> str:
+        return self._found.name
+
+    @property
+    def version(self) -> str:
+        return self._found.version
+
+    def shortfalls(self, resources: Resources, rlimits: Sequence[Ulimit]) -> Sequence[str]:
+        return self._limits.shortfalls(resources, rlimits)
+
+    def create(self, bundle: Bundle) -> StartedProcess:
+        place = self._place(bundle.container_id)
+        if place.directory.exists():
+            self.delete(bundle.container_id)  # left by a daemon that died, or by the run before
+        place.prepare()
+        try:
+            self._write(place.config, self._document(bundle))
+            options = [*_stdio(bundle.process)]
+            if bundle.log_max_bytes:
+                options += ["--log-size-max", str(bundle.log_max_bytes)]
+            launched = self._conmon.launch(
+                place, bundle.container_id, bundle.name, f"k8s-file:{bundle.log_path}", options
+            )
+        except RuntimeRefused as refusal:
+            self._discard(bundle.container_id)
+            program = bundle.process.args[0] if bundle.process.args else ""
+            raise failures.failure("create", program, str(refusal)) from refusal
+        except BaseException:
+            self._discard(bundle.container_id)
+            raise
+        if bundle.process.tty and bundle.process.console_height and bundle.process.console_width:
+            conmon.resize(place, bundle.process.console_height, bundle.process.console_width)
+        return _started(launched)
+
+    def start(self, container_id: str) -> None:
+        self._call("start", container_id)
+
+    def signal(self, container_id: str, pid: int, signal_number: int) -> None:
+        place = self._place(container_id)
+        gone = NotFound(container_id, "has no running process")
+        try:
+            fd = os.pidfd_open(pid)
+        except ProcessLookupError as error:
+            raise gone from error
+        try:
+            # The pid may be somebody else's by now; the pid file and the parent tell.
+            if _read_number(place.pid_file) != pid or not _is_child_of(pid, _read_number(place.supervisor_file)):
+                raise gone
+            signal.pidfd_send_signal(fd, signal_number)
+        except ProcessLookupError as error:
+            raise gone from error
+        finally:
+            os.close(fd)
+
+    def pause(self, container_id: str) -> None:
+        self._call("pause", container_id)
+
+    def resume(self, container_id: str) -> None:
+        self._call("resume", container_id)
+
+    def delete(self, container_id: str) -> None:
+        place = self._place(container_id)
+        if (self._state / container_id).exists():
+            self._call("delete", "--force", container_id)
+        for supervised in (place, *(self._place(container_id, name) for name in _names_in(place.execs))):
+            conmon.end(supervised)
+        remove_tree(place.directory)
+
+    def list_containers(self) -> Sequence[str]:
+        found = {entry.name for top in (self._containers, self._state) if top.exists() for entry in top.iterdir()}
+        return sorted(found)
+
+    def is_alive(self, process: StartedProcess) -> bool:
+        return is_same_process(process.supervisor_pid, process.supervisor_started)
+
+    def is_started(self, container_id: str) -> bool:
+        # Both runtimes keep the process waiting at this FIFO and unlink it when it goes on.
+        state = self._state / container_id
+        return state.exists() and not (state / "exec.fifo").exists()
+
+    def exit_of(self, container_id: str, exec_id: str = "") -> Exit | None:
+        place = self._place(container_id, exec_id)
+        found = conmon.read_exit(place)
+        if found is None:
+            return None
+        code, at_ns = found
+        return Exit(container_id, exec_id, code, place.oom_file.exists(), at_ns)
+
+    def attach(self, container_id: str, exec_id: str = "") -> socket.socket:
+        return conmon.connect(self._place(container_id, exec_id))
+
+    def resize(self, container_id: str, height: int, width: int, exec_id: str = "") -> None:
+        conmon.resize(self._place(container_id, exec_id), height, width)
+
+    def processes(self, container_id: str) -> Sequence[int]:
+        return cgroups.processes_in(self._cgroup(container_id))
+
+    def start_exec(self, container_id: str, exec_id: str, process: Process, attach: bool) -> StartedExec:
+        place = self._place(container_id, exec_id)
+        place.prepare()
+        try:
+            self._write(place.process, specification.render_process(self._limits.clamped(process)))
+            options = [*_stdio(process), "--exec", "--exec-process-spec", str(place.process)]
+            launched = self._conmon.launch(place, exec_id, container_id, "none", options, attach)
+        except RuntimeRefused as refusal:
+            self.forget_exec(container_id, exec_id)
+            raise failures.failure("exec", process.args[0] if process.args else "", str(refusal)) from refusal
+        except BaseException:
+            self.forget_exec(container_id, exec_id)
+            raise
+        return StartedExec(_started(launched), launched.attached)
+
+    def forget_exec(self, container_id: str, exec_id: str) -> None:
+        remove_tree(self._place(container_id, exec_id).directory)
+
+    def watch(self, container_id: str, process: StartedProcess, listener: ExitListener, exec_id: str = "") -> None:
+        def ended() -> None:
+            listener(self.exit_of(container_id, exec_id) or self._mourn(container_id, exec_id))
+
+        self._watcher.watch(process.supervisor_pid, process.supervisor_started, ended)
+
+    def _mourn(self, container_id: str, exec_id: str) -> Exit:
+        """The supervisor ended without an exit code: it was killed. What it supervised has lost its output, its
+        terminal and the one who would reap it and learn its exit code, so it is killed too and called so."""
+        place = self._place(container_id, exec_id)
+        if exec_id:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(_read_number(place.pid_file), signal.SIGKILL)
+        elif (self._state / container_id).exists():
+            self._call("delete", "--force", container_id)
+        why = "its supervisor (conmon) was killed"
+        return Exit(container_id, exec_id, _KILLED, False, 0, why)
+
+    def _document(self, bundle: Bundle) -> specification.Document:
+        init = probe.find_init() if bundle.init else ""
+        if bundle.init and not init:
+            raise Unsupported("--init", "no small init is installed", "Install one: apt-get install tini")
+        return specification.render_bundle(self._limits.fitted(bundle), self._found.layout, None, {}, init)
+
+    def _write(self, path: Path, document: specification.Document) -> None:
+        path.write_text(json.dumps(document))
+
+    def _place(self, container_id: str, exec_id: str = "") -> Place:
+        place = Place(self._containers / container_id, container_id)
+        return Place(place.execs / exec_id, container_id) if exec_id else place
+
+    def _cgroup(self, container_id: str) -> Path:
+        try:
+            path = json.loads(self._place(container_id).config.read_bytes())["linux"]["cgroupsPath"]
+        except FileNotFoundError as error:
+            raise NotFound(container_id, "has no running process") from error
+        return cgroups.directory_of(path, self._found.layout)
+
+    def _discard(self, container_id: str) -> None:
+        """After a failed create; what goes wrong here must not hide why it failed."""
+        try:
+            self.delete(container_id)
+        except (OSError, HostFailure) as error:
+            log.error("cleaning up after a failed create of %s: %s", container_id, error)
+
+    def _call(self, *arguments: str) -> None:
+        """Run the runtime without the wrapper: nothing called here looks at the cgroup layout."""
+        command = [self._found.program, f"--root={self._state}", *arguments]
+        what = f"{self.name} {arguments[0]} {arguments[-1]}"
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CALL_SECONDS, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise HostFailure(what, f"gave no answer in {_CALL_SECONDS:.0f} seconds") from error
+        if done.returncode != 0:
+            raise HostFailure(what, failures.last_words(done.stderr.decode(errors="replace")))
+
+
+def _stdio(process: Process) -> Sequence[str]:
+    options = []
+    if process.tty:
+        options.append("--terminal")
+    if process.stdin:
+        options.append("--stdin")
+        if not process.stdin_once:
+            options.append("--leave-stdin-open")
+    return options
+
+
+def _started(launched: Launched) -> StartedProcess:
+    return StartedProcess(launched.pid, launched.supervisor_pid, launched.supervisor_started)
+
+
+def _read_number(path: Path) -> int:
+    try:
+        return int(path.read_text())
+    except (FileNotFoundError, ValueError):
+        return -1
+
+
+def _is_child_of(pid: int, parent: int) -> bool:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return int(text[text.rindex(")") + 2 :].split(" ")[1]) == parent
+
+
+def _names_in(directory: Path) -> Sequence[str]:
+    try:
+        return [entry.name for entry in directory.iterdir()]
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
