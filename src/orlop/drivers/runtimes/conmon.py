@@ -168,6 +168,7 @@ class Conmon:
         environment = {
             "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "TMPDIR": str(self.temporary),
+            "TZ": "UTC",  # the log is read by orlop.engine.logs, which counts on one width of time
             **{name: str(fd) for name, fd in pipes.items()},
         }
         with place.complaints.open("wb") as complaints:
