@@ -233,7 +233,7 @@ class LiveDaemon:
                 subprocess.run(["kill", "-9", subject], check=False, capture_output=True)
         for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
             target = line.split()[4]
-            if target.startswith((f"{self.data_root}/", f"{self.exec_root}/")):
+            if f"{target}/".startswith((f"{self.data_root}/", f"{self.exec_root}/")):
                 subprocess.run(["umount", "-l", target], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
         for place in (self.data_root, self.exec_root, self.home):

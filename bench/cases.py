@@ -1,0 +1,73 @@
+"""What a case is, and the list of all of them.
+
+A case is a generator: what stands before its first `yield` sets up, each `yield` gives one round's value, and what
+stands in `finally` cleans up. The runner takes one round from each peer in turn.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench.material import Material
+from bench.peers import Peer
+
+Measure = Callable[[Peer, Material], Iterator[float]]
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    unit: str
+    target: str  # of the ratio to the peer, as the project promises itself
+    rounds: int
+    measure: Measure
+    needs_managed: bool = False  # stops and starts the daemon
+
+
+CASES: list[Case] = []
+
+
+def case(
+    name: str, unit: str, target: str, rounds: int = 7, needs_managed: bool = False
+) -> Callable[[Measure], Measure]:
+    def register(measure: Measure) -> Measure:
+        CASES.append(Case(name, unit, target, rounds, measure, needs_managed))
+        return measure
+
+    return register
+
+
+def variants(
+    name: str, rows: dict[str, tuple[object, ...]], unit: str, target: str, rounds: int = 7
+) -> Callable[..., Callable[..., Iterator[float]]]:
+    """The same measurement with several settings: one case each, named `name suffix`."""
+
+    def register(measure: Callable[..., Iterator[float]]) -> Callable[..., Iterator[float]]:
+        for suffix, arguments in rows.items():
+
+            def bound(peer: Peer, material: Material, arguments: tuple[object, ...] = arguments) -> Iterator[float]:
+                return measure(peer, material, *arguments)
+
+            CASES.append(Case(f"{name} {suffix}".strip(), unit, target, rounds, bound))
+        return measure
+
+    return register
+
+
+@dataclass(frozen=True)
+class NewVolume:
+    """A volume for one case, gone afterwards."""
+
+    peer: Peer
+    name: str
+
+    def __enter__(self) -> str:
+        self.peer.client.call("POST", "/volumes/create", {"Name": self.name})
+        return self.name
+
+    def __exit__(self, *_: object) -> None:
+        self.peer.client.call("DELETE", f"/volumes/{self.name}")
+
+
+def volume_path(peer: Peer, name: str) -> Path:
+    return Path(peer.client.call("GET", f"/volumes/{name}")["Mountpoint"])

@@ -1,0 +1,62 @@
+"""Cases about the daemon itself and its command."""
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+
+from bench.cases import NewVolume, case
+from bench.containers import Container, bare_container
+from bench.http import timed
+from bench.material import Material
+from bench.peers import CHECKOUT, Managed, Peer, pss_megabytes
+
+
+@case("start to first answer, 1000 volumes + 50 containers", "s", "≤ 0.4", rounds=5, needs_managed=True)
+def start(peer: Peer, material: Material) -> Iterator[float]:
+    assert isinstance(peer, Managed)
+    names = [peer.client.call("POST", "/volumes/create", {"Name": f"bench{n}"})["Name"] for n in range(1000)]
+    made = [peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(50)]
+    try:
+        while True:
+            peer.stop()
+            yield peer.start()
+    finally:
+        for container in made:
+            peer.client.call("DELETE", f"/containers/{container}")
+        for name in names:
+            peer.client.call("DELETE", f"/volumes/{name}")
+
+
+@case("memory idle", "MB", "≤ 0.9", rounds=3, needs_managed=True)
+def memory(peer: Peer, material: Material) -> Iterator[float]:
+    assert isinstance(peer, Managed)
+    peer.stop()
+    peer.start()
+    while True:
+        time.sleep(1)  # what it does after the first answer belongs to it
+        yield pss_megabytes(peer.processes())
+
+
+@case("memory per running container", "MB", "≤ 0.3", rounds=3)
+def memory_per_container(peer: Peer, material: Material) -> Iterator[float]:
+    while True:
+        before = pss_megabytes(peer.processes())
+        running = [Container(peer, bare_container(["sleep", "100000"])) for _ in range(10)]
+        ids = [container.__enter__() for container in running]
+        inside = {peer.client.call("GET", f"/containers/{made}/json")["State"]["Pid"] for made in ids}
+        yield (pss_megabytes(peer.processes() - inside) - before) / len(running)
+        for container in running:
+            container.__exit__()
+
+
+@case("volume ls by command: orlop, and the peer's docker", "ms", "≤ 4", rounds=10)
+def volume_ls(peer: Peer, material: Material) -> Iterator[float]:
+    own = peer.name == "orlop"
+    command = str(CHECKOUT / ".venv/bin/orlop") if own else shutil.which("docker") or ""
+    variables = {**os.environ, "DOCKER_HOST": peer.host}
+    with NewVolume(peer, "bench"):
+        while True:
+            arguments = [command, "volume", "ls"]
+            yield timed(lambda: subprocess.run(arguments, env=variables, check=True, capture_output=True)) * 1000

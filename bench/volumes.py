@@ -1,0 +1,112 @@
+"""Cases about volumes."""
+
+import subprocess
+from collections.abc import Iterator
+
+from bench.cases import NewVolume, case, variants, volume_path
+from bench.containers import Container, bare_container, run_to_end
+from bench.http import calls_per_second, timed
+from bench.material import Material
+from bench.peers import Peer, run
+
+
+def create(peer: Peer, name: str = "", **more: object) -> str:
+    return peer.client.call("POST", "/volumes/create", {"Name": name, **more})["Name"]
+
+
+@case("volume create", "ms", "≤ 0.4")
+def volume_create(peer: Peer, material: Material) -> Iterator[float]:
+    while True:
+        names = [f"bench{number}" for number in range(30)]
+        took = timed(lambda: [create(peer, name) for name in names])
+        for name in names:
+            peer.client.call("DELETE", f"/volumes/{name}")
+        yield took / 30 * 1000
+
+
+@case("volume remove", "ms", "≤ 0.5")
+def volume_remove(peer: Peer, material: Material) -> Iterator[float]:
+    while True:
+        names = [create(peer, f"bench{number}") for number in range(30)]
+        yield timed(lambda: [peer.client.call("DELETE", f"/volumes/{name}") for name in names]) / 30 * 1000
+
+
+@case("volume inspect, 1 client", "ms", "≤ 1")
+def volume_inspect(peer: Peer, material: Material) -> Iterator[float]:
+    with NewVolume(peer, "bench"):
+        while True:
+            yield timed(lambda: [peer.client.call("GET", "/volumes/bench") for _ in range(300)]) / 300 * 1000
+
+
+@case("volume inspect, 16 clients", "calls/s", "≥ 2")
+def volume_inspect_at_once(peer: Peer, material: Material) -> Iterator[float]:
+    with NewVolume(peer, "bench"):
+        while True:
+            yield calls_per_second(peer.socket_path, "/volumes/bench", clients=16, seconds=1)
+
+
+@variants("volume list, N =", {"10": (10,), "1000": (1000,)}, "ms", "≤ 0.4")
+def volume_list(peer: Peer, material: Material, count: int) -> Iterator[float]:
+    names = [create(peer, f"bench{number}") for number in range(count)]
+    try:
+        while True:
+            yield timed(lambda: [peer.client.call("GET", "/volumes") for _ in range(10)]) / 10 * 1000
+    finally:
+        for name in names:
+            peer.client.call("DELETE", f"/volumes/{name}")
+
+
+@case("prune of 1000 anonymous volumes", "ms", "≤ 0.3", rounds=3)
+def volume_prune(peer: Peer, material: Material) -> Iterator[float]:
+    while True:
+        for _ in range(material.count(1000)):
+            create(peer)
+        yield timed(lambda: peer.client.call("POST", "/volumes/prune")) * 1000
+
+
+@case("copy-up of 10 000 files, 200 MB", "s", "≤ 0.35", rounds=3)
+def copy_up(peer: Peer, material: Material) -> Iterator[float]:
+    peer.client.upload("POST", "/images/create?fromSrc=-&repo=bench/content&tag=latest", material.rootfs)
+    try:
+        while True:
+            body = {"Image": "bench/content:latest", "Cmd": ["/bin/busybox", "true"]}
+            body |= {"HostConfig": {"Binds": ["benchcopy:/content"], "NetworkMode": "none"}}
+            yield timed(lambda: run_to_end(peer, body))
+            peer.client.call("DELETE", "/volumes/benchcopy")
+    finally:
+        peer.client.call("DELETE", "/images/bench/content:latest?force=1")
+
+
+@variants("volume bytes, bare directory's time ÷ volume's:", {"write": ("write",), "read": ("read",)}, "", "≥ 0.97", 10)
+def data_path(peer: Peer, material: Material, direction: str) -> Iterator[float]:
+    """The same program on the same file system, in a container's volume and beside it, one after the other."""
+    megabytes = material.count(300)
+    with NewVolume(peer, "benchdata"):
+        inside = volume_path(peer, "benchdata")
+        bare = inside.parent.parent.parent / "bench-bare"
+        bare.mkdir()
+        body = bare_container(["sleep", "100000"]) | {
+            "HostConfig": {"Binds": ["benchdata:/data"], "NetworkMode": "none"}
+        }
+        with Container(peer, body) as container:
+            pid = peer.client.call("GET", f"/containers/{container}/json")["State"]["Pid"]
+            enter = ["nsenter", "--target", str(pid), "--mount", "--root"]
+            try:
+                while True:
+                    yield copied(["/bin/busybox"], f"{bare}/f", direction, megabytes) / copied(
+                        [*enter, "/bin/busybox"], "/data/f", direction, megabytes
+                    )
+            finally:
+                (bare / "f").unlink(missing_ok=True)
+                bare.rmdir()
+
+
+def copied(busybox: list[str], path: str, direction: str, megabytes: int) -> float:
+    """Seconds that dd says it took: starting it is not counted."""
+    if direction == "write":
+        arguments = ["if=/dev/zero", f"of={path}", "bs=1M", f"count={megabytes}", "conv=fsync"]
+    else:
+        run(*busybox, "dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={megabytes}", "conv=fsync")
+        arguments = [f"if={path}", "of=/dev/null", "bs=1M"]
+    done = subprocess.run([*busybox, "dd", *arguments], capture_output=True, text=True, check=True)
+    return float(done.stderr.split(" seconds")[0].rpartition(" ")[2])
