@@ -1,0 +1,36 @@
+"""`orlop volume ls`."""
+
+import click
+
+from orlop.cli.app import App
+from orlop.cli.command import Command
+from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing
+from orlop.client.api import render_filters
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("orlop volume ls", ""),
+        ("orlop volume ls --filter dangling=true -q", "the names of those that no container uses"),
+        ("orlop volume ls --retired", "what was removed and can still be restored"),
+    ],
+)
+@click.option("-q", "--quiet", is_flag=True, help="Only names (ids with --retired).")
+@click.option("--retired", is_flag=True, help="Removed volumes that `orlop volume restore` can bring back.")
+@filter_option("dangling, driver, label, name")
+@format_option
+@click.pass_obj
+def command(app: App, quiet: bool, retired: bool, filters: tuple[str, ...], output_format: str) -> None:
+    """List volumes."""
+    if retired:
+        from orlop.cli.retired import print_retired
+
+        print_retired(app, quiet, output_format)
+        return
+    answer = app.api.get("/volumes", {"filters": render_filters(parse_filters(filters))})
+    volumes = sorted(answer["Volumes"] or [], key=lambda volume: str(volume["Name"]))
+    if quiet:
+        print_lines(volume["Name"] for volume in volumes)
+    else:
+        print_listing(output_format, volumes, ("DRIVER", "VOLUME NAME"), lambda it: (it["Driver"], it["Name"]))

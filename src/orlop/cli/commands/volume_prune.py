@@ -1,0 +1,52 @@
+"""`orlop volume prune`."""
+
+from typing import Any
+
+import click
+
+from orlop.cli.app import App
+from orlop.cli.asking import confirm, force_option
+from orlop.cli.command import Command
+from orlop.cli.human import render_size
+from orlop.cli.output import filter_option, parse_filters, print_lines
+from orlop.client.api import render_filters
+
+
+@click.command(
+    cls=Command,
+    examples=[
+        ("orlop volume prune", "anonymous volumes that no container uses"),
+        ("orlop volume prune --all --filter label=stage=test --force", ""),
+    ],
+)
+@click.option("-a", "--all", "all_volumes", is_flag=True, help="Named volumes too, not only anonymous ones.")
+@filter_option("label, label!")
+@force_option
+@click.pass_obj
+def command(app: App, all_volumes: bool, filters: tuple[str, ...], force: bool) -> None:
+    """Remove the volumes that no container uses. Like all removed volumes they can be restored for a while."""
+    wanted = parse_filters(filters)
+    if all_volumes:
+        wanted["all"] = ["true"]
+    doomed = [] if force else _candidates(app, all_volumes)
+    narrowed = " (those of them that the filter lets through)" if filters else ""
+    kind = "volumes" if all_volumes else "anonymous volumes"
+    confirm(f"This will remove all {kind} that no container uses{narrowed}", doomed, force)
+    answer = app.api.post("/volumes/prune", {"filters": render_filters(wanted)})
+    removed = answer["VolumesDeleted"] or []
+    if removed:
+        print_lines(["Removed volumes:", *removed, ""])
+    print_lines([f"Total reclaimed space: {render_size(answer['SpaceReclaimed'])}"])
+    if removed:
+        from orlop.cli.retired import tell_how_to_restore
+
+        tell_how_to_restore(app, removed)
+
+
+def _candidates(app: App, all_volumes: bool) -> list[str]:
+    answer = app.api.get("/volumes", {"filters": render_filters({"dangling": ["true"]})})
+    return sorted(it["Name"] for it in answer["Volumes"] or [] if all_volumes or _is_anonymous(it))
+
+
+def _is_anonymous(volume: dict[str, Any]) -> bool:
+    return "com.docker.volume.anonymous" in (volume.get("Labels") or {})

@@ -1,0 +1,103 @@
+"""Every command: its path, the heading it stands under, the module that holds it, and its one-line help.
+
+The one-line help lives here and nowhere else, so that `orlop --help` imports none of them.
+"""
+
+from typing import Final
+
+
+class Entry:
+    """`module` is the module under orlop.cli.commands whose `command` it is."""
+
+    __slots__ = ("heading", "module", "summary")
+
+    def __init__(self, module: str, summary: str, heading: str = "") -> None:
+        self.module = module
+        self.summary = summary
+        self.heading = heading
+
+
+RUN, CONTAINERS, IMAGES, OBJECTS, DAEMON = "Run", "Containers", "Images", "Volumes and networks", "Daemon"
+
+# Commands at the top level, in the order of the help.
+TOP: Final[dict[str, Entry]] = {
+    "run": Entry("run", "Create a container from an image and run it", RUN),
+    "exec": Entry("exec", "Run a command in a running container", RUN),
+    "ps": Entry("ps", "List containers", RUN),
+    "logs": Entry("logs", "Show what a container wrote", RUN),
+    "attach": Entry("attach", "Connect the terminal to a running container", RUN),
+    "cp": Entry("cp", "Copy files between a container and the host", RUN),
+    "create": Entry("create", "Create a container without starting it", CONTAINERS),
+    "start": Entry("start", "Start stopped containers", CONTAINERS),
+    "stop": Entry("stop", "Stop running containers", CONTAINERS),
+    "restart": Entry("restart", "Stop and start containers", CONTAINERS),
+    "kill": Entry("kill", "Send a signal to containers", CONTAINERS),
+    "pause": Entry("pause", "Freeze the processes of containers", CONTAINERS),
+    "unpause": Entry("unpause", "Let frozen containers go on", CONTAINERS),
+    "wait": Entry("wait", "Wait for containers to exit and print their exit codes", CONTAINERS),
+    "rename": Entry("rename", "Give a container another name", CONTAINERS),
+    "rm": Entry("rm", "Remove containers", CONTAINERS),
+    "top": Entry("top", "Show the processes of a container", CONTAINERS),
+    "diff": Entry("diff", "Show what a container changed in its file system", CONTAINERS),
+    "commit": Entry("commit", "Make an image of a container's file system", CONTAINERS),
+    "export": Entry("export", "Write a container's file system as a tar archive", CONTAINERS),
+    "inspect": Entry("inspect", "Show everything about containers, images, volumes or networks", CONTAINERS),
+    "images": Entry("image_ls", "List images", IMAGES),
+    "import": Entry("import_", "Make an image from the tar archive of a file system", IMAGES),
+    "load": Entry("load", "Load images from an archive", IMAGES),
+    "save": Entry("save", "Write images to an archive", IMAGES),
+    "tag": Entry("tag", "Give an image another name", IMAGES),
+    "rmi": Entry("rmi", "Remove images", IMAGES),
+    "history": Entry("history", "Show how an image was made", IMAGES),
+    "volume": Entry("", "Manage volumes: the data that stays", OBJECTS),
+    "network": Entry("", "Look at networks", OBJECTS),
+    "container": Entry("", "Manage containers", OBJECTS),
+    "image": Entry("", "Manage images", OBJECTS),
+    "system": Entry("", "Disk usage, events, pruning", OBJECTS),
+    "daemon": Entry("daemon", "Run the engine", DAEMON),
+    "events": Entry("events", "Show what happens, as it happens", DAEMON),
+    "info": Entry("info", "Show facts about the daemon and its host", DAEMON),
+    "version": Entry("version", "Show the versions of the command and the daemon", DAEMON),
+}
+
+
+def _same(*names: str) -> dict[str, Entry]:
+    return {name: TOP[name] for name in names}
+
+
+GROUPS: Final[dict[str, dict[str, Entry]]] = {
+    "volume": {
+        "create": Entry("volume_create", "Create a volume"),
+        "ls": Entry("volume_ls", "List volumes"),
+        "inspect": Entry("volume_inspect", "Show everything about volumes"),
+        "rm": Entry("volume_rm", "Remove volumes (they can be restored for a while)"),
+        "prune": Entry("volume_prune", "Remove the volumes that no container uses"),
+        "restore": Entry("volume_restore", "Bring a removed volume back"),
+        "purge": Entry("volume_purge", "Destroy the data of removed volumes, for good"),
+    },
+    "network": {
+        "ls": Entry("network_ls", "List networks"),
+        "inspect": Entry("network_inspect", "Show everything about networks"),
+    },
+    "container": {
+        "ls": TOP["ps"],
+        **_same(
+            "run", "exec", "logs", "attach", "cp", "create", "start", "stop", "restart", "kill", "pause", "unpause",
+            "wait", "rename", "rm", "top", "diff", "commit", "export",
+        ),
+        "inspect": Entry("container_inspect", "Show everything about containers"),
+        "prune": Entry("container_prune", "Remove all stopped containers"),
+    },
+    "image": {
+        "ls": TOP["images"],
+        **_same("import", "load", "save", "tag", "history"),
+        "rm": TOP["rmi"],
+        "inspect": Entry("image_inspect", "Show everything about images"),
+        "prune": Entry("image_prune", "Remove images that have no name and no container"),
+    },
+    "system": {
+        "df": Entry("system_df", "Show how much disk is used, and by what"),
+        **_same("events", "info"),
+        "prune": Entry("system_prune", "Remove stopped containers and unused images"),
+    },
+}  # fmt: skip

@@ -1,0 +1,79 @@
+"""Removed volumes that can be restored: what Docker's API has no call for."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from orlop.cli.app import App
+from orlop.cli.human import now, parse_time, render_ago, render_duration, short_id
+from orlop.cli.output import print_lines, print_listing, warn
+from orlop.client.errors import ApiError, ClientError
+
+RETIRED = "/orlop/v1/volumes/retired"
+
+
+def list_retired(app: App) -> list[dict[str, Any]]:
+    """The latest removed first."""
+    answer = app.api.get(RETIRED)
+    return sorted(answer["Retired"] or [], key=lambda it: str(it["RetiredAt"]), reverse=True)
+
+
+def find(retired: Sequence[dict[str, Any]], reference: str) -> dict[str, Any]:
+    """By id, beginning of an id, or name (the latest of that name). Raises ClientError."""
+    for matches in (
+        [it for it in retired if it["ID"] == reference],
+        [it for it in retired if it["Name"] == reference][:1],
+        [it for it in retired if it["ID"].startswith(reference)],
+    ):
+        if len(matches) == 1:
+            return matches[0]
+        if matches:
+            raise ClientError(f"{reference}: more than one removed volume has an id that begins so")
+    raise ClientError(f"{reference}: no such removed volume. `orlop volume ls --retired` lists them")
+
+
+def describe(retired: dict[str, Any]) -> str:
+    return f"{retired['Name']} (id {short_id(retired['ID'])}, removed {_ago(retired['RetiredAt'])})"
+
+
+def print_retired(app: App, quiet: bool, output_format: str) -> None:
+    retired = list_retired(app)
+    if quiet:
+        print_lines(it["ID"] for it in retired)
+        return
+    print_listing(
+        output_format,
+        retired,
+        ("ID", "VOLUME NAME", "DRIVER", "REMOVED", "BY", "DATA KEPT FOR"),
+        lambda it: (short_id(it["ID"]), it["Name"], it["Driver"], _ago(it["RetiredAt"]), it["Reason"],
+                    _time_left(it["PurgeAt"])),
+    )  # fmt: skip
+
+
+def tell_how_to_restore(app: App, names: Sequence[str]) -> None:
+    """On stderr, after a removal: until when it can be undone. Silent where the daemon is not Orlop's."""
+    try:
+        kept = {it["Name"]: it for it in reversed(list_retired(app))}
+    except ApiError:
+        return
+    undoable = [name for name in names if name in kept]
+    if len(undoable) == 1:
+        name = undoable[0]
+        warn(f"{name} can be brought back {_until(kept[name]['PurgeAt'])}: orlop volume restore {name}")
+    elif undoable:
+        soonest = min(str(kept[name]["PurgeAt"]) for name in undoable)
+        warn(f"{len(undoable)} volumes can be brought back, the first of them {_until(soonest)}: "
+             "orlop volume ls --retired")  # fmt: skip
+
+
+def _ago(text: str) -> str:
+    return render_ago(parse_time(text), now())
+
+
+def _time_left(purge_at: str) -> str:
+    moment = parse_time(purge_at)
+    return render_duration((moment - now()).total_seconds()) if moment else "ever"
+
+
+def _until(purge_at: str) -> str:
+    moment = parse_time(purge_at)
+    return f"until {moment.astimezone():%Y-%m-%d %H:%M}" if moment else "at any time"
