@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "docker": {"engine", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
     "client": {"model", "errors"},
     "cli": {"client", "model", "errors", "daemon.main"},
+    "__main__": {"cli"},
     "testing": {"contracts", "store.files", "archive", "kernel", "model", "errors"},
     "daemon": {"engine", "docker", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
 }

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
 
 class App:
     def __init__(self, host: str = "") -> None:
-        self._host = host
+        self.host = host
         self._api: Api | None = None
 
     @property
@@ -17,5 +17,5 @@ class App:
             from orlop.client.address import from_environment
             from orlop.client.api import Api
 
-            self._api = Api(from_environment(self._host))
+            self._api = Api(from_environment(self.host))
         return self._api
