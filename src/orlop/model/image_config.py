@@ -39,7 +39,7 @@ class ConfigFile:
 def parse_json(raw: str | bytes, what: str) -> Any:
     """Raises Malformed, naming `what`, for text that is no JSON or is nested out of all reason."""
     try:
-        value = json.loads(raw)
+        value = json.loads(raw.decode() if isinstance(raw, bytes) else raw)
         # Half of a surrogate pair is legal JSON and can be neither stored nor handed to a process.
         json.dumps(value, ensure_ascii=False).encode()
     except RecursionError as error:
