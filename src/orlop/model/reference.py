@@ -55,7 +55,9 @@ class Reference:
         if self.domain != DEFAULT_DOMAIN:
             return self.name
         short = self.path.removeprefix(_OFFICIAL)
-        return self.path if "/" in short else short
+        if "/" not in short:
+            return short
+        return self.name if _is_domain(self.path.partition("/")[0]) else self.path  # "0.0/a" would name a domain
 
     @property
     def familiar(self) -> str:
@@ -130,7 +132,7 @@ def matches_pattern(pattern: str, reference: Reference) -> bool:
 
 def _split_domain(text: str) -> tuple[str, str]:
     first, slash, rest = text.partition("/")
-    if slash and (any(mark in first for mark in ".:") or first == "localhost" or first != first.lower()):
+    if slash and _is_domain(first):
         domain, remainder = first, rest
     else:
         domain, remainder = DEFAULT_DOMAIN, text
@@ -139,6 +141,10 @@ def _split_domain(text: str) -> tuple[str, str]:
     if domain == DEFAULT_DOMAIN and "/" not in remainder:
         remainder = _OFFICIAL + remainder
     return domain, remainder
+
+
+def _is_domain(first: str) -> bool:
+    return any(mark in first for mark in ".:") or first == "localhost" or first != first.lower()
 
 
 def _compile_pattern(pattern: str) -> re.Pattern[str]:
