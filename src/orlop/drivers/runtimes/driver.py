@@ -75,7 +75,7 @@ class Bundle:
     sysctls: Mapping[str, str] = field(default_factory=dict)
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None
-    seccomp: str = "default"  # default, unconfined, or the path of a profile
+    seccomp: str = "default"  # default, unconfined, or a profile: JSON in Docker's format
     network_namespace: str = ""  # path to join; "host"; "" = a new one with nothing but lo
     pid_namespace: str = ""  # ditto
     ipc_namespace: str = ""

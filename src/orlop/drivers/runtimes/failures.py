@@ -1,62 +1,72 @@
 """What a runtime's last words mean.
 
 crun and runc say the same thing differently, and the docker CLI makes its exit code out of the text: 127 for
-"executable file not found" and "no such file or directory", 126 for "permission denied" and "is a directory". So the
-few cases that a user meets every day are told in one wording, Docker's; everything else is passed on as it was said.
+"executable file not found" and "no such file or directory", 126 for "permission denied" and "is a directory". So what
+a user meets every day is told in one wording, the one that Docker's users know; the rest is passed on as it was said.
 """
 
 import json
 import re
 
-from orlop.errors import Forbidden, HostFailure, NotFound, OrlopError
+from orlop.errors import Forbidden, HostFailure, Malformed, NotFound, OrlopError
 
-_NOT_FOUND = re.compile(
-    r"executable file (?:`[^`]*' |`[^`]*` |'[^']*' )?not found|exec: \".*\": stat .*: no such file", re.I
+_LOGGED = re.compile(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"')
+_PREFIXES = ("runc create failed: ", "runc exec failed: ", "exec failed: ", "unable to start container process: ")
+_MOUNT_HINT = (
+    "Are you trying to mount a directory onto a file (or vice-versa)? Check if the specified host path exists and is"
+    " the expected type"
 )
-_NO_SUCH = re.compile(r"no such file or directory|does not exist", re.I)
-_DENIED = re.compile(r"permission denied|exec format error|is a directory", re.I)
 
 
 def failure(operation: str, program: str, said: str) -> OrlopError:
-    """`operation` is create or exec; `program` what was to be run."""
-    text = last_words(said)
-    subject = f"OCI runtime {operation} failed"
-    where = "unable to start container process"
-    lowered = text.lower()
-    if _NOT_FOUND.search(text):
-        if "/" in program:
-            return NotFound(subject, f'{where}: exec: "{program}": stat {program}: no such file or directory')
-        return NotFound(subject, f'{where}: exec: "{program}": executable file not found in $PATH')
-    if _is_about_program(lowered, program):
-        if _NO_SUCH.search(lowered):
-            return NotFound(subject, f'{where}: exec: "{program}": stat {program}: no such file or directory')
-        if "is a directory" in lowered:
-            return Forbidden(subject, f'{where}: exec: "{program}": is a directory')
-        if _DENIED.search(lowered):
-            return Forbidden(subject, f'{where}: exec: "{program}": permission denied')
+    """`operation` is create or exec; `program` what was to be run; `said` the runtime's stderr."""
+    text = _in_known_words(last_words(said), program)
+    subject = f"OCI runtime {operation} failed: unable to start container process"
+    if text.startswith(("exec: ", "chdir to cwd ")):
+        if "not found in $PATH" in text or "no such file or directory" in text:
+            return NotFound(subject, text)
+        if "permission denied" in text:
+            return Forbidden(subject, text)
+    if "mount" in text and text.endswith("not a directory"):
+        return Malformed(subject, text, _MOUNT_HINT)
     return HostFailure(subject, text)
 
 
-def _is_about_program(lowered: str, program: str) -> bool:
-    return (
-        f'exec: "{program.lower()}"' in lowered
-        or lowered.startswith(("open executable", "exec ", "cannot find", "execv"))
-        or lowered in ("permission denied", "no such file or directory")
-    )
-
-
 def last_words(said: str) -> str:
-    """The error out of a runtime's stderr: crun's line or the last entry of runc's log, without prefixes."""
+    """The error out of a runtime's stderr: crun's line or the last entry of runc's log, without the prefixes that say
+    nothing."""
     lines = [line.strip() for line in said.splitlines() if line.strip()]
     if not lines:
         return "the runtime gave no reason"
     line = lines[-1]
-    if line.startswith("{"):
-        try:
-            line = str(json.loads(line).get("msg", line))
-        except ValueError:
-            return line
-    logged = re.search(r'level=(?:error|fatal) msg="((?:[^"\\]|\\.)*)"', line)
+    logged = _LOGGED.search(line)
     if logged:
-        line = logged.group(1).replace('\\"', '"')
-    return line.removeprefix("runc create failed: ").removeprefix("runc exec failed: ")
+        try:
+            line = str(json.loads(f'"{logged.group(1)}"'))
+        except ValueError:  # runc quotes as Go does, which is JSON but for rare characters
+            line = logged.group(1)
+    for prefix in _PREFIXES:
+        line = line.removeprefix(prefix)
+    return line
+
+
+def _in_known_words(text: str, program: str) -> str:
+    """crun's sentences as runc, and so Docker, would put them."""
+    if re.match(r"executable file `.*` not found", text):
+        where = f"stat {program}: no such file or directory" if "/" in program else "executable file not found in $PATH"
+        return f'exec: "{program}": {where}'
+    if text in ("open executable: Permission denied", "open executable: Operation not permitted"):
+        # The second is crun's word for what is no regular file, a directory for one.
+        return f'exec: "{program}": permission denied'
+    if text.startswith("open executable: "):
+        return f'exec: "{program}": stat {program}: {_decapitalised(text.removeprefix("open executable: "))}'
+    chdir = re.match(r"chdir `(.*)`: (.*)", text)
+    if chdir:
+        return f'chdir to cwd ("{chdir.group(1)}") set in config.json failed: {_decapitalised(chdir.group(2))}'
+    head, separator, reason = text.rpartition(": ")
+    return f"{head}{separator}{_decapitalised(reason)}"
+
+
+def _decapitalised(reason: str) -> str:
+    """The C library's messages begin with a capital, Go's do not, and the CLI looks for Go's."""
+    return reason[:1].lower() + reason[1:] if reason[1:2].islower() else reason

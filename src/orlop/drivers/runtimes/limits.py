@@ -36,6 +36,9 @@ class Limits:
             bundle, process=self.clamped(bundle.process), resources=self._possible(bundle.resources)[0]
         )
 
+    def capabilities_of(self, process: Process) -> tuple[str, ...]:
+        return security.effective_capabilities(process.cap_add, process.cap_drop, process.privileged, self.capabilities)
+
     def clamped(self, process: Process) -> Process:
         return dataclasses.replace(process, rlimits=tuple(self._clamp(limit) for limit in process.rlimits))
 

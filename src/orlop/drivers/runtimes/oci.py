@@ -21,7 +21,7 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
-from orlop.drivers.runtimes import cgroups, conmon, failures, probe, specification
+from orlop.drivers.runtimes import cgroups, conmon, failures, probe, seccomp, specification
 from orlop.drivers.runtimes.conmon import Conmon, Launched, Place, RuntimeRefused
 from orlop.drivers.runtimes.driver import Bundle, Exit, ExitListener, Process, StartedExec, StartedProcess
 from orlop.drivers.runtimes.limits import Limits
@@ -34,6 +34,8 @@ from orlop.store.files import remove_tree
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 60.0
+# crun's: a compiled filter to load as it is, base64.
+_READY_FILTER = "run.oci.seccomp_bpf_data"
 _KILLED = 128 + signal.SIGKILL
 
 
@@ -48,6 +50,8 @@ class OciRuntime:
         self._found = probe.find_runtime(choice, root)
         self._conmon = Conmon(probe.find_supervisor(), self._found.creator, (f"--root={self._state}",), root)
         self._limits = Limits.of_this_host(self._found.layout)
+        self._filters = seccomp.FilterCache()
+        self._hands_over_filters = self._found.name == "crun" and seccomp.can_compile()
         self._watcher = Watcher()
 
     @property
@@ -65,15 +69,12 @@ class OciRuntime:
         place = self._place(bundle.container_id)
         if place.directory.exists():
             self.delete(bundle.container_id)  # left by a daemon that died, or by the run before
+        document = self._document(bundle)
         place.prepare()
         try:
-            self._write(place.config, self._document(bundle))
-            options = [*_stdio(bundle.process)]
-            if bundle.log_max_bytes:
-                options += ["--log-size-max", str(bundle.log_max_bytes)]
-            launched = self._conmon.launch(
-                place, bundle.container_id, bundle.name, f"k8s-file:{bundle.log_path}", options
-            )
+            launched = self._launch(place, bundle, document)
+            if _READY_FILTER in document["annotations"] and not self._took_filter(bundle.container_id):
+                raise HostFailure(self.name, "did not take the seccomp filter, so the container was not started")
         except RuntimeRefused as refusal:
             self._discard(bundle.container_id)
             program = bundle.process.args[0] if bundle.process.args else ""
@@ -84,6 +85,20 @@ class OciRuntime:
         if bundle.process.tty and bundle.process.console_height and bundle.process.console_width:
             conmon.resize(place, bundle.process.console_height, bundle.process.console_width)
         return _started(launched)
+
+    def _launch(self, place: Place, bundle: Bundle, document: specification.Document) -> Launched:
+        place.config.write_text(json.dumps(document))
+        options = [*_stdio(bundle.process)]
+        if bundle.log_max_bytes:
+            options += ["--log-size-max", str(bundle.log_max_bytes)]
+        log_to = f"k8s-file:{bundle.log_path}"
+        return self._conmon.launch(place, bundle.container_id, bundle.name, log_to, options)
+
+    def _took_filter(self, container_id: str) -> bool:
+        """crun keeps the filter it loads here, for execs. An annotation that a later crun no longer knows would be
+        passed over in silence, and the container would run without any filter."""
+        kept = self._state / container_id / "seccomp.bpf"
+        return kept.exists() and kept.stat().st_size > 0
 
     def start(self, container_id: str) -> None:
         self._call("start", container_id)
@@ -152,7 +167,9 @@ class OciRuntime:
         place = self._place(container_id, exec_id)
         place.prepare()
         try:
-            self._write(place.process, specification.render_process(self._limits.clamped(process)))
+            capabilities = self._limits.capabilities_of(process)
+            rendered = specification.render_process(self._limits.clamped(process), capabilities)
+            place.process.write_text(json.dumps(rendered))
             options = [*_stdio(process), "--exec", "--exec-process-spec", str(place.process)]
             launched = self._conmon.launch(place, exec_id, container_id, "none", options, attach)
         except RuntimeRefused as refusal:
@@ -188,10 +205,14 @@ class OciRuntime:
         init = probe.find_init() if bundle.init else ""
         if bundle.init and not init:
             raise Unsupported("--init", "no small init is installed", "Install one: apt-get install tini")
-        return specification.render_bundle(self._limits.fitted(bundle), self._found.layout, None, {}, init)
-
-    def _write(self, path: Path, document: specification.Document) -> None:
-        path.write_text(json.dumps(document))
+        fitted = self._limits.fitted(bundle)
+        capabilities = self._limits.capabilities_of(bundle.process)
+        filtered = seccomp.section(bundle.seccomp, capabilities)
+        annotations: dict[str, str] = {}
+        if filtered is not None and self._hands_over_filters:
+            annotations[_READY_FILTER] = self._filters.compiled(filtered)
+            filtered = None
+        return specification.render_bundle(fitted, capabilities, self._found.layout, filtered, annotations, init)
 
     def _place(self, container_id: str, exec_id: str = "") -> Place:
         place = Place(self._containers / container_id, container_id)

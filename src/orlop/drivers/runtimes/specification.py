@@ -36,9 +36,14 @@ _ALLOWED_DEVICES: tuple[tuple[str, int | None, int | None, str], ...] = (
 
 
 def render_bundle(
-    bundle: Bundle, layout: CgroupLayout, seccomp: Document | None, annotations: Mapping[str, str], init_program: str
+    bundle: Bundle,
+    capabilities: Sequence[str],
+    layout: CgroupLayout,
+    seccomp: Document | None,
+    annotations: Mapping[str, str],
+    init_program: str,
 ) -> Document:
-    process = render_process(bundle.process)
+    process = render_process(bundle.process, capabilities)
     mounts = list(bundle.mounts)
     if bundle.init:
         process["args"] = [_INIT, "--", *process["args"]]
@@ -70,17 +75,15 @@ def render_bundle(
     return document
 
 
-def render_process(process: Process, available: Sequence[str] = security.ALL_CAPABILITIES) -> Document:
-    capabilities = list(
-        security.effective_capabilities(process.cap_add, process.cap_drop, process.privileged, available)
-    )
+def render_process(process: Process, capabilities: Sequence[str]) -> Document:
+    names = list(capabilities)
     document: Document = {
         "terminal": process.tty,
         "user": {"uid": process.uid, "gid": process.gid, "additionalGids": list(process.additional_gids)},
         "args": list(process.args),
         "env": list(process.env),
         "cwd": process.cwd or "/",
-        "capabilities": {"bounding": capabilities, "effective": capabilities, "permitted": capabilities},
+        "capabilities": {"bounding": names, "effective": names, "permitted": names},
         "rlimits": [
             {"type": f"RLIMIT_{limit.name.upper()}", "soft": limit.soft, "hard": limit.hard}
             for limit in process.rlimits
