@@ -7,8 +7,8 @@ import click
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
 from orlop.cli.command import Command
-from orlop.cli.human import render_size
-from orlop.cli.output import filter_option, parse_filters, print_lines
+from orlop.cli.output import filter_option, parse_filters
+from orlop.cli.pruning import prune_volumes
 from orlop.client.api import render_filters
 
 
@@ -32,15 +32,7 @@ def command(app: App, all_volumes: bool, filters: tuple[str, ...], force: bool) 
     narrowed = " (those of them that the filter lets through)" if filters else ""
     kind = "volumes" if all_volumes else "anonymous volumes"
     confirm(f"This will remove all {kind} that no container uses{narrowed}", doomed, force)
-    answer = app.api.post("/volumes/prune", {"filters": render_filters(wanted)})
-    removed = answer["VolumesDeleted"] or []
-    if removed:
-        print_lines(["Removed volumes:", *removed, ""])
-    print_lines([f"Total reclaimed space: {render_size(answer['SpaceReclaimed'])}"])
-    if removed:
-        from orlop.cli.retired import tell_how_to_restore
-
-        tell_how_to_restore(app, removed)
+    prune_volumes(app, wanted)
 
 
 def _candidates(app: App, all_volumes: bool) -> list[str]:

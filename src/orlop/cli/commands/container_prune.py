@@ -1,0 +1,25 @@
+"""`orlop container prune`."""
+
+import click
+
+from orlop.cli.app import App
+from orlop.cli.asking import confirm, force_option
+from orlop.cli.command import Command
+from orlop.cli.output import parse_filters
+from orlop.cli.pruning import prune_containers, stopped_containers
+
+
+@click.command(
+    cls=Command,
+    examples=[("orlop container prune", ""), ("orlop container prune -f --filter until=24h", "older than a day")],
+)
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only those that match: until, label.")
+@force_option
+@click.pass_obj
+def command(app: App, filters: tuple[str, ...], force: bool) -> None:
+    """Remove all stopped containers, and with them what they wrote outside of volumes."""
+    wanted = parse_filters(filters)
+    if not force:
+        confirm("This will remove all stopped containers" + (" that the filter lets through" if filters else ""),
+                stopped_containers(app), force)  # fmt: skip
+    prune_containers(app, wanted)

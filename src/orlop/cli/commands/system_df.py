@@ -1,0 +1,90 @@
+"""`orlop system df`."""
+
+from typing import Any
+
+import click
+
+from orlop.cli.app import App
+from orlop.cli.command import Command
+from orlop.cli.human import render_size, short_id
+from orlop.cli.output import format_option, print_json
+from orlop.cli.table import render_table
+
+_ACTIVE = ("running", "paused", "restarting")
+
+
+@click.command(cls=Command, examples=[("orlop system df", ""), ("orlop system df -v", "each object")])
+@click.option("-v", "--verbose", is_flag=True, help="Each image, container and volume.")
+@format_option
+@click.pass_obj
+def command(app: App, verbose: bool, output_format: str) -> None:
+    """Show how much disk images, containers and volumes use, and how much of it nobody needs now.
+
+    With --format json: the API's answer, one JSON document.
+    """
+    usage = app.api.get("/system/df")
+    if output_format == "json":
+        print_json(usage)
+        return
+    images, containers, volumes = (usage.get(key) or [] for key in ("Images", "Containers", "Volumes"))
+    if verbose:
+        _print_each(images, containers, volumes)
+        return
+    rows = [
+        _images(images, usage.get("LayersSize") or 0),
+        _row(
+            "Containers", containers, [it for it in containers if it.get("State") in _ACTIVE],
+            lambda it: it.get("SizeRw") or 0,
+        ),
+        _row(
+            "Local Volumes", volumes, [it for it in volumes if _references(it) > 0],
+            lambda it: max(0, (it.get("UsageData") or {}).get("Size") or 0),
+        ),
+    ]  # fmt: skip
+    click.echo(render_table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows), nl=False)
+
+
+def _references(volume: dict[str, Any]) -> int:
+    return int((volume.get("UsageData") or {}).get("RefCount") or 0)
+
+
+def _row(name: str, items: list[Any], active: list[Any], size: Any) -> list[str]:
+    total, used = sum(map(size, items)), sum(map(size, active))
+    return [name, str(len(items)), str(len(active)), render_size(total), _share(total - used, total)]
+
+
+def _images(images: list[Any], layers_bytes: int) -> list[str]:
+    active = [it for it in images if it.get("Containers", 0) > 0]
+    used = sum(it["Size"] - max(0, it.get("SharedSize", 0)) for it in active)
+    free = max(0, layers_bytes - used) if active else layers_bytes
+    return ["Images", str(len(images)), str(len(active)), render_size(layers_bytes), _share(free, layers_bytes)]
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{render_size(part)} ({part * 100 // whole}%)" if whole else render_size(part)
+
+
+def _print_each(images: list[Any], containers: list[Any], volumes: list[Any]) -> None:
+    image_rows = [
+        [
+            (it.get("RepoTags") or ["<none>"])[0],
+            short_id(it["Id"]),
+            render_size(it["Size"]),
+            str(it.get("Containers", 0)),
+        ]
+        for it in images
+    ]
+    container_rows = [
+        [short_id(it["Id"]), it["Image"], render_size(it.get("SizeRw") or 0), it["Status"], it["Names"][0].lstrip("/")]
+        for it in containers
+    ]
+    volume_rows = [
+        [it["Name"], str(_references(it)), render_size(max(0, (it.get("UsageData") or {}).get("Size") or 0))]
+        for it in volumes
+    ]
+    for title, headings, rows in (
+        ("Images", ("NAME", "IMAGE ID", "SIZE", "CONTAINERS"), image_rows),
+        ("Containers", ("CONTAINER ID", "IMAGE", "SIZE", "STATUS", "NAMES"), container_rows),
+        ("Local Volumes", ("VOLUME NAME", "LINKS", "SIZE"), volume_rows),
+    ):
+        click.echo(f"{title}:\n\n{render_table(headings, rows)}")

@@ -1,0 +1,34 @@
+"""`orlop system prune`."""
+
+import click
+
+from orlop.cli.app import App
+from orlop.cli.asking import confirm, force_option
+from orlop.cli.command import Command
+from orlop.cli.output import parse_filters
+from orlop.cli.pruning import prune_containers, prune_images, prune_volumes, stopped_containers
+
+
+@click.command(
+    cls=Command,
+    examples=[("orlop system prune", ""), ("orlop system prune --all --volumes --force", "")],
+)
+@click.option(
+    "-a", "--all", "all_images", is_flag=True, help="All images that no container uses, also those with a name."
+)
+@click.option("--volumes", is_flag=True, help="Anonymous volumes too (they can be restored for a while).")
+@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only those that match: until, label.")
+@force_option
+@click.pass_obj
+def command(app: App, all_images: bool, volumes: bool, filters: tuple[str, ...], force: bool) -> None:
+    """Remove stopped containers and the images that nothing uses then. Volumes stay, unless --volumes."""
+    wanted = parse_filters(filters)
+    if not force:
+        parts = ["all stopped containers", "all unused images" if all_images else "all images without a name"]
+        if volumes:
+            parts.append("all anonymous volumes that no container uses")
+        confirm(f"This will remove {', '.join(parts)}; of containers", stopped_containers(app), force)
+    prune_containers(app, wanted)
+    prune_images(app, wanted, all_images)
+    if volumes:
+        prune_volumes(app, {key: values for key, values in wanted.items() if key != "until"})
