@@ -19,6 +19,7 @@ from isal import igzip_lib
 
 from orlop.archive import zstd_frames
 from orlop.archive.digest import Sha256Thread
+from orlop.archive.source import ArchiveSource, open_source
 from orlop.archive.tar_fields import is_header
 from orlop.errors import Malformed
 
@@ -42,9 +43,9 @@ class Compression(StrEnum):
     ZSTD = "zstd"
 
 
-def detect(path: Path) -> Compression:
+def detect(source: Path | ArchiveSource) -> Compression:
     """By the first bytes. A tar whose first member's name merely looks like a packed file is a plain tar."""
-    with path.open("rb") as file:
+    with open_source(source) as file:
         return _detect(file.read(512))
 
 
@@ -62,10 +63,10 @@ def _detect(start: bytes) -> Compression:
     return Compression.NONE
 
 
-def decompress(source: Path, target: Path, progress: Progress | None = None) -> str:
+def decompress(source: Path | ArchiveSource, target: Path, progress: Progress | None = None) -> str:
     """Write the plain bytes of `source` to `target`; "sha256:<hex>" of them. Raises Malformed for truncated or
     damaged data; what `target` holds then is of no use."""
-    with source.open("rb") as packed, target.open("wb") as plain, Sha256Thread() as sha256:
+    with open_source(source) as packed, target.open("wb") as plain, Sha256Thread() as sha256:
         for data in _plain(packed):
             sha256.update(data)
             plain.write(data)
@@ -75,9 +76,9 @@ def decompress(source: Path, target: Path, progress: Progress | None = None) -> 
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[BinaryIO]:
+def open_plain(source: Path | ArchiveSource) -> Iterator[BinaryIO]:
     """The plain bytes of a file, whatever it is packed with, as a stream. Reading raises Malformed as above."""
-    with path.open("rb") as packed:
+    with open_source(source) as packed:
         if _detect(packed.read(512)) is Compression.NONE:
             packed.seek(0)
             yield packed

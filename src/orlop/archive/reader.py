@@ -15,6 +15,7 @@ from typing import Never, Self
 
 from orlop.archive import pax, sparse
 from orlop.archive.member import Member, MemberKind, Overrides, Segment
+from orlop.archive.source import ArchiveSource, as_source
 from orlop.archive.tar_fields import BLOCK, HEADER, header_sum, is_header, parse_number, parse_string
 from orlop.errors import Malformed
 
@@ -40,14 +41,19 @@ _MAX_MAJOR, _MAX_MINOR = 0xFFF, 0xFFFFF  # what mknod(2) takes
 class TarReader:
     """A context manager, iterable (any number of times) of the archive's members in order."""
 
-    def __init__(self, path: Path, subject: str = "archive") -> None:
+    def __init__(self, source: Path | ArchiveSource, subject: str = "archive") -> None:
+        source = as_source(source)
         self._subject = subject
-        with path.open("rb") as file:
-            self.size_bytes = file.seek(0, 2)
-            self._map = mmap.mmap(file.fileno(), self.size_bytes, prot=mmap.PROT_READ) if self.size_bytes else None
+        self._file = source.path.open("rb")
+        there = self._file.seek(0, 2)
+        self._map = mmap.mmap(self._file.fileno(), there, prot=mmap.PROT_READ) if there else None
         if self._map is not None:
             self._map.madvise(mmap.MADV_SEQUENTIAL)
-        self._view = memoryview(self._map if self._map is not None else b"")
+        end = there if source.length < 0 else min(there, source.offset + source.length)
+        self.file_offset = source.offset  # where in the file the archive begins
+        with memoryview(self._map if self._map is not None else b"") as whole:
+            self._view = whole[source.offset : end]
+        self.size_bytes = len(self._view)
 
     def __enter__(self) -> Self:
         return self
@@ -58,17 +64,22 @@ class TarReader:
     def close(self) -> None:
         """Views that `data` or `raw` gave out keep the map alive until they are gone too: in the traceback of an
         error, which this must not hide, some always are."""
+        self._file.close()
         self._view.release()
         if self._map is not None:
             with suppress(BufferError):
                 self._map.close()
+
+    def fileno(self) -> int:
+        """Of the file; the archive is at `file_offset` in it."""
+        return self._file.fileno()
 
     def data(self, member: Member) -> memoryview:
         """The member's bytes in the archive; for a sparse file only its segments, one after the other."""
         return self._view[member.data_offset : member.data_offset + member.stored_bytes]
 
     def raw(self, start: int, end: int) -> memoryview:
-        """Bytes of the archive itself."""
+        """Bytes of the archive itself, by offsets in it."""
         return self._view[start:end]
 
     def __iter__(self) -> Iterator[Member]:

@@ -1,7 +1,6 @@
 """Is a zstd file whole? The decoder does not say: at a cut it just ends. The frames' outline is a few headers, so we
 walk it: frame header, blocks with their sizes, optional checksum, any number of frames, skippable ones between."""
 
-import os
 import struct
 from typing import BinaryIO
 
@@ -17,7 +16,7 @@ def is_frame(start: bytes) -> bool:
 
 def check_complete(file: BinaryIO) -> None:
     """Raises Malformed when the last frame is cut off, or something else follows it."""
-    size = os.fstat(file.fileno()).st_size
+    size = file.seek(0, 2)
     outline = _Outline(file)
     at = 0
     while at < size:
@@ -58,11 +57,12 @@ class _Outline:
     """Small reads at rising offsets, from a window that is read once."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._fd = file.fileno()
+        self._file = file
         self._at = 0
         self._window = b""
 
     def read(self, at: int, count: int) -> bytes:
         if at < self._at or at + count > self._at + len(self._window):
-            self._at, self._window = at, os.pread(self._fd, _WINDOW_BYTES, at)
+            self._file.seek(at)
+            self._at, self._window = at, self._file.read(_WINDOW_BYTES)
         return self._window[at - self._at : at - self._at + count]

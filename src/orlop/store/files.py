@@ -61,16 +61,21 @@ def remove_tree(path: Path) -> None:
     except FileNotFoundError:
         return
     try:
-        try:
-            details = os.lstat(path.name, dir_fd=parent_fd)
-        except FileNotFoundError:
-            return
-        if not stat.S_ISDIR(details.st_mode):
-            os.unlink(path.name, dir_fd=parent_fd)
-            return
-        _remove_directory(parent_fd, path.name, str(path))
+        remove_tree_at(parent_fd, path.name, str(path))
     finally:
         os.close(parent_fd)
+
+
+def remove_tree_at(parent_fd: int, name: str, shown: str) -> None:
+    """The same for a name in an open directory, where a path is not to be trusted; messages call it `shown`."""
+    try:
+        details = os.lstat(name, dir_fd=parent_fd)
+    except FileNotFoundError:
+        return
+    if stat.S_ISDIR(details.st_mode):
+        _remove_directory(parent_fd, name, shown)
+    else:
+        os.unlink(name, dir_fd=parent_fd)
 
 
 def _remove_directory(parent_fd: int, name: str, shown: str) -> None:

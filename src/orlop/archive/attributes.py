@@ -1,0 +1,53 @@
+"""Owner, mode, attributes and times of something just made, set through its descriptor, so that nobody can slip
+another file under it. Links, devices and fifos have no descriptor to write through: O_PATH and /proc/self/fd serve."""
+
+import errno
+import os
+import stat
+from collections.abc import Mapping
+
+from orlop.archive.member import Member
+
+_RESERVED = "trusted.overlay."  # overlayfs' own: `redirect` from an archive could show any directory of the disk
+_NOT_KEPT_HERE = (errno.ENOTSUP, errno.EPERM)
+
+
+def apply(fd: int, details: os.stat_result, member: Member, owner: tuple[int, int] | None) -> list[str]:
+    """All but the time, in the one order that works: chown takes setuid bits and capabilities away. Returns the
+    extended attributes that this file system cannot keep."""
+    uid, gid = owner or (member.uid, member.gid)
+    if (details.st_uid, details.st_gid) != (uid, gid):
+        os.chown(fd, uid, gid)
+        if member.mode & 0o7000:
+            os.chmod(fd, member.mode)
+    if stat.S_IMODE(details.st_mode) != member.mode:
+        os.chmod(fd, member.mode)
+    return set_xattrs(fd, member.xattrs) if member.xattrs else []
+
+
+def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None) -> list[str]:
+    """The same for an O_PATH descriptor, time included."""
+    path = f"/proc/self/fd/{fd}"
+    details = os.fstat(fd)
+    uid, gid = owner or (member.uid, member.gid)
+    if (details.st_uid, details.st_gid) != (uid, gid):
+        os.chown(path, uid, gid)
+    if not stat.S_ISLNK(details.st_mode):
+        os.chmod(path, member.mode)
+    lost = set_xattrs(path, member.xattrs) if member.xattrs else []
+    os.utime(path, ns=(member.mtime_ns, member.mtime_ns))
+    return lost
+
+
+def set_xattrs(target: int | str, xattrs: Mapping[str, bytes]) -> list[str]:
+    lost = []
+    for name, value in xattrs.items():
+        if name.startswith(_RESERVED):
+            continue
+        try:
+            os.setxattr(target, name, value)
+        except OSError as error:
+            if error.errno not in _NOT_KEPT_HERE:
+                raise
+            lost.append(name)
+    return lost

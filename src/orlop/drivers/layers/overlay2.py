@@ -1,0 +1,266 @@
+"""Layers as directories that overlayfs merges, in Docker's layout.
+
+    <root>/                0710
+      l/                   0700   <26 characters> -> ../<id>/diff    names so short that 125 fit on a page
+      <id>/                0710
+        diff/                     the layer's own files; a writable layer's upper directory
+        link                      the name under l/
+        lower                     "l/A:l/B:..." top to bottom; not for a layer on nothing
+        work/                     overlayfs' own, of writable layers
+        merged/                   the whole tree, there only while mounted
+        committed                 another layer stands on this one
+      <id>-init/                  the skeleton between a writable layer and its image; comes and goes with it
+      .trash/                     removed, to be deleted
+
+A layer exists when its directory does, finished or not: that is what `list_layers` tells. Everything in it is made
+again by a repeated call. Durable is: a sealed layer (one syncfs, for files can be many) and a writable layer from the
+start (fsync of the few files it has).
+"""
+
+import errno
+import os
+import re
+import secrets
+import string
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+from orlop.archive.layer_tar import apply_layer
+from orlop.archive.recipe import rebuild
+from orlop.archive.source import ArchiveSource
+from orlop.archive.unpack import Whiteouts
+from orlop.drivers.layers.blame import blaming
+from orlop.drivers.layers.driver import AppliedLayer, Progress
+from orlop.drivers.layers.skeleton import write_skeleton
+from orlop.drivers.layers.trash import Trash
+from orlop.errors import Conflict, HostFailure, Malformed, NotFound
+from orlop.kernel.filesystems import filesystem_name, syncfs
+from orlop.kernel.mounts import MNT_DETACH, mount, unmount
+from orlop.kernel.thread_directory import call_in_directory
+from orlop.model.container import LayerChange
+from orlop.store.files import sync_directory
+
+_ID = re.compile(r"[0-9a-f]{64}")
+_LINK_ALPHABET = string.ascii_uppercase + string.digits
+_INIT = "-init"
+_PAGE = 4096
+_PARAMETERS = Path("/sys/module/overlay/parameters")
+# Off, whatever the host's default: each would store more in the upper directory than files, attributes and whiteouts,
+# and then `changes` and `write_changes_tar` could not read a container's changes from it.
+_FEATURES_OFF = ("index", "redirect_dir", "metacopy")
+
+
+class Overlay2Layers:
+    """Thread-safe; calls about one layer at a time are the caller's business, as the contract says."""
+
+    name = "overlay2"
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._links = root / "l"
+        self._trash = Trash(root)
+        self._linking = threading.Lock()
+        try:
+            root.mkdir(mode=0o710, parents=True, exist_ok=True)
+            self._links.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise HostFailure(f"layers in {root}", error.strerror or str(error)) from error
+
+    def status(self) -> Sequence[tuple[str, str]]:
+        return (
+            ("Backing Filesystem", filesystem_name(str(self._root))),
+            ("Supports d_type", "true"),
+            ("Using metacopy", "false"),
+            ("Native Overlay Diff", "true"),
+            ("userxattr", "false"),
+        )
+
+    def list_layers(self) -> Sequence[str]:
+        names = {name.removesuffix(_INIT) for name in os.listdir(self._root)}
+        return sorted(name for name in names if _ID.fullmatch(name))
+
+    def create(self, layer_id: str, parent: str) -> None:
+        with blaming(f"creating layer {layer_id}"):
+            self._make(self._home(layer_id), self._existing(parent) if parent else None, synced=False)
+
+    def apply(
+        self, layer_id: str, archive: ArchiveSource, recipe: Path, progress: Progress | None = None
+    ) -> AppliedLayer:
+        home = self._existing(layer_id)
+        applied = apply_layer(archive, home / "diff", recipe, home / "plain.tar", Whiteouts.MARK, progress)
+        if applied.hides_everything_below:
+            # overlayfs does not look for the opaque mark on a layer's root, so the stack itself ends here.
+            _write(home / "lower", "", synced=False)
+        return AppliedLayer(applied.diff_id, applied.size_bytes, applied.tar_bytes)
+
+    def seal(self, layer_id: str) -> None:
+        home = self._existing(layer_id)
+        with blaming(f"sealing layer {layer_id}"):
+            fd = os.open(home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                syncfs(fd)
+            finally:
+                os.close(fd)
+
+    def write_tar(self, layer_id: str, recipe: Path, out: BinaryIO) -> None:
+        rebuild(recipe, self._existing(layer_id) / "diff", out)
+
+    def create_writable(self, layer_id: str, parent: str) -> None:
+        below = self._existing(parent) if parent else None
+        home, init = self._home(layer_id), self._home(layer_id, _INIT)
+        with blaming(f"creating writable layer {layer_id}"):
+            self._make(init, below, synced=True)
+            write_skeleton(init / "diff", self._lower_directories(init))
+            self._make(home, init, synced=True)
+            for directory in (init, home, self._links, self._root):
+                sync_directory(directory)
+
+    def mount(self, layer_id: str) -> Path:
+        home = self._existing(layer_id)
+        merged = home / "merged"
+        with blaming(f"mounting layer {layer_id}"):
+            if _is_mounted(merged):
+                return merged
+            merged.mkdir(mode=0o700, exist_ok=True)
+            try:
+                self._mount(home, merged)
+            except OSError:
+                merged.rmdir()
+                raise
+        return merged
+
+    def unmount(self, layer_id: str) -> None:
+        merged = self._home(layer_id) / "merged"
+        with blaming(f"unmounting layer {layer_id}"):
+            if _is_mounted(merged):
+                try:
+                    unmount(merged)
+                except OSError as error:
+                    # Something still stands in it: it goes out of sight now and away with its last user.
+                    if error.errno != errno.EBUSY:
+                        raise
+                    unmount(merged, MNT_DETACH)
+            try:
+                merged.rmdir()
+            except FileNotFoundError:
+                return
+
+    def is_mounted(self, layer_id: str) -> bool:
+        return _is_mounted(self._home(layer_id) / "merged")
+
+    def changes(self, layer_id: str) -> Sequence[LayerChange]:
+        raise NotImplementedError
+
+    def write_changes_tar(self, layer_id: str, out: BinaryIO) -> None:
+        raise NotImplementedError
+
+    def size_bytes(self, layer_id: str) -> int:
+        raise NotImplementedError
+
+    def remove(self, layer_id: str) -> None:
+        home = self._home(layer_id)
+        if _is_mounted(home / "merged"):
+            raise Conflict(f"removing layer {layer_id}", "it is mounted")
+        with blaming(f"removing layer {layer_id}"):
+            for path in (home, self._home(layer_id, _INIT)):
+                link = _read(path / "link")
+                self._trash.put(path)
+                if link:
+                    (self._links / link).unlink(missing_ok=True)
+
+    def describe(self, layer_id: str) -> Mapping[str, str]:
+        home = self._existing(layer_id)
+        facts = {"UpperDir": str(home / "diff"), "WorkDir": str(home / "work"), "MergedDir": str(home / "merged")}
+        lower = self._lower_directories(home)
+        return {"LowerDir": ":".join(map(str, lower)), **facts} if lower else facts
+
+    def cleanup(self) -> None:
+        with self._linking:
+            for link in self._links.iterdir():
+                if link.is_symlink() and not link.exists():
+                    link.unlink(missing_ok=True)
+        self._trash.empty()
+
+    def _home(self, layer_id: str, suffix: str = "") -> Path:
+        if not _ID.fullmatch(layer_id):
+            raise Malformed(f"layer {layer_id!r}", "an id has 64 hexadecimal digits")
+        return self._root / (layer_id + suffix)
+
+    def _existing(self, layer_id: str) -> Path:
+        home = self._home(layer_id)
+        if not home.is_dir():
+            raise NotFound(f"layer {layer_id}", "no such layer")
+        return home
+
+    def _make(self, home: Path, parent: Path | None, synced: bool) -> None:
+        """A layer's directory with all that belongs in it; what is there already stays."""
+        home.mkdir(mode=0o710, exist_ok=True)
+        (home / "diff").mkdir(exist_ok=True)
+        (home / "diff").chmod(0o755)
+        link = _read(home / "link")
+        if not link:
+            link = "".join(secrets.choice(_LINK_ALPHABET) for _ in range(26))
+            _write(home / "link", link, synced)
+        with self._linking:
+            if not (self._links / link).is_symlink():
+                (self._links / link).symlink_to(f"../{home.name}/diff")
+        if parent is None:
+            return
+        (home / "work").mkdir(mode=0o700, exist_ok=True)
+        if not (home / "lower").exists():
+            lower = ":".join(filter(None, (f"l/{_read(parent / 'link')}", _read(parent / "lower"))))
+            _write(home / "lower", lower, synced)
+        (parent / "committed").touch()
+
+    def _lower_directories(self, home: Path) -> list[Path]:
+        """The layers below, top first."""
+        lower = _read(home / "lower")
+        return [Path(os.path.realpath(self._root / link)) for link in lower.split(":")] if lower else []
+
+    def _mount(self, home: Path, merged: Path) -> None:
+        lower = _read(home / "lower").split(":")
+        features = "".join(f"{name}=off," for name in _FEATURES_OFF if (_PARAMETERS / name).exists())
+        data = _options(features, [f"{self._root}/{link}" for link in lower], str(home))
+        if len(os.fsencode(data)) < _PAGE:
+            mount("overlay", merged, "overlay", 0, data)
+            return
+        data = _options(features, lower, home.name)
+        call_in_directory(self._root, lambda: mount("overlay", merged, "overlay", 0, data))
+
+
+def _options(features: str, lower: Sequence[str], home: str) -> str:
+    stack, own = ":".join(map(_escaped, lower)), _escaped(home)
+    return f"{features}lowerdir={stack},upperdir={own}/diff,workdir={own}/work"
+
+
+def _escaped(path: str) -> str:
+    """overlayfs splits its options at colons and commas."""
+    return re.sub(r"([\\:,])", r"\\\1", path)
+
+
+def _is_mounted(merged: Path) -> bool:
+    """An overlay has a device number of its own."""
+    try:
+        return merged.lstat().st_dev != merged.parent.lstat().st_dev
+    except FileNotFoundError:
+        return False
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        return ""
+
+
+def _write(path: Path, text: str, synced: bool) -> None:
+    """Whole or not at all, also when the daemon is killed in between; with `synced`, when the power is."""
+    temporary = path.with_name(f".{path.name}")
+    with temporary.open("w") as file:
+        file.write(text)
+        if synced:
+            file.flush()
+            os.fsync(file.fileno())
+    temporary.rename(path)

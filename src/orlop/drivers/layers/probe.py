@@ -1,0 +1,61 @@
+"""Which layer drivers work on this disk, found out by trying."""
+
+import errno
+import logging
+import shutil
+import tempfile
+from pathlib import Path
+
+from orlop.errors import Unsupported
+from orlop.kernel.mounts import MNT_DETACH, mount, unmount
+
+_log = logging.getLogger(__name__)
+
+KINDS = ("overlay2", "vfs")  # best first
+
+
+def choose(data_root: Path, wanted: str = "") -> str:
+    """The kind of driver for a data root: `wanted`, else the best that works. Raises Unsupported with the reason."""
+    if wanted and wanted not in KINDS:
+        raise Unsupported(f"storage driver {wanted!r}", "unknown", f"There are: {', '.join(KINDS)}")
+    if wanted != "vfs":
+        why = overlay_fault(data_root)
+        if not why:
+            return "overlay2"
+        if wanted:
+            raise Unsupported("storage driver overlay2", why, "Put the data root on ext4 or xfs, or use vfs")
+        _log.warning("overlay2 cannot be used in %s: %s; falling back to vfs, which copies each layer", data_root, why)
+    return "vfs"
+
+
+def overlay_fault(data_root: Path) -> str:
+    """ "" where overlayfs works with this directory's file system as its upper one, else why not."""
+    data_root.mkdir(mode=0o710, parents=True, exist_ok=True)
+    try:
+        place = Path(tempfile.mkdtemp(prefix=".overlay-probe-", dir=data_root))
+    except OSError as error:
+        return f"cannot write there: {error.strerror}"
+    try:
+        return _try_overlay(place)
+    except OSError as error:
+        if error.errno == errno.ENODEV:
+            return "the kernel has no overlay file system (modprobe overlay)"
+        return str(error)
+    finally:
+        shutil.rmtree(place, ignore_errors=True)
+
+
+def _try_overlay(place: Path) -> str:
+    lower, upper, work, merged = (place / name for name in ("lower", "upper", "work", "merged"))
+    for directory in (lower, upper, work, merged):
+        directory.mkdir()
+    (lower / "file").touch()
+    mount("overlay", merged, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}")
+    try:
+        (merged / "file").unlink()
+        if list(merged.iterdir()):
+            return "the file system does not tell the kinds of directory entries (d_type)"
+        (merged / "file").touch()
+    finally:
+        unmount(merged, MNT_DETACH)
+    return ""
