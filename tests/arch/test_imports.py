@@ -26,7 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "kernel": {"model", "errors"},
     "archive": {"kernel", "model", "errors", "store.files"},
     "store": {"archive", "kernel", "model", "errors"},
-    "drivers": {"family", "archive", "kernel", "model", "errors", "store.files"},
+    "drivers": {"family", "archive", "kernel", "model", "errors", "store.files", "store.trees"},
     "engine": {"planning", "contracts", "store", "archive", "kernel", "model", "errors"},
     "docker": {"engine", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
     "client": {"model", "errors"},

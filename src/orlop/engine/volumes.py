@@ -1,72 +1,311 @@
-"""Volumes: create, find, hold, retire, restore, purge."""
+"""Volumes: create, find, hold, use, remove.
 
-from collections.abc import Mapping, Sequence
+What is retired is in engine.retirement, copy-up in engine.copyup, the start in engine.volume_reconcile.
+"""
+
+import hashlib
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+from orlop.drivers.volumes.driver import SelfDescribing, StoredVolume, Usage, VolumeDriver
+from orlop.engine.copyup import CopyUp
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.engine.keyed_locks import KeyedLocks
+from orlop.engine.retirement import BATCH, Retirements
+from orlop.engine.subpaths import resolve_subpath
+from orlop.engine.volume_filters import list_filter, prune_filter
+from orlop.engine.volume_reconcile import Reconciliation, adopted
+from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_steps import VolumeSteps, record_id, render_record
+from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
-from orlop.model.volume import PruneReport, RetiredVolume, Volume
+from orlop.model.volume import (
+    ANONYMOUS_LABEL,
+    DEFAULT_DRIVER,
+    PruneReport,
+    RetiredVolume,
+    RetirementPolicy,
+    Volume,
+)
+from orlop.planning import volumes as plans
+from orlop.store.journal import Journal, Put
+
+log = logging.getLogger(__name__)
 
 
 class Volumes:
-    """Use cases of volumes. Thread-safe; locks are per volume name."""
+    """Use cases of volumes. Thread-safe; locks are per volume name.
+
+    At start: construct (which also registers the operations), `executor.recover()`, `reconcile()`.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        executor: Executor,
+        drivers: Mapping[str, VolumeDriver],
+        events: Events,
+        policy: RetirementPolicy | None = None,
+        clock: Callable[[], int] = time.time_ns,
+        describe_container: Callable[[str], str] = lambda container_id: container_id[:12],
+    ) -> None:
+        policy = policy or RetirementPolicy()
+        self._journal = journal
+        self._executor = executor
+        self._drivers = drivers
+        self._events = events
+        self._clock = clock
+        self._locks = KeyedLocks()
+        self._pruning = threading.Lock()
+        self._records = VolumeRecords(journal)
+        self._records.load()
+        self._steps = VolumeSteps(executor, drivers, self._records)
+        self._copyup = CopyUp(executor, drivers)
+        self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
+        self.describe_container = describe_container
+        self.retirements = Retirements(
+            executor, self._records, self._steps, drivers, self._locks, events, policy, clock
+        )
+
+    def reconcile(self) -> list[str]:
+        """Called once at start, after the executor has recovered. What was found and done, in words."""
+        self._records.load()
+        return self._reconciliation.run()
+
+    # Create and find
 
     def create(
         self, name: str, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
     ) -> Volume:
         """The volume of that name, made if it is not there ("" = anonymous, a name of 64 hex)."""
-        raise NotImplementedError
+        if not name:
+            name = secrets.token_hex(32)
+            labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
+        with self._locks.hold([name]):
+            existing = self._records.find(name)
+            if existing is not None:
+                return self._found(existing, driver, options, labels)
+            volume = self._make(name, self._driver(name, driver or DEFAULT_DRIVER), options, labels)
+            self._records.remember(volume)
+        self._events.publish("volume", "create", name, {"driver": volume.driver})
+        return volume
+
+    def _found(
+        self, existing: Volume, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
+    ) -> Volume:
+        name = existing.name
+        if driver and driver != existing.driver:
+            why = f"driver '{existing.driver}' already has volume '{name}': volume name must be unique"
+            raise Conflict(f"create {name}", why)
+        if (options and options != existing.options) or (labels and labels != existing.labels):
+            log.warning("volume %s exists already: the options and labels asked for now are not applied", name)
+        return existing
+
+    def _make(
+        self, name: str, driver: VolumeDriver, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
+    ) -> Volume:
+        driver.check(name, options or {})
+        stored = self._stored(driver, name)
+        if stored is not None:
+            # Made by hand, or left by another engine: taken as it is, so nothing of it is lost or hidden.
+            volume = replace(adopted(driver, stored), problem=stored.problem)
+            if labels is not None:
+                volume = replace(volume, labels=labels)
+            self._journal.commit(Put("volumes", name, replace(volume, problem="")))
+            return volume
+        volume = Volume(name, secrets.token_hex(32), driver.name, self._clock(), "", labels, options, driver.scope)
+        plan = plans.plan_create(name, driver.name, render_record(volume))
+
+        def outcome() -> list[Put]:
+            nonlocal volume
+            volume = replace(volume, mountpoint=self._steps.take_stored(name).mountpoint)
+            return [Put("volumes", name, volume)]
+
+        self._executor.run(plan, outcome)
+        return volume
+
+    def _stored(self, driver: VolumeDriver, name: str) -> StoredVolume | None:
+        try:
+            return driver.get(name)
+        except NotFound:
+            return None
+
+    def _driver(self, name: str, driver: str) -> VolumeDriver:
+        found = self._drivers.get(driver)
+        if found is None:
+            why = f'error looking up volume plugin {driver}: plugin "{driver}" not found'
+            raise NotFound(f"create {name}", why, f"Drivers here: {', '.join(sorted(self._drivers))}")
+        return found
 
     def get(self, name: str) -> Volume:
         """Raises NoSuchVolume."""
-        raise NotImplementedError
+        return self._records.get(name)
 
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
-        """Volumes and warnings."""
-        raise NotImplementedError
+        """Volumes by name, and warnings."""
+        shows = list_filter(filters, self._records.holders)
+        return [volume for volume in self._records.all() if shows(volume)], ()
+
+    def usage_bytes(self, name: str) -> int:
+        volume = self._records.get(name)
+        driver = self._drivers.get(volume.driver)
+        return driver.usage_bytes(name) if isinstance(driver, Usage) else -1
+
+    # Remove
 
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
         """Retire it. Raises NoSuchVolume (not with force), Conflict naming the holders."""
-        raise NotImplementedError
+        with self._locks.hold([name]):
+            volume = self._records.find(name)
+            if volume is None:
+                if force:
+                    return
+                raise NoSuchVolume(name)
+            holders = self._records.holders(name)
+            if holders:
+                named = ", ".join(self.describe_container(holder) for holder in holders)
+                why = f"volume is in use - [{', '.join(holders)}]"
+                raise Conflict(f"remove {name}", why, f"Remove what uses it first: {named}")
+            for error in self.retirements.retire([volume], reason).values():
+                if isinstance(error, OSError):
+                    raise HostFailure(f"remove {name}", error.strerror or str(error)) from error
+                raise error
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:
-        raise NotImplementedError
+        """Retire what nobody holds. What cannot go is logged and stays."""
+        takes = prune_filter(filters, include_named)
+        if not self._pruning.acquire(blocking=False):
+            raise Conflict("", "a prune operation is already running")
+        removed: list[str] = []
+        reclaimed = 0
+        try:
+            names = [volume.name for volume in self._records.all() if takes(volume)]
+            for start in range(0, len(names), BATCH):
+                batch = names[start : start + BATCH]
+                with self._locks.hold(batch):
+                    gone, size = self._prune_batch(batch)
+                removed += gone
+                reclaimed += size
+        finally:
+            self._pruning.release()
+        self._events.publish("volume", "prune", "", {"reclaimed": str(reclaimed)})
+        return PruneReport(tuple(removed), reclaimed)
 
-    def usage_bytes(self, name: str) -> int:
-        raise NotImplementedError
-
-    def holders(self, name: str) -> Sequence[str]:
-        """Ids of the containers that hold it."""
-        raise NotImplementedError
+    def _prune_batch(self, names: Sequence[str]) -> tuple[list[str], int]:
+        found = [self._records.find(name) for name in names if not self._records.holders(name)]
+        volumes = [volume for volume in found if volume is not None]
+        if not volumes:
+            return [], 0
+        sizes = {volume.name: max(self.usage_bytes(volume.name), 0) for volume in volumes}
+        refused = self.retirements.retire(volumes, "volume prune")
+        for name, error in refused.items():
+            log.warning("volume %s is not pruned: %s", name, error)
+        gone = [volume.name for volume in volumes if volume.name not in refused]
+        return gone, sum(sizes[name] for name in gone)
 
     # What is retired
 
     def list_retired(self) -> Sequence[RetiredVolume]:
-        raise NotImplementedError
+        """Oldest first."""
+        return self.retirements.all()
 
     def restore(self, reference: str, new_name: str = "") -> Volume:
         """By retired id, unique prefix of one, or name (the latest retired of that name). Raises NotFound, Conflict."""
-        raise NotImplementedError
+        return self.retirements.restore(reference, new_name)
 
     def purge(self, reference: str) -> RetiredVolume:
-        raise NotImplementedError
+        return self.retirements.purge(reference)
 
     # What containers need
 
+    def holders(self, name: str) -> Sequence[str]:
+        """Ids of the containers that hold it."""
+        return self._records.holders(name)
+
     def hold(self, name: str, container_id: str) -> None:
-        """The durable reference; taken at create."""
-        raise NotImplementedError
+        """The durable reference; taken at create. Raises NoSuchVolume."""
+        self.hold_all([name], container_id)
+
+    def hold_all(self, names: Iterable[str], container_id: str) -> None:
+        """All of them, in one commit, or none."""
+        wanted = sorted(set(names))
+        with self._locks.hold(wanted):
+            for name in wanted:
+                self._records.get(name)
+            self._records.hold(wanted, container_id)
 
     def release(self, name: str, container_id: str) -> None:
-        raise NotImplementedError
+        with self._locks.hold([name]):
+            self._records.release(name, container_id)
+
+    def release_unknown(self, container_ids: Collection[str]) -> list[str]:
+        """At start: drop the holds of containers that are no more. Returns what was dropped, in words."""
+        stale = self._records.release_others(container_ids)
+        return [f"volume {use.volume} was held by {use.container_id[:12]}, which is no more" for use in stale]
 
     def attach(self, mount: Mount, container_id: str) -> Path:
-        """Host path of the mount's data (its subpath, if it has one); emits `mount`."""
-        raise NotImplementedError
+        """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
+        give a container other data than its own."""
+        with self._locks.hold([mount.volume]):
+            volume = self._records.get(mount.volume)
+            driver = self._driver(volume.name, volume.driver)
+            self._check_identity(driver, volume)
+            try:
+                path = driver.attach(volume.name, use_id(mount, container_id))
+            except NotFound as error:
+                why = f"its data directory {volume.mountpoint} is missing"
+                self._records.mark(volume.name, why)
+                hint = "Put it back from a backup, or remove the volume and create it again"
+                raise HostFailure(f"attaching volume {volume.name}", why, hint) from error
+            self._records.mark(volume.name, "")
+            if mount.subpath:
+                path = resolve_subpath(path, mount.subpath)
+        attributes = {
+            "driver": volume.driver,
+            "container": container_id,
+            "destination": mount.destination,
+            "read/write": "false" if mount.read_only else "true",
+            "propagation": mount.propagation,
+        }
+        self._events.publish("volume", "mount", volume.name, attributes)
+        return path
 
     def detach(self, mount: Mount, container_id: str) -> None:
-        raise NotImplementedError
+        with self._locks.hold([mount.volume]):
+            driver = self._drivers.get(mount.driver)
+            if driver is not None:
+                driver.detach(mount.volume, use_id(mount, container_id))
+        attributes = {"driver": mount.driver, "container": container_id}
+        self._events.publish("volume", "unmount", mount.volume, attributes)
 
     def populate(self, name: str, source_root: Path, source_path: str) -> None:
         """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
-        raise NotImplementedError
+        with self._locks.hold([name]):
+            volume = self._records.get(name)
+            self._copyup.populate(volume, source_root, source_path, in_use=len(self._records.holders(name)) > 1)
+
+    def _check_identity(self, driver: VolumeDriver, volume: Volume) -> None:
+        """Another volume may have been put in this one's place while nobody looked (a restored backup, a moved
+        directory). A record that is missing or unreadable says nothing either way."""
+        if not isinstance(driver, SelfDescribing):
+            return
+        try:
+            found = record_id(driver.metadata(volume.name))
+        except NotFound:
+            return
+        if found and found != volume.id:
+            why = f"another volume (id {found[:12]}) is in the place of this one (id {volume.id[:12]})"
+            hint = "Put the right one back; or, to take what is there, delete orlop.json beside its data"
+            raise HostFailure(f"attaching volume {volume.name}", why, hint)
+
+
+def use_id(mount: Mount, container_id: str) -> str:
+    """One container may mount one volume at several places: each is a use of its own."""
+    return hashlib.sha256(f"{container_id}:{mount.destination}".encode()).hexdigest()

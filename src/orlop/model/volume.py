@@ -21,6 +21,7 @@ class Volume:
     labels: Mapping[str, str] | None = None  # None and {} differ on the wire
     options: Mapping[str, str] | None = None
     scope: str = "local"
+    problem: str = ""  # why it cannot be used as it is now; found out by looking, never remembered
 
     @property
     def is_anonymous(self) -> bool:
@@ -44,6 +45,19 @@ class VolumeUse:
 
     volume: str
     container_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RetirementPolicy:
+    """How long a removed volume can be restored. With a grace of 0 a removal destroys at once, as Docker's does."""
+
+    named_seconds: int = 24 * 3600
+    anonymous_seconds: int = 3600
+    low_disk_percent: float = 5.0  # below this much free space, retired volumes go early, the oldest first
+
+    def purge_at_ns(self, volume: Volume, now_ns: int) -> int:
+        seconds = self.anonymous_seconds if volume.is_anonymous else self.named_seconds
+        return now_ns + seconds * 1_000_000_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,9 @@ use id (64 hex). *Attaching* makes the data reachable at a host path for one use
 Life of a volume: `create` -> `attach`/`detach` for each use -> `remove`. A driver with the ability `Retirement` is
 asked to `retire` instead of `remove`; only `purge` of a retired volume destroys bytes.
 
+    create -> attach <-> detach -> retire -> purge -> cleanup
+                                     ^  restore
+
 Who calls. The executor. A repeated call with the same wish is a success that changes nothing: creating a volume
 that exists with the same options, attaching a use twice, detaching one that is not attached, retiring one that is
 retired under the same id. After a restart `list_volumes` alone tells the truth about what exists.
@@ -30,6 +33,7 @@ class StoredVolume:
     name: str
     mountpoint: str  # "" where there is none until it is attached
     created_at_ns: int
+    problem: str = ""  # why it cannot be attached as it is now: "its data directory ... is missing"
 
 
 class VolumeDriver(Protocol):
@@ -69,14 +73,57 @@ class Retirement(Protocol):
     """The ability to undo a removal."""
 
     def retire(self, name: str, retired_id: str, metadata: str) -> None:
-        """Out of sight, name free. Raises Conflict while anything is mounted at or below the data."""
+        """Out of sight, name free, in one atomic step that `settle` makes durable. Raises Conflict while anything is
+        mounted at or below the data."""
 
-    def restore(self, retired_id: str, name: str) -> StoredVolume: ...
+    def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
+        """In sight again, under this name and with this metadata, nothing replaced, durable. Raises Conflict when the
+        name is taken, NotFound for an id that is neither retired nor restored under that name."""
+
+    def settle(self) -> None:
+        """What was retired so far survives a power cut once this returns. Apart from `retire`, so that many removals
+        share the cost of one."""
 
     def purge(self, retired_id: str) -> None:
-        """The one place where bytes of a volume are destroyed. Never crosses a mount point or a symbolic link."""
+        """The one decision to destroy bytes of a volume: it can never be restored from here on, and `cleanup` deletes
+        the bytes. Raises Conflict while anything is mounted at or below the data."""
 
-    def list_retired(self) -> Sequence[str]: ...
+    def cleanup(self) -> None:
+        """Delete what was purged. Never crosses a mount point or a symbolic link. May take long; called again after
+        a crash, and one call's failure for one volume keeps nothing else from being deleted."""
+
+    def list_retired(self) -> Sequence[str]:
+        """Ids of what was retired and not purged."""
+
+
+@runtime_checkable
+class SelfDescribing(Protocol):
+    """The ability to give back the metadata of `create` and `retire`, "" where there is none."""
+
+    def metadata(self, name: str) -> str: ...
+
+    def retired_metadata(self, retired_id: str) -> str: ...
+
+
+@runtime_checkable
+class Staging(Protocol):
+    """The ability to fill an empty volume all at once, so that nobody sees it half filled.
+
+    `stage` -> the caller writes into the directory it was given -> `publish`, or `unstage`.
+    """
+
+    def stage(self, name: str, token: str) -> Path:
+        """An empty directory on the volume's file system, out of sight. Raises Conflict where the volume is not
+        empty."""
+
+    def publish(self, name: str, token: str, in_use: bool) -> None:
+        """What was staged becomes the volume's content, its own owner, mode, times and attributes included, durably.
+        Unless `in_use`, in one step; otherwise entry by entry, because those who have the directory open would not see
+        another put in its place. Raises Conflict, having done nothing, when somebody wrote into the volume meanwhile;
+        what a crash cut off goes on when called again; nothing staged is success."""
+
+    def unstage(self, name: str, token: str) -> None:
+        """Throw away what was staged; gone already is success."""
 
 
 @runtime_checkable

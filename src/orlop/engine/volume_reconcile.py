@@ -1,0 +1,162 @@
+"""At start: what the journal remembers of volumes against what the drivers find.
+
+known, and there                    in order
+known, not there                    kept, with its problem; never made anew
+known, and retired on the disk      retired (a removal that was cut off without its intent)
+there, not known                    taken in, by the record beside its data where there is one
+retired on the disk, not known      taken in as retired
+retired in the journal only         forgotten: it was purged
+a driver does not answer            everything of it stays as the journal has it; "unknown" is not "absent"
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import msgspec
+
+from orlop.drivers.volumes.driver import Retirement, SelfDescribing, StoredVolume, VolumeDriver
+from orlop.engine.volume_records import VolumeRecords
+from orlop.errors import OrlopError
+from orlop.model.volume import RetiredVolume, RetirementPolicy, Volume
+from orlop.store.journal import Change, Drop, Journal, Put
+
+log = logging.getLogger(__name__)
+
+
+class Reconciliation:
+    def __init__(
+        self,
+        journal: Journal,
+        records: VolumeRecords,
+        drivers: Mapping[str, VolumeDriver],
+        policy: RetirementPolicy,
+        clock: Callable[[], int] = time.time_ns,
+    ) -> None:
+        self._journal = journal
+        self._records = records
+        self._drivers = drivers
+        self._policy = policy
+        self._clock = clock
+
+    def run(self) -> list[str]:
+        """What was found and done, in words."""
+        reports: list[str] = []
+        for name, driver in self._drivers.items():
+            try:
+                stored = {found.name: found for found in driver.list_volumes()}
+                retired = set(driver.list_retired()) if isinstance(driver, Retirement) else set()
+            except (OrlopError, OSError) as error:
+                reports.append(f"volume driver {name} does not answer: {error}")
+                for volume in self._of(name):
+                    self._records.mark(volume.name, f"its driver does not answer: {error}")
+                continue
+            changes: list[Change] = []
+            changes += self._known(name, stored, retired, reports)
+            changes += self._unknown(name, driver, stored, reports)
+            changes += self._retired_ones(name, driver, retired, reports)
+            if changes:
+                self._journal.commit(*changes)
+        for volume in self._records.all():
+            if volume.driver not in self._drivers:
+                self._records.mark(volume.name, f"its driver {volume.driver} is not there")
+        return reports
+
+    def _of(self, driver: str) -> list[Volume]:
+        return [volume for volume in self._records.all() if volume.driver == driver]
+
+    def _known(
+        self, driver: str, stored: Mapping[str, StoredVolume], retired: set[str], reports: list[str]
+    ) -> list[Change]:
+        changes: list[Change] = []
+        for volume in self._of(driver):
+            found = stored.get(volume.name)
+            if found is not None:
+                self._records.mark(volume.name, found.problem)
+                if found.problem:
+                    reports.append(f"volume {volume.name}: {found.problem}")
+            elif volume.id in retired:
+                self._records.forget(volume.name)
+                changes.append(Drop("volumes", volume.name))
+                reports.append(f"volume {volume.name} turned out to be retired")
+            else:
+                problem = f"its data directory {volume.mountpoint} is missing"
+                self._records.mark(volume.name, problem)
+                reports.append(f"volume {volume.name}: {problem}")
+        return changes
+
+    def _unknown(
+        self, name: str, driver: VolumeDriver, stored: Mapping[str, StoredVolume], reports: list[str]
+    ) -> list[Change]:
+        changes: list[Change] = []
+        ids = {volume.id for volume in self._records.all()}
+        for found in stored.values():
+            if self._records.find(found.name) is not None:
+                continue
+            volume = adopted(driver, found)
+            if volume.id in ids:
+                volume = replace(volume, id=secrets.token_hex(32))
+            self._records.remember(volume)
+            self._records.mark(volume.name, found.problem)
+            changes.append(Put("volumes", volume.name, volume))
+            reports.append(f"took in volume {found.name}, which {name} has and the journal did not know")
+        return changes
+
+    def _retired_ones(self, name: str, driver: VolumeDriver, retired: set[str], reports: list[str]) -> list[Change]:
+        changes: list[Change] = []
+        known = {found.id for found in self._records.retired() if found.volume.driver == name}
+        for retired_id in sorted(known - retired):
+            self._records.forget_retired(retired_id)
+            changes.append(Drop("retired", retired_id))
+            reports.append(f"retired volume {retired_id[:12]} is no longer there")
+        for retired_id in sorted(retired - known):
+            found = self._adopted_retired(name, driver, retired_id)
+            self._records.remember_retired(found)
+            changes.append(Put("retired", retired_id, found))
+            reports.append(f"took in retired volume {found.volume.name} ({retired_id[:12]})")
+        return changes
+
+    def _adopted_retired(self, name: str, driver: VolumeDriver, retired_id: str) -> RetiredVolume:
+        text = ""
+        if isinstance(driver, SelfDescribing):
+            try:
+                text = driver.retired_metadata(retired_id)
+            except (OrlopError, OSError) as error:
+                log.warning("retired volume %s says nothing of itself: %s", retired_id[:12], error)
+        try:
+            found = msgspec.json.decode(text, type=RetiredVolume)
+            if found.id == retired_id and found.volume.driver == name:
+                return found
+        except msgspec.MsgspecError:
+            pass
+        now = self._clock()
+        volume = Volume(f"recovered-{retired_id[:12]}", retired_id, name, now, "")
+        return RetiredVolume(retired_id, volume, now, self._policy.purge_at_ns(volume, now), "found on the disk")
+
+
+def adopted(driver: VolumeDriver, stored: StoredVolume) -> Volume:
+    """The record of a volume that its driver has: the one kept beside its data, or a bare one."""
+    text = ""
+    if isinstance(driver, SelfDescribing):
+        try:
+            text = driver.metadata(stored.name)
+        except (OrlopError, OSError) as error:
+            log.warning("volume %s says nothing of itself: %s", stored.name, error)
+    volume = Volume(stored.name, secrets.token_hex(32), driver.name, stored.created_at_ns, stored.mountpoint)
+    try:
+        found = msgspec.json.decode(text, type=Volume)
+        if found.driver == driver.name:
+            volume = replace(found, name=stored.name)
+    except msgspec.MsgspecError:
+        volume = replace(volume, options=_options_alone(text))
+    return replace(volume, mountpoint=stored.mountpoint, scope=driver.scope, problem="")
+
+
+def _options_alone(text: str) -> dict[str, str] | None:
+    """What a driver can say of a volume that another engine made."""
+    try:
+        return msgspec.json.decode(text, type=dict[str, dict[str, str]]).get("options")
+    except msgspec.MsgspecError:
+        return None

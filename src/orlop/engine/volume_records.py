@@ -1,0 +1,129 @@
+"""What the daemon remembers of volumes: in memory for reading, in the journal for good.
+
+Memory changes only after the journal has the change, so a failed commit leaves both as they were.
+"""
+
+import dataclasses
+import threading
+from collections.abc import Collection, Iterable
+
+from orlop.errors import Conflict, NoSuchVolume, NotFound
+from orlop.model.volume import RetiredVolume, Volume, VolumeUse
+from orlop.store.journal import Drop, Journal, Put
+
+
+class VolumeRecords:
+    def __init__(self, journal: Journal) -> None:
+        self._journal = journal
+        self._lock = threading.Lock()
+        self._volumes: dict[str, Volume] = {}
+        self._retired: dict[str, RetiredVolume] = {}
+        self._holders: dict[str, dict[str, None]] = {}  # in the order of coming
+
+    def load(self) -> None:
+        volumes = self._journal.load("volumes", Volume)
+        retired = self._journal.load("retired", RetiredVolume)
+        uses = self._journal.load("uses", VolumeUse)
+        with self._lock:
+            self._volumes, self._retired, self._holders = volumes, retired, {}
+            for use in uses.values():
+                self._holders.setdefault(use.volume, {})[use.container_id] = None
+
+    # Volumes
+
+    def find(self, name: str) -> Volume | None:
+        return self._volumes.get(name)
+
+    def get(self, name: str) -> Volume:
+        volume = self._volumes.get(name)
+        if volume is None:
+            raise NoSuchVolume(name)
+        return volume
+
+    def all(self) -> list[Volume]:
+        with self._lock:
+            return sorted(self._volumes.values(), key=lambda volume: volume.name)
+
+    def remember(self, volume: Volume) -> None:
+        with self._lock:
+            self._volumes[volume.name] = volume
+
+    def mark(self, name: str, problem: str) -> None:
+        """Note what is wrong with a volume ("" when nothing is any more). Not for the journal."""
+        with self._lock:
+            volume = self._volumes.get(name)
+            if volume is not None and volume.problem != problem:
+                self._volumes[name] = dataclasses.replace(volume, problem=problem)
+
+    def forget(self, name: str) -> None:
+        with self._lock:
+            self._volumes.pop(name, None)
+
+    # Retired ones
+
+    def retired(self) -> list[RetiredVolume]:
+        """Oldest first."""
+        with self._lock:
+            return sorted(self._retired.values(), key=lambda retired: (retired.retired_at_ns, retired.id))
+
+    def find_retired(self, reference: str) -> RetiredVolume:
+        """By id, unique prefix of one, or name: the one retired last."""
+        everything = self.retired()
+        named = [retired for retired in everything if retired.volume.name == reference]
+        if named:
+            return named[-1]
+        matching = [retired for retired in everything if reference and retired.id.startswith(reference)]
+        if len(matching) > 1:
+            raise Conflict(f"retired volume {reference}", f"the id begins {len(matching)} of them", "Give more of it")
+        if not matching:
+            hint = "List them with: orlop volume ls --retired"
+            raise NotFound(f"retired volume {reference}", "no such retired volume", hint)
+        return matching[0]
+
+    def remember_retired(self, retired: RetiredVolume) -> None:
+        with self._lock:
+            self._retired[retired.id] = retired
+
+    def forget_retired(self, retired_id: str) -> None:
+        with self._lock:
+            self._retired.pop(retired_id, None)
+
+    # Holds
+
+    def holders(self, name: str) -> list[str]:
+        with self._lock:
+            return list(self._holders.get(name, ()))
+
+    def hold(self, names: Iterable[str], container_id: str) -> None:
+        """The caller holds the names' locks."""
+        wanted = list(names)
+        self._journal.commit(*(Put("uses", f"{name}/{container_id}", VolumeUse(name, container_id)) for name in wanted))
+        with self._lock:
+            for name in wanted:
+                self._holders.setdefault(name, {})[container_id] = None
+
+    def release(self, name: str, container_id: str) -> None:
+        self._journal.commit(Drop("uses", f"{name}/{container_id}"))
+        self._let_go(name, container_id)
+
+    def release_others(self, container_ids: Collection[str]) -> list[VolumeUse]:
+        """Drop the holds of containers that are not among these, in one commit."""
+        with self._lock:
+            stale = [
+                VolumeUse(name, holder)
+                for name, holders in self._holders.items()
+                for holder in holders
+                if holder not in container_ids
+            ]
+        if stale:
+            self._journal.commit(*(Drop("uses", f"{use.volume}/{use.container_id}") for use in stale))
+        for use in stale:
+            self._let_go(use.volume, use.container_id)
+        return stale
+
+    def _let_go(self, name: str, container_id: str) -> None:
+        with self._lock:
+            holders = self._holders.get(name, {})
+            holders.pop(container_id, None)
+            if not holders:
+                self._holders.pop(name, None)

@@ -1,0 +1,160 @@
+"""What the steps of volume plans do, and what a finished plan means for the journal."""
+
+import logging
+import threading
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from orlop.drivers.volumes.driver import Retirement, Staging, StoredVolume, VolumeDriver
+from orlop.engine.executor import Executor, OperationKind, StepActions
+from orlop.engine.volume_records import VolumeRecords
+from orlop.errors import Conflict, NotFound, OrlopError, Unsupported
+from orlop.model.volume import RetiredVolume, Volume
+from orlop.planning import volumes as plans
+from orlop.planning.plan import Plan, Step
+from orlop.store.journal import Change, Drop, Put
+
+log = logging.getLogger(__name__)
+
+
+def render_record(record: Volume | RetiredVolume) -> str:
+    return msgspec.json.encode(record).decode()
+
+
+class VolumeSteps:
+    """Registered with the executor once. What a step found out is fetched by whoever ran the plan."""
+
+    def __init__(self, executor: Executor, drivers: Mapping[str, VolumeDriver], records: VolumeRecords) -> None:
+        self._drivers = drivers
+        self._records = records
+        self._lock = threading.Lock()
+        self._stored: dict[str, StoredVolume] = {}
+        self._refused: dict[str, OrlopError | OSError] = {}
+        self._gone: set[str] = set()
+        create = StepActions(self._create, self._discard)
+        removal = {
+            plans.RETIRE: StepActions(self._retire),
+            plans.SETTLE: StepActions(self._settle),
+        }
+        restore, purge = StepActions(self._restore), StepActions(self._purge)
+        publish = StepActions(self._publish)
+        for kind in (
+            OperationKind(plans.CREATE, {plans.CREATE: create}, "undo"),
+            OperationKind(plans.REMOVE, removal, "finish", self.removal_outcome),
+            OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "finish", self.restore_outcome),
+            OperationKind(plans.PURGE, {plans.PURGE: purge}, "finish", self.purge_outcome),
+            OperationKind(plans.PUBLISH, {plans.PUBLISH: publish}, "finish"),
+        ):
+            executor.register(kind)
+
+    def take_stored(self, name: str) -> StoredVolume:
+        with self._lock:
+            return self._stored.pop(name)
+
+    def take_refusal(self, name: str) -> OrlopError | OSError | None:
+        """Why a volume of a removal stayed; None when it went."""
+        with self._lock:
+            return self._refused.pop(name, None)
+
+    def take_gone(self, retired_id: str) -> bool:
+        """Whether nothing was left to restore."""
+        gone = retired_id in self._gone
+        self._gone.discard(retired_id)
+        return gone
+
+    def retirement(self, driver: str) -> Retirement:
+        found = self._drivers.get(driver)
+        if not isinstance(found, Retirement):
+            raise Unsupported(f"volume driver {driver}", "it cannot retire volumes")
+        return found
+
+    # Outcomes: journal changes of a finished plan
+
+    def removal_outcome(self, plan: Plan) -> Sequence[Change]:
+        changes: list[Change] = []
+        for step in plan.steps:
+            if step.action != plans.RETIRE or step.subject in self._refused:
+                continue
+            changes.append(Drop("volumes", step.subject))
+            retired_id = step.arguments["id"]
+            if retired_id not in self._gone:
+                retired = msgspec.json.decode(step.arguments["record"], type=RetiredVolume)
+                changes.append(Put("retired", retired_id, retired))
+        return changes
+
+    def restore_outcome(self, plan: Plan) -> Sequence[Change]:
+        step = plan.steps[0]
+        volume = msgspec.json.decode(step.arguments["record"], type=Volume)
+        return [Put("volumes", volume.name, volume), Drop("retired", step.arguments["id"])]
+
+    def purge_outcome(self, plan: Plan) -> Sequence[Change]:
+        return [Drop("retired", plan.steps[0].subject)]
+
+    # Steps
+
+    def _create(self, step: Step) -> None:
+        volume = msgspec.json.decode(step.arguments["record"], type=Volume)
+        driver = self._drivers[step.arguments["driver"]]
+        stored = driver.create(step.subject, volume.options or {}, step.arguments["record"])
+        with self._lock:
+            self._stored[step.subject] = stored
+
+    def _discard(self, step: Step) -> None:
+        self._drivers[step.arguments["driver"]].discard(step.subject)
+
+    def _retire(self, step: Step) -> None:
+        """One volume that cannot go does not keep the others of a prune: its refusal is noted, and `take_refusal`
+        hands it to the caller."""
+        retired_id = step.arguments["id"]
+        with self._lock:
+            self._refused.pop(step.subject, None)
+        try:
+            self._retire_or_remove(step, retired_id)
+        except NotFound:
+            log.warning("volume %s: its data was gone before it was removed", step.subject)
+            self._gone.add(retired_id)
+        except (OrlopError, OSError) as error:
+            with self._lock:
+                self._refused[step.subject] = error
+
+    def _retire_or_remove(self, step: Step, retired_id: str) -> None:
+        holders = self._records.holders(step.subject)
+        if holders:
+            # Asked before the plan was made, and again here: a removal that a crash cut off may be finished much later.
+            raise Conflict(f"remove {step.subject}", f"volume is in use - [{', '.join(holders)}]")
+        driver = self._drivers[step.arguments["driver"]]
+        if isinstance(driver, Retirement):
+            driver.retire(step.subject, retired_id, step.arguments["record"])
+        else:
+            driver.remove(step.subject)
+            self._gone.add(retired_id)
+
+    def _settle(self, step: Step) -> None:
+        driver = self._drivers[step.subject]
+        if isinstance(driver, Retirement):
+            driver.settle()
+
+    def _restore(self, step: Step) -> None:
+        retirement = self.retirement(step.arguments["driver"])
+        retirement.restore(step.arguments["id"], step.subject, step.arguments["record"])
+
+    def _purge(self, step: Step) -> None:
+        self.retirement(step.arguments["driver"]).purge(step.subject)
+
+    def _publish(self, step: Step) -> None:
+        driver = self._drivers[step.arguments["driver"]]
+        assert isinstance(driver, Staging)
+        driver.publish(step.subject, step.arguments["token"], bool(step.arguments["in_use"]))
+
+
+def record_id(text: str) -> str:
+    """The id in a volume's record; "" when the text is none."""
+    try:
+        return msgspec.json.decode(text, type=_Identified).id
+    except msgspec.MsgspecError:
+        return ""
+
+
+class _Identified(msgspec.Struct):
+    id: str

@@ -1,0 +1,51 @@
+"""Plans of what is done to volumes.
+
+    volume.create    make it                                   a crash undoes it
+    volume.remove    retire one or many, then settle           a crash finishes it
+    volume.restore   bring it back in one step                 a crash finishes it
+    volume.purge     give it up in one step; bytes go later    a crash finishes it
+    volume.publish   put staged content in place               a crash finishes it
+
+Every plan says the whole record it is about (`record`, JSON), so that a crash needs nothing else.
+"""
+
+from collections.abc import Sequence
+
+from orlop.planning.plan import Plan, Step
+
+CREATE, REMOVE, RESTORE, PURGE, PUBLISH = (
+    f"volume.{verb}" for verb in ("create", "remove", "restore", "purge", "publish")
+)
+RETIRE, SETTLE = "volume.retire", "volume.settle"
+
+
+def plan_create(name: str, driver: str, record: str) -> Plan:
+    reason = f"no volume of that name exists with the driver {driver}"
+    return Plan(CREATE, name, (Step(CREATE, name, reason, {"driver": driver, "record": record}),))
+
+
+def plan_remove(removals: Sequence[tuple[str, str, str]], driver: str, reason: str) -> Plan:
+    """`removals`: name, retired id, and the record of the retired volume."""
+    steps = [
+        Step(RETIRE, name, reason, {"driver": driver, "id": retired_id, "record": record})
+        for name, retired_id, record in removals
+    ]
+    steps.append(Step(SETTLE, driver, "the removals must survive a power cut", {"driver": driver}))
+    subject = removals[0][0] if len(removals) == 1 else f"{len(removals)} volumes"
+    return Plan(REMOVE, subject, tuple(steps))
+
+
+def plan_restore(retired_id: str, name: str, driver: str, record: str) -> Plan:
+    reason = f"it was retired as {retired_id[:12]} and is wanted back"
+    arguments = {"driver": driver, "id": retired_id, "record": record}
+    return Plan(RESTORE, name, (Step(RESTORE, name, reason, arguments),))
+
+
+def plan_purge(retired_id: str, name: str, driver: str, reason: str) -> Plan:
+    return Plan(PURGE, name, (Step(PURGE, retired_id, reason, {"driver": driver}),))
+
+
+def plan_publish(name: str, driver: str, token: str, in_use: bool) -> Plan:
+    reason = "the image's content is staged and the volume was empty"
+    arguments = {"driver": driver, "token": token, "in_use": "yes" if in_use else ""}
+    return Plan(PUBLISH, name, (Step(PUBLISH, name, reason, arguments),))

@@ -1,0 +1,407 @@
+"""Volumes as the engine keeps them: real journal, real executor, real directories."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orlop.drivers.volumes.local import LocalVolumes
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.engine.volumes import Volumes
+from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound
+from orlop.model.event import Event
+from orlop.model.mount import Mount, MountKind
+from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy
+from orlop.store.journal import Journal
+
+HOUR_NS = 3600 * 1_000_000_000
+
+
+class Daemon:
+    """As much of a daemon as volumes need; `restart` is a new one on the same disk."""
+
+    def __init__(self, root: Path, policy: RetirementPolicy | None = None) -> None:
+        self.root = root
+        self.policy = policy
+        self.now = 1_700_000_000_000_000_000
+        self.start()
+
+    def start(self) -> None:
+        self.journal = Journal(self.root / "journal.db")
+        self.executor = Executor(self.journal)
+        self.driver = LocalVolumes(self.root / "volumes")
+        self.events = Events()
+        self.seen: list[Event] = []
+        self.events.subscribe(self.seen.append)
+        drivers = {"local": self.driver}
+        self.volumes = Volumes(self.journal, self.executor, drivers, self.events, self.policy, lambda: self.now)
+        self.recovered = self.executor.recover()
+        self.reports = self.volumes.reconcile()
+
+    def stop(self) -> None:
+        self.journal.close()
+        self.driver.close()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def data(self, name: str) -> Path:
+        return self.root / "volumes" / name / "_data"
+
+    def names(self) -> list[str]:
+        return [volume.name for volume in self.volumes.list_volumes({})[0]]
+
+    def actions(self) -> list[str]:
+        return [event.action for event in self.seen]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path) -> Iterator[Daemon]:
+    daemon = Daemon(tmp_path)
+    yield daemon
+    daemon.stop()
+
+
+def mount_of(daemon: Daemon, name: str, destination: str = "/data", subpath: str = "") -> Mount:
+    path = str(daemon.data(name))
+    return Mount(MountKind.VOLUME, destination, path, volume=name, driver="local", subpath=subpath)
+
+
+def test_a_volume_is_a_directory_that_a_restart_keeps(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", {}, {"tier": "gold"})
+    assert volume.mountpoint == str(daemon.data("data"))
+    (daemon.data("data") / "note").write_text("kept")
+    daemon.restart()
+    assert daemon.volumes.get("data") == volume
+    assert (daemon.data("data") / "note").read_text() == "kept"
+
+
+def test_creating_it_again_gives_the_one_that_is_there(daemon: Daemon) -> None:
+    first = daemon.volumes.create("data", "local", None, {"a": "1"})
+    assert daemon.volumes.create("data", "", None, {"a": "2"}) == first
+    assert daemon.actions() == ["create"]
+
+
+def test_a_volume_without_a_name_gets_one_and_the_mark_of_the_anonymous(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("", "", None, {"mine": "yes"})
+    assert len(volume.name) == 64
+    assert volume.labels == {"mine": "yes", ANONYMOUS_LABEL: ""}
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x", "create x: volume name is too short, names should be at least two alphanumeric characters"),
+        ("a/b", 'create a/b: "a/b" includes invalid characters for a local volume name'),
+        ("..", 'create ..: ".." includes invalid characters'),
+        (".retired", "includes invalid characters"),
+        ("a" * 256, "the name is 256 characters long"),
+    ],
+)
+def test_a_bad_name_is_refused_with_the_known_text(daemon: Daemon, name: str, text: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        daemon.volumes.create(name, "", None, None)
+    assert text in refused.value.message
+    assert daemon.names() == []
+
+
+def test_an_unknown_driver_is_named(daemon: Daemon) -> None:
+    with pytest.raises(NotFound) as refused:
+        daemon.volumes.create("data", "nas", None, None)
+    assert 'create data: error looking up volume plugin nas: plugin "nas" not found' in refused.value.message
+
+
+def test_a_name_another_driver_has_is_a_conflict(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    with pytest.raises(Conflict) as refused:
+        daemon.volumes.create("data", "nas", None, None)
+    text = "create data: driver 'local' already has volume 'data': volume name must be unique"
+    assert refused.value.message == text
+
+
+def test_a_held_volume_cannot_be_removed_even_by_force_or_after_a_restart(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    daemon.volumes.hold("data", "c" * 64)
+    daemon.restart()
+    for force in (False, True):
+        with pytest.raises(Conflict) as refused:
+            daemon.volumes.remove("data", force)
+        assert f"remove data: volume is in use - [{'c' * 64}]" in refused.value.message
+    daemon.volumes.release("data", "c" * 64)
+    daemon.volumes.remove("data")
+    assert daemon.names() == []
+
+
+def test_holding_what_is_not_there_is_refused(daemon: Daemon) -> None:
+    daemon.volumes.create("one", "", None, None)
+    with pytest.raises(NoSuchVolume):
+        daemon.volumes.hold_all(["one", "two"], "c" * 64)
+    assert daemon.volumes.holders("one") == []
+
+
+def test_holds_of_containers_that_are_no_more_are_dropped(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    daemon.volumes.hold("data", "a" * 64)
+    daemon.volumes.hold("data", "b" * 64)
+    assert len(daemon.volumes.release_unknown({"a" * 64})) == 1
+    daemon.restart()
+    assert daemon.volumes.holders("data") == ["a" * 64]
+
+
+def test_removing_what_is_not_there_is_an_error_unless_forced(daemon: Daemon) -> None:
+    with pytest.raises(NoSuchVolume, match="get data: no such volume"):
+        daemon.volumes.remove("data")
+    daemon.volumes.remove("data", force=True)
+
+
+def test_a_removed_volume_comes_back_with_everything(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", None, {"tier": "gold"})
+    (daemon.data("data") / "note").write_text("kept")
+    daemon.volumes.remove("data")
+    assert not daemon.data("data").exists()
+    daemon.volumes.create("data", "", None, None)  # the name is free
+    with pytest.raises(Conflict, match="a volume of that name exists"):
+        daemon.volumes.restore("data")
+    daemon.restart()
+    restored = daemon.volumes.restore("data", "old")
+    assert (restored.name, restored.id, restored.labels) == ("old", volume.id, volume.labels)
+    assert (daemon.data("old") / "note").read_text() == "kept"
+    assert restored.mountpoint == str(daemon.data("old"))
+    assert daemon.volumes.list_retired() == []
+    daemon.restart()
+    assert daemon.volumes.get("old") == restored
+
+
+def test_restore_takes_the_latest_of_a_name_or_one_by_its_id(daemon: Daemon) -> None:
+    ids = []
+    for text in ("first", "second"):
+        ids.append(daemon.volumes.create("data", "", None, None).id)
+        (daemon.data("data") / "note").write_text(text)
+        daemon.volumes.remove("data")
+        daemon.now += 1
+    assert daemon.volumes.restore("data").id == ids[1]
+    assert daemon.volumes.restore(ids[0][:12], "older").id == ids[0]
+    with pytest.raises(NotFound):
+        daemon.volumes.restore("data")
+
+
+def test_grace_depends_on_whether_the_volume_had_a_name(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    anonymous = daemon.volumes.create("", "", None, None)
+    daemon.volumes.remove("data")
+    daemon.volumes.remove(anonymous.name)
+    grace = {found.volume.is_anonymous: found.purge_at_ns - daemon.now for found in daemon.volumes.list_retired()}
+    assert grace == {False: 24 * HOUR_NS, True: HOUR_NS}
+
+
+def test_purge_destroys_for_good(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    (daemon.data("data") / "note").write_text("gone soon")
+    daemon.volumes.remove("data")
+    found = daemon.volumes.purge("data")
+    assert found.volume.name == "data"
+    assert list((daemon.root / "volumes" / ".retired").iterdir()) == []
+    assert list((daemon.root / "volumes" / ".purging").iterdir()) == []
+    with pytest.raises(NotFound):
+        daemon.volumes.restore("data")
+
+
+def test_without_a_grace_a_removal_is_final_as_docker_has_it(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path, RetirementPolicy(named_seconds=0))
+    daemon.volumes.create("data", "", None, None)
+    daemon.volumes.remove("data")
+    assert daemon.volumes.list_retired() == []
+    daemon.volumes.retirements.cleanup()
+    assert list((daemon.root / "volumes" / ".purging").iterdir()) == []
+    daemon.stop()
+
+
+def test_prune_takes_only_the_anonymous_unless_told_otherwise(daemon: Daemon) -> None:
+    daemon.volumes.create("named", "", None, {"keep": "no"})
+    daemon.volumes.create("kept", "", None, {"keep": "yes"})
+    daemon.volumes.create("held", "", None, None)
+    daemon.volumes.hold("held", "c" * 64)
+    anonymous = daemon.volumes.create("", "", None, None)
+    (daemon.data(anonymous.name) / "bytes").write_bytes(b"x" * 1000)
+    report = daemon.volumes.prune({}, include_named=False)
+    assert (report.removed, report.reclaimed_bytes) == ((anonymous.name,), 1000)
+    assert daemon.volumes.prune({"label!": ("keep=yes",)}, include_named=True).removed == ("named",)
+    assert daemon.names() == ["held", "kept"]
+    assert len(daemon.volumes.list_retired()) == 2
+    prunes = [event for event in daemon.seen if event.action == "prune"]
+    assert [event.attributes["reclaimed"] for event in prunes] == ["1000", "0"]
+
+
+def test_volumes_with_options_are_never_pruned(daemon: Daemon) -> None:
+    daemon.volumes.create("ram", "", {"type": "tmpfs", "device": "tmpfs"}, None)
+    assert daemon.volumes.prune({}, include_named=True).removed == ()
+
+
+def test_two_prunes_at_once_are_refused(daemon: Daemon) -> None:
+    daemon.volumes._pruning.acquire()
+    with pytest.raises(Conflict, match="a prune operation is already running"):
+        daemon.volumes.prune({}, include_named=False)
+    daemon.volumes._pruning.release()
+
+
+@pytest.mark.parametrize(
+    ("filters", "names"),
+    [
+        ({}, ["alpha", "beta", "gamma"]),
+        ({"name": ("alpha", "gam")}, ["alpha", "gamma"]),
+        ({"name": ("^b.ta$",)}, ["beta"]),
+        ({"name": ("be(",)}, []),
+        ({"label": ("a",)}, ["alpha", "beta"]),
+        ({"label": ("a=1", "b")}, ["alpha"]),
+        ({"dangling": ("true",)}, ["alpha", "gamma"]),
+        ({"dangling": ("0",)}, ["beta"]),
+        ({"driver": ("",)}, []),
+        ({"driver": ("nas", "local")}, ["alpha", "beta", "gamma"]),
+    ],
+)
+def test_listing_is_filtered(daemon: Daemon, filters: dict[str, tuple[str, ...]], names: list[str]) -> None:
+    daemon.volumes.create("alpha", "", None, {"a": "1", "b": ""})
+    daemon.volumes.create("beta", "", None, {"a": "2"})
+    daemon.volumes.create("gamma", "", None, None)
+    daemon.volumes.hold("beta", "c" * 64)
+    assert [volume.name for volume in daemon.volumes.list_volumes(filters)[0]] == names
+
+
+@pytest.mark.parametrize(
+    ("filters", "text"),
+    [
+        ({"FOO": ("x",)}, "invalid filter 'FOO'"),
+        ({"label!": ("x",)}, "invalid filter 'label!'"),
+        ({"dangling": ("maybe",)}, "invalid filter 'dangling=[maybe]'"),
+        ({"dangling": ("true", "false")}, "invalid filter 'dangling=[true false]'"),
+    ],
+)
+def test_a_senseless_filter_is_refused(daemon: Daemon, filters: dict[str, tuple[str, ...]], text: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        daemon.volumes.list_volumes(filters)
+    assert text in refused.value.message
+
+
+def test_attaching_tells_of_the_mount_and_detaching_of_its_end(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    mount = mount_of(daemon, "data")
+    assert daemon.volumes.attach(mount, "c" * 64) == daemon.data("data")
+    daemon.volumes.detach(mount, "c" * 64)
+    assert daemon.actions() == ["create", "mount", "unmount"]
+    wanted = {"driver": "local", "container": "c" * 64, "destination": "/data", "read/write": "true", "propagation": ""}
+    assert daemon.seen[1].attributes == wanted
+    assert daemon.seen[2].attributes == {"driver": "local", "container": "c" * 64}
+
+
+def test_a_subpath_must_be_there_and_inside(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    (daemon.data("data") / "real").mkdir()
+    (daemon.data("data") / "link").symlink_to("real")
+    (daemon.data("data") / "out").symlink_to("/etc")
+    assert daemon.volumes.attach(mount_of(daemon, "data", subpath="link"), "c").name == "real"
+    with pytest.raises(Malformed, match="path concatenation escapes the base directory"):
+        daemon.volumes.attach(mount_of(daemon, "data", subpath="out"), "c")
+    with pytest.raises(NotFound, match="cannot access path"):
+        daemon.volumes.attach(mount_of(daemon, "data", subpath="missing"), "c")
+
+
+def test_data_that_went_missing_is_not_made_anew(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    daemon.data("data").rmdir()
+    daemon.restart()
+    assert "is missing" in daemon.volumes.get("data").problem
+    with pytest.raises(HostFailure, match="is missing"):
+        daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
+    assert not daemon.data("data").exists()
+
+
+def test_a_volume_whose_whole_directory_went_missing_can_still_be_removed(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    directory = daemon.data("data").parent
+    for file in directory.iterdir():
+        file.rmdir() if file.is_dir() else file.unlink()
+    directory.rmdir()
+    with pytest.raises(HostFailure, match="is missing"):
+        daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
+    daemon.volumes.remove("data")
+    assert daemon.names() == [] and daemon.volumes.list_retired() == []
+
+
+def test_another_volume_in_its_place_is_not_attached(daemon: Daemon) -> None:
+    for name in ("data", "other"):
+        daemon.volumes.create(name, "", None, None)
+    daemon.data("data").parent.rename(daemon.root / "aside")
+    daemon.data("other").parent.rename(daemon.data("data").parent)
+    with pytest.raises(HostFailure, match="another volume"):
+        daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
+    (daemon.data("data").parent / "orlop.json").unlink()
+    daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
+
+
+def test_volumes_made_by_hand_appear_after_a_restart(daemon: Daemon) -> None:
+    daemon.data("hand").mkdir(parents=True)
+    (daemon.root / "volumes" / "nothing").mkdir()
+    nfs = daemon.root / "volumes" / "nfs"
+    nfs.mkdir()
+    (nfs / "_data").mkdir()
+    (nfs / "opts.json").write_text('{"MountType":"nfs","MountDevice":":/x","MountOpts":"addr=h","Quota":{"Size":0}}')
+    daemon.restart()
+    assert daemon.names() == ["hand", "nfs"]
+    assert daemon.volumes.get("hand").labels is None
+    assert daemon.volumes.get("nfs").options == {"type": "nfs", "device": ":/x", "o": "addr=h"}
+
+
+def test_creating_over_a_directory_made_by_hand_keeps_its_content(daemon: Daemon) -> None:
+    daemon.data("hand").mkdir(parents=True)
+    daemon.data("hand").chmod(0o700)
+    (daemon.data("hand") / "note").write_text("kept")
+    daemon.volumes.create("hand", "", None, {"now": "ours"})
+    assert (daemon.data("hand") / "note").read_text() == "kept"
+    assert daemon.data("hand").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_lost_journal_costs_no_volume_no_label_and_nothing_retired(daemon: Daemon) -> None:
+    kept = daemon.volumes.create("kept", "", None, {"tier": "gold"})
+    daemon.volumes.create("gone", "", None, {"tier": "tin"})
+    daemon.volumes.remove("gone")
+    (retired,) = daemon.volumes.list_retired()
+    daemon.stop()
+    for file in daemon.root.glob("journal.db*"):
+        file.unlink()
+    daemon.start()
+    assert daemon.volumes.get("kept") == kept
+    assert daemon.volumes.list_retired() == [retired]
+
+
+def test_corrupt_options_break_only_their_volume(daemon: Daemon) -> None:
+    daemon.volumes.create("broken", "", {"type": "tmpfs", "device": "tmpfs"}, None)
+    daemon.volumes.create("fine", "", None, None)
+    options = daemon.data("broken").parent / "opts.json"
+    for text in ("", "{", "[]", '{"MountType": 3}'):
+        options.write_text(text)
+        daemon.restart()
+        assert "opts.json is unreadable" in daemon.volumes.get("broken").problem
+        with pytest.raises(HostFailure, match="is unreadable"):
+            daemon.volumes.attach(mount_of(daemon, "broken"), "c" * 64)
+        daemon.volumes.attach(mount_of(daemon, "fine"), "c" * 64)
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"foo": "1"}, 'create data: invalid option: "foo"'),
+        ({"device": "/dev/sdb"}, 'create data: missing required option: "type"'),
+        ({"type": "ext4"}, 'create data: missing required option: "device"'),
+        ({"o": "ro", "type": "ext4"}, 'create data: missing required option: "device"'),
+        ({"size": "much"}, "create data: invalid size: 'much'"),
+        ({"size": "10g"}, "create data: quota size requested but no quota support"),
+        ({"type": "cifs", "device": "//host:445/share"}, "create data: port not allowed in CIFS device URL"),
+    ],
+)
+def test_options_that_cannot_work_are_refused(daemon: Daemon, options: dict[str, str], text: str) -> None:
+    with pytest.raises(Malformed) as refused:
+        daemon.volumes.create("data", "", options, None)
+    assert text in refused.value.message
+    assert not daemon.data("data").exists()
