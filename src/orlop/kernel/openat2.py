@@ -34,9 +34,10 @@ def open_beneath(
     return _openat2(root_fd, path, flags, mode, resolve)
 
 
-def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0) -> int:
+def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0, *, no_symlinks: bool = False) -> int:
     """A descriptor (close-on-exec) of `path`, absolute or not, with `root_fd` as the root directory."""
-    return _openat2(root_fd, path, flags, mode, RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS)
+    resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS
+    return _openat2(root_fd, path, flags, mode, resolve | (RESOLVE_NO_SYMLINKS if no_symlinks else 0))
 
 
 def _openat2(root_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:

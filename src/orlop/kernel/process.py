@@ -15,6 +15,15 @@ def start_ticks(pid: int) -> int:
     return int(text[text.rindex(")") + 2 :].split(" ")[19])
 
 
+def parent_pid(pid: int) -> int:
+    """ProcessLookupError when gone."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError) as error:
+        raise ProcessLookupError(3, "No such process", str(pid)) from error
+    return int(text[text.rindex(")") + 2 :].split(" ")[1])
+
+
 def is_same_process(pid: int, ticks: int) -> bool:
     """True while the process that began at `ticks` lives. A zombie counts as ended."""
     try:

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CONTAINER_INTERFACE = "eth0"
 _BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # what the kernel takes and nft reads unquoted
 _LOOPBACK_INDEX = 1
-_SETTLING_SECONDS = 2.0
+_SETTLING_SECONDS = 0.5
 
 
 class BridgeDriver:

@@ -1,0 +1,248 @@
+"""A container's file system as the container sees it, for a moment, as descriptors.
+
+A running one is there already: /proc/<pid>/root is the root of its process's mount namespace, volumes, tmpfs and all.
+For a stopped one a view is put together:
+
+    <exec-root>/views/<random>/   a private copy of the writable layer's mount, the container's volumes and binds
+                                  mounted inside it; owner: this module; gone at the end of the call, or at the next
+                                  start after a crash
+
+Nothing is named twice: every mount is made from a descriptor onto a descriptor that was found beneath the root
+(move_mount), so a link swapped in meanwhile leads nowhere. Read-only mounts are read-only here too. A mount whose
+destination does not exist in the layer yet (the container never ran) is kept aside: looking creates nothing.
+"""
+
+import errno
+import logging
+import os
+import secrets
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Protocol
+
+from orlop.engine.archive_paths import open_resolved, resolve
+from orlop.errors import Conflict
+from orlop.kernel import mounts as kernel
+from orlop.kernel.openat2 import open_in_root
+from orlop.kernel.process import is_same_process, parent_pid
+from orlop.model.container import Container
+from orlop.model.mount import Mount, MountKind
+
+log = logging.getLogger(__name__)
+
+_AT_FDCWD = -100
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
+# File systems that show the kernel and not the container's data: archives of a whole tree pass them over.
+_KERNEL_FILE_SYSTEMS = frozenset(
+    "proc sysfs cgroup cgroup2 devpts mqueue devtmpfs bpf securityfs tracefs debugfs configfs binfmt_misc".split()
+)
+
+Attach = Callable[[Mount, str], Path]  # a volume for one use, named by an id: where its data is
+Detach = Callable[[Mount, str], None]
+
+
+class LayerUsers(Protocol):
+    """What a view needs of engine.layer_mounts."""
+
+    def acquire(self, layer_id: str, user: str) -> Path: ...
+
+    def release(self, layer_id: str, user: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A place in a container: open, and where it is. `root_fd` and `path` belong together; `container_path` is the
+    path from the container's own root."""
+
+    fd: int
+    root_fd: int
+    path: str
+    container_path: str
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    root_fd: int
+    passed_over: frozenset[int] = frozenset()  # devices whose trees an archive does not descend into
+    aside: Mapping[str, int] = field(default_factory=dict)  # destination -> root of a mount that has no place yet
+
+    @contextmanager
+    def open(self, path: str, flags: int, follow_last: bool) -> Iterator[Found]:
+        """What `path` leads to, closed at the end of the block. Raises OSError as open does."""
+        root_fd, prefix, below = self._locate(path, follow_last)
+        fd, resolved = open_resolved(root_fd, below, flags, follow_last)
+        try:
+            yield Found(fd, root_fd, resolved, (prefix + resolved).rstrip("/") or "/")
+        finally:
+            os.close(fd)
+
+    def resolve(self, path: str) -> str:
+        """Where a link leads, also when nothing is there."""
+        root_fd, prefix, below = self._locate(path, follow_last=True)
+        return prefix + resolve(root_fd, below)
+
+    def _locate(self, path: str, follow_last: bool) -> tuple[int, str, str]:
+        """Which root `path` is under, where that root is in the container, and the path from it."""
+        if self.aside:
+            resolved = resolve(self.root_fd, path, follow_last)
+            for destination in sorted(self.aside, key=len, reverse=True):
+                if resolved == destination or resolved.startswith(destination + "/"):
+                    return self.aside[destination], destination, resolved[len(destination) :] or "/"
+        return self.root_fd, "", path
+
+
+class Views:
+    """`generated` are the files that the daemon makes for a container: destination -> host path."""
+
+    def __init__(
+        self,
+        layers: LayerUsers,
+        attach: Attach,
+        detach: Detach,
+        directory: Path,
+        generated: Callable[[Container], Mapping[str, Path]],
+    ) -> None:
+        self._layers = layers
+        self._attach = attach
+        self._detach = detach
+        self._directory = directory
+        self._generated = generated
+
+    def reconcile(self) -> None:
+        """At start: put away what a crash left."""
+        if self._directory.is_dir():
+            for place in self._directory.iterdir():
+                _put_away(place)
+
+    @contextmanager
+    def open(self, container: Container) -> Iterator[View]:
+        """No lock is held meanwhile: the container may be started and stopped. Its layer stays mounted, so removing
+        it has to wait until the last view is closed."""
+        with ExitStack() as stack:
+            root_fd = _open_process_root(container) if container.is_running else None
+            if root_fd is None:
+                yield self._assemble(container, stack)
+            else:
+                stack.callback(os.close, root_fd)
+                yield View(root_fd, _kernel_devices(container.status.pid))
+
+    def _assemble(self, container: Container, stack: ExitStack) -> View:
+        # What is put on the stack first is let go of last: the sources outlive the view that shows them.
+        use_id = secrets.token_hex(32)
+        sources = [
+            (mount, self._source(mount, use_id, stack))
+            for mount in sorted(container.mounts, key=lambda each: each.destination)
+            if mount.kind is not MountKind.TMPFS  # its content went with the process
+        ]
+        root_fd = self._mount_layer(container, use_id, stack)
+        for destination, path in self._generated(container).items():
+            if path.exists():
+                _mount_inside(root_fd, destination, _copy_of_mount(path, stack))
+        aside: dict[str, int] = {}
+        for mount, source in sources:
+            tree = _copy_of_mount(source, stack, mount)
+            if not _mount_inside(root_fd, mount.destination, tree):
+                aside[mount.destination] = tree
+        return View(root_fd, aside=aside)
+
+    def _source(self, mount: Mount, use_id: str, stack: ExitStack) -> Path:
+        if mount.kind is MountKind.BIND:
+            return Path(mount.source)
+        path = self._attach(mount, use_id)
+        stack.callback(self._detach, mount, use_id)
+        return path
+
+    def _mount_layer(self, container: Container, use_id: str, stack: ExitStack) -> int:
+        layer = self._layers.acquire(container.layer_id, use_id)
+        stack.callback(self._layers.release, container.layer_id, use_id)
+        place = self._directory / use_id[:32]
+        place.mkdir(mode=0o700, parents=True)
+        stack.callback(_put_away, place)
+        tree = _copy_of_mount(layer, stack)
+        place_fd = os.open(place, _DIRECTORY)
+        try:
+            kernel.move_mount(tree, place_fd)
+        finally:
+            os.close(place_fd)
+        # Opened anew, for reading: the tree's own descriptor is of the kind that only names a place.
+        root_fd = os.open(".", _DIRECTORY, dir_fd=tree)
+        stack.callback(os.close, root_fd)
+        return root_fd
+
+
+def _open_process_root(container: Container) -> int | None:
+    """None when the process has ended meanwhile. That the pid is not somebody else's by now is known from its parent,
+    which is the supervisor that we remember by pid and start time."""
+    status = container.status
+    try:
+        fd = os.open(f"/proc/{status.pid}/root", _DIRECTORY)
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    try:
+        # Asked after opening: as long as the pid is the supervisor's child now, it was so when we opened.
+        if is_same_process(status.supervisor_pid, status.supervisor_started) and (
+            parent_pid(status.pid) == status.supervisor_pid
+        ):
+            return fd
+    except ProcessLookupError:
+        pass
+    os.close(fd)
+    return None
+
+
+def _kernel_devices(pid: int) -> frozenset[int]:
+    try:
+        entries = kernel.read_mounts(f"/proc/{pid}/mountinfo")
+    except OSError:
+        return frozenset()
+    devices = (e.device for e in entries if e.fs_type in _KERNEL_FILE_SYSTEMS or e.mount_point == "/dev")
+    return frozenset(os.makedev(*(int(part) for part in device.split(":"))) for device in devices)
+
+
+def _copy_of_mount(source: Path, stack: ExitStack, mount: Mount | None = None) -> int:
+    """A detached copy of what is at `source`, private: what is mounted inside must not show at the source."""
+    recursive = mount is not None and not mount.non_recursive
+    try:
+        tree = kernel.open_tree(_AT_FDCWD, str(source), recursive=recursive)
+    except FileNotFoundError as error:
+        what = f"{mount.kind} at {mount.destination}" if mount else "its file system"
+        raise Conflict("opening the container", f"{what}: {source} does not exist on the host") from error
+    stack.callback(os.close, tree)
+    read_only = kernel.MOUNT_ATTR_RDONLY if mount is not None and mount.read_only else 0
+    kernel.mount_setattr(tree, set_flags=read_only, propagation=kernel.MS_PRIVATE, recursive=recursive)
+    return tree
+
+
+def _mount_inside(root_fd: int, destination: str, tree: int) -> bool:
+    """False when the destination does not exist."""
+    try:
+        target = open_in_root(root_fd, destination, os.O_PATH)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    try:
+        kernel.move_mount(tree, target)
+    except OSError as error:
+        if error.errno == errno.ENOTDIR:
+            why = "a file would be mounted on a directory, or a directory on a file"
+            raise Conflict(f"mount at {destination}", why) from error
+        raise
+    finally:
+        os.close(target)
+    return True
+
+
+def _put_away(place: Path) -> None:
+    """Take the view apart. What cannot be is told and left for the next start: the caller's work is done."""
+    try:
+        while True:
+            kernel.unmount(place, kernel.MNT_DETACH)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOENT):
+            log.error("cannot unmount %s: %s", place, error)
+            return
+    try:
+        place.rmdir()
+    except OSError as error:
+        log.error("cannot remove %s: %s", place, error)
