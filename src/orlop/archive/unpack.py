@@ -60,7 +60,6 @@ class Options:
     whiteouts: Whiteouts = Whiteouts.IGNORE
     keep_kinds: bool = False  # refuse to replace a directory by something else, and the other way round
     owner: tuple[int, int] | None = None  # everything belongs to this user and group
-    base: tuple[str, ...] = ()  # the archive's root is this directory; links in it still take the root for "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,6 @@ class _Unpacker:
         parts = split_name(member.name)
         if not parts:
             return  # the root itself keeps what it has, as with Docker: a tar of a private directory must not lock it
-        parts = [*self._options.base, *parts]
         if self._options.whiteouts is not Whiteouts.IGNORE:
             if (whiteout := parse_whiteout(parts)) is not None:
                 if whiteout.kind is not WhiteoutKind.METADATA:
@@ -269,7 +267,7 @@ class _Unpacker:
                 os.mknod(name, _FORMATS[member.kind] | member.mode & 0o777, device, dir_fd=parent.fd)
 
     def _hard_link(self, member: Member, parts: list[str]) -> None:
-        target = [*self._options.base, *split_link_target(member.link_name)]
+        target = split_link_target(member.link_name)
         if self._options.whiteouts is not Whiteouts.IGNORE and parse_whiteout(target) is not None:
             raise ValueError(f"it is a hard link to the whiteout {member.link_name!r}")
         source = self.tree.find(target[:-1], create=False)

@@ -66,7 +66,7 @@ class Networks:
         """Ids of the containers that are in it now."""
         return self._drivers[self.get(reference).name].list_attached()
 
-    def join(self, network: str, container_id: str, hostname: str, mac_address: str = "") -> NetworkAttachment:
+    def join(self, network: str, container_id: str, mac_address: str = "") -> NetworkAttachment:
         """Joining twice gives the same answer. `network` may be "default"."""
         found = self.get(DEFAULT_NETWORK if network in ("default", "") else network)
         driver = self._drivers[found.name]

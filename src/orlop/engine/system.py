@@ -1,7 +1,19 @@
 """Facts about the daemon as a whole: info, disk usage."""
 
+import os
+import platform
+import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from orlop.drivers.layers.driver import LayerDriver
+from orlop.engine.container_records import ContainerRecords
+from orlop.engine.executor import Executor
+from orlop.engine.images import Images
+from orlop.engine.volumes import Volumes
+from orlop.errors import NoSuchImage
+from orlop.model.container import ContainerState
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +35,7 @@ class SystemInfo:
     cpus: int
     memory_bytes: int
     runtime: str
-    runtimes: Mapping[str, str]  # name -> path
+    runtimes: Mapping[str, str]  # name -> version
     volume_drivers: tuple[str, ...]
     network_drivers: tuple[str, ...]
     cgroup_driver: str
@@ -35,20 +47,114 @@ class SystemInfo:
     extra: Mapping[str, str] = field(default_factory=dict)
 
 
-class System:
-    def info(self) -> SystemInfo:
-        raise NotImplementedError
-
-    def ping(self) -> None:
-        """Raises Unavailable where the daemon cannot serve."""
-
-    def disk_usage(self, kinds: Sequence[str]) -> "DiskUsage":
-        raise NotImplementedError
-
-
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
     layers_bytes: int
     images: tuple[tuple[str, int, int], ...] = ()  # id, size, containers
     containers: tuple[tuple[str, int, int], ...] = ()  # id, writable bytes, rootfs bytes
     volumes: tuple[tuple[str, int, int], ...] = ()  # name, size, references
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What the composition root knows and does not change while the daemon runs."""
+
+    id: str
+    data_root: str
+    runtime: str
+    runtimes: Mapping[str, str]
+    volume_drivers: tuple[str, ...]
+    network_drivers: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
+
+
+class System:
+    def __init__(
+        self,
+        facts: Facts,
+        records: ContainerRecords,
+        images: Images,
+        volumes: Volumes,
+        layers: LayerDriver,
+        executor: Executor,
+    ) -> None:
+        self._facts = facts
+        self._records = records
+        self._images = images
+        self._volumes = volumes
+        self._layers = layers
+        self._executor = executor
+
+    def ping(self) -> None:
+        """Raises Unavailable where the daemon cannot serve."""
+
+    def info(self) -> SystemInfo:
+        states = [container.status.state for container in self._records.all()]
+        running = sum(state in (ContainerState.RUNNING, ContainerState.RESTARTING) for state in states)
+        paused = states.count(ContainerState.PAUSED)
+        release = _os_release()
+        facts = self._facts
+        return SystemInfo(
+            id=facts.id,
+            name=socket.gethostname(),
+            data_root=facts.data_root,
+            layer_driver=self._layers.name,
+            layer_driver_status=tuple(self._layers.status()),
+            containers=len(states),
+            running=running,
+            paused=paused,
+            stopped=len(states) - running - paused,
+            images=len(self._images.list_images({}, True)),
+            kernel_version=platform.release(),
+            operating_system=release.get("PRETTY_NAME", "Linux"),
+            os_version=release.get("VERSION_ID", ""),
+            architecture=platform.machine(),
+            cpus=os.cpu_count() or 1,
+            memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
+            runtime=facts.runtime,
+            runtimes=facts.runtimes,
+            volume_drivers=facts.volume_drivers,
+            network_drivers=facts.network_drivers,
+            cgroup_driver="cgroupfs",
+            cgroup_version="2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1",
+            security_options=("name=seccomp,profile=builtin",),
+            warnings=facts.warnings,
+            unfinished=tuple(self._executor.stuck),
+        )
+
+    def disk_usage(self, kinds: Sequence[str]) -> DiskUsage:
+        """`kinds`: container, image, volume; empty means all. Walks what it measures."""
+        wanted = set(kinds) or {"container", "image", "volume"}
+        images = self._images.list_images({}, True)
+        containers: list[tuple[str, int, int]] = []
+        if "container" in wanted:
+            for container in self._records.all():
+                own = self._layers.size_bytes(container.layer_id)
+                try:
+                    below = self._images.resolve(container.image_id).size_bytes
+                except NoSuchImage:
+                    below = 0
+                containers.append((container.id, own, own + below))
+        volumes: list[tuple[str, int, int]] = []
+        if "volume" in wanted:
+            for volume in self._volumes.list_volumes({})[0]:
+                holders = len(self._volumes.holders(volume.name))
+                volumes.append((volume.name, self._volumes.usage_bytes(volume.name), holders))
+        return DiskUsage(
+            layers_bytes=self._images.layers_bytes(),
+            images=tuple((item.image.id, item.image.size_bytes, item.containers) for item in images)
+            if "image" in wanted
+            else (),
+            containers=tuple(containers),
+            volumes=tuple(volumes),
+        )
+
+
+def _os_release() -> dict[str, str]:
+    """/etc/os-release as os-release(5) has it."""
+    try:
+        lines = Path("/etc/os-release").read_text().splitlines()
+    except FileNotFoundError:
+        return {}
+    pairs = (line.partition("=") for line in lines if "=" in line and not line.startswith("#"))
+    return {key: value.strip("\"'") for key, _, value in pairs}

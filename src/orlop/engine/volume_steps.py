@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from orlop.drivers.volumes.driver import Retirement, Staging, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import Removal, Retirement, Staging, StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, NotFound, OrlopError, Unsupported
@@ -126,9 +126,11 @@ class VolumeSteps:
         driver = self._drivers[step.arguments["driver"]]
         if isinstance(driver, Retirement):
             driver.retire(step.subject, retired_id, step.arguments["record"])
-        else:
+        elif isinstance(driver, Removal):
             driver.remove(step.subject)
             self._gone.add(retired_id)
+        else:
+            raise Unsupported(f"remove {step.subject}", f"driver {driver.name} can neither retire nor remove volumes")
 
     def _settle(self, step: Step) -> None:
         driver = self._drivers[step.subject]

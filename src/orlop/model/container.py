@@ -4,9 +4,11 @@ All values are frozen; a change of state is a new value. Byte sizes are ints, 0 
 says otherwise; times are nanoseconds since the epoch, 0 meaning "never".
 """
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
 from orlop.model.mount import Mount, MountRequest
 from orlop.model.network import NetworkAttachment
@@ -46,6 +48,7 @@ class ContainerConfig:
     volumes: tuple[str, ...] = ()  # destinations of anonymous volumes
     exposed_ports: tuple[str, ...] = ()
     network_disabled: bool = False
+    mac_address: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +173,11 @@ class Container:
     @property
     def is_running(self) -> bool:
         return self.status.state in (ContainerState.RUNNING, ContainerState.PAUSED)
+
+
+def with_status(container: Container, **changes: Any) -> Container:
+    """The container with these fields of its status changed."""
+    return dataclasses.replace(container, status=dataclasses.replace(container.status, **changes))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from orlop.drivers.runtimes.driver import Bundle, BundleMount, Process
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
 from orlop.planning.containers import process_environment
+from orlop.planning.mounts import mounting_order
 
 DEFAULT_SHM_BYTES = 64 << 20
 GENERATED_FILES = ("resolv.conf", "hostname", "hosts")
@@ -79,17 +80,13 @@ def build_bundle(container: Container, found: Surroundings) -> Bundle:
 def _bundle_mounts(container: Container, found: Surroundings) -> list[BundleMount]:
     """Shallow destinations first, so that nothing is hidden by what is mounted above it later."""
     mounts = [_one_mount(mount, found.sources) for mount in container.mounts]
-    mounts += [
-        BundleMount(destination, "tmpfs", "tmpfs", _tmpfs_options(options.split(",") if options else []))
-        for destination, options in container.host.tmpfs.items()
-    ]
     taken = {mount.destination for mount in mounts}
     mounts += [
         BundleMount(f"/etc/{name}", str(found.directory / name), "bind", ("rbind", "rprivate", "rw"))
         for name in GENERATED_FILES
         if f"/etc/{name}" not in taken
     ]
-    return sorted(mounts, key=lambda mount: (mount.destination.count("/"), mount.destination))
+    return sorted(mounts, key=lambda mount: mounting_order(mount.destination))
 
 
 def _one_mount(mount: Mount, sources: Mapping[str, Path]) -> BundleMount:

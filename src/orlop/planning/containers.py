@@ -107,7 +107,7 @@ def plan_start(container: Container) -> Plan:
     """Everything up to a process that exists and waits; letting it go is the moment after the outcome."""
     steps = [
         Step("network.join", container.id, f"network {container.host.network_mode}"),
-        Step("layer.mount", container.layer_id, "the container's root file system"),
+        Step("layer.mount", container.layer_id, "the container's root file system", {"container": container.id}),
     ]
     steps += [
         Step(

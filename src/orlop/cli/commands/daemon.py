@@ -51,7 +51,7 @@ def _seconds(_context: click.Context, option: click.Parameter, text: str | None)
 @click.option("--anonymous-volume-grace", "anonymous_volume_grace_seconds", metavar="TIME", callback=_seconds,
               help="The same for anonymous volumes [1h].")  # fmt: skip
 @click.option("--volume-low-space", "volume_low_space_percent", type=click.IntRange(0, 100), metavar="PERCENT",
-              help="Below so much free space, removed volumes are given up early [10].")  # fmt: skip
+              help="Below so much free space, removed volumes are given up early [5].")  # fmt: skip
 @click.option("-D", "--debug", is_flag=True, default=None, help="Log more.")
 @click.pass_obj
 def command(app: App, /, config_file: str | None, **settings: Any) -> int:

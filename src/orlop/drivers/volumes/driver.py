@@ -64,8 +64,12 @@ class VolumeDriver(Protocol):
 
     def detach(self, name: str, use_id: str) -> None: ...
 
-    def remove(self, name: str) -> None:
-        """For drivers without `Retirement`: as final as the storage makes it."""
+
+@runtime_checkable
+class Removal(Protocol):
+    """What a driver without `Retirement` can do: a removal as final as the storage makes it."""
+
+    def remove(self, name: str) -> None: ...
 
 
 @runtime_checkable

@@ -1,0 +1,185 @@
+"""The composition root: the only place that knows every driver by name, and puts the engine together."""
+
+import logging
+import secrets
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Interface
+from pathlib import Path
+
+from orlop.daemon.config import Settings
+from orlop.drivers.layers.driver import LayerDriver
+from orlop.drivers.layers.overlay2 import Overlay2Layers
+from orlop.drivers.layers.probe import choose
+from orlop.drivers.networks.bridge import BridgeDriver
+from orlop.drivers.networks.driver import NetworkDriver
+from orlop.drivers.networks.host import HostDriver
+from orlop.drivers.networks.none import NoneDriver
+from orlop.drivers.runtimes.driver import Runtime
+from orlop.drivers.runtimes.oci import OciRuntime
+from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.local import LocalVolumes
+from orlop.engine.archives import Archives
+from orlop.engine.container_create import ContainerCreation
+from orlop.engine.container_files import generated_files
+from orlop.engine.container_records import ContainerRecords
+from orlop.engine.container_steps import LOG_FILE, ContainerSteps
+from orlop.engine.containers import Containers
+from orlop.engine.engine import Engine
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.engine.images import Images
+from orlop.engine.layer_mounts import LayerMounts
+from orlop.engine.lifecycle import Lifecycle
+from orlop.engine.logs import Logs
+from orlop.engine.networks import Networks
+from orlop.engine.reaper import Reaper
+from orlop.engine.recovery import Recovery
+from orlop.engine.sessions import Sessions
+from orlop.engine.system import Facts, System
+from orlop.engine.views import Views
+from orlop.engine.volumes import Volumes
+from orlop.errors import Unavailable, Unsupported
+from orlop.model.container import Container
+from orlop.model.volume import RetirementPolicy
+from orlop.store.journal import Journal, Put
+from orlop.store.paths import DataRoot, ExecRoot
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    engine: Engine
+    recovery: Recovery
+    reaper: Reaper
+    close: Callable[[], None]
+
+
+def assemble(settings: Settings) -> Assembled:
+    """The engine on an opened data root, and what brings it in order and to rest again."""
+    data_root, exec_root = DataRoot(settings.data_root), ExecRoot(settings.exec_root)
+    journal = Journal(data_root.journal)
+    executor = Executor(journal)
+    events = Events()
+    layers = _layers(settings, data_root)
+    runtimes, default_runtime, warnings = _runtimes(settings, exec_root)
+    network_drivers = _network_drivers(settings, exec_root)
+    volume_drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes)}
+
+    images = Images(journal, executor, layers, data_root, events)
+    policy = RetirementPolicy(
+        settings.volume_grace_seconds, settings.anonymous_volume_grace_seconds, settings.volume_low_space_percent
+    )
+    volumes = Volumes(journal, executor, volume_drivers, events, policy)
+    networks = Networks(network_drivers, journal, events)
+    records = ContainerRecords(journal)
+    mounts = LayerMounts(layers)
+    steps = ContainerSteps(records, layers, mounts, volumes, networks, runtimes, default_runtime, data_root)
+    steps.register(executor)
+    lifecycle = Lifecycle(records, steps, executor, events)
+    creation = ContainerCreation(records, images, volumes, executor)
+    containers = Containers(records, creation, lifecycle, steps, executor, layers, mounts, images, data_root)
+    sessions = Sessions(records, steps, mounts, events)
+    lifecycle.before_start = sessions.connect_waiting
+    lifecycle.start_failed = sessions.give_up_waiting
+    containers.removed = sessions.forget
+    images.containers_using = lambda image_id: [
+        (item.id, item.is_running) for item in records.all() if item.image_id == image_id
+    ]
+
+    def find_log(reference: str) -> tuple[Path, Callable[[], bool]]:
+        container = records.find(reference)
+
+        def is_running() -> bool:
+            now = records.get(container.id)
+            return now is not None and now.is_running
+
+        return data_root.container(container.id) / LOG_FILE, is_running
+
+    def generated(container: Container) -> Mapping[str, Path]:
+        return generated_files(data_root.container(container.id))
+
+    views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated)
+    archives = Archives()
+    facts = Facts(
+        id=_daemon_id(journal),
+        data_root=str(data_root.path),
+        runtime=default_runtime,
+        runtimes={name: runtime.version for name, runtime in runtimes.items()},
+        volume_drivers=tuple(volume_drivers),
+        network_drivers=tuple(network_drivers),
+        warnings=tuple(warnings),
+    )
+    system = System(facts, records, images, volumes, layers, executor)
+    engine = Engine(
+        containers, images, volumes, networks, sessions, Logs(find_log), archives, system, events, data_root
+    )
+    recovery = Recovery(
+        records,
+        containers,
+        lifecycle,
+        steps,
+        executor,
+        layers,
+        mounts,
+        images,
+        volumes,
+        networks,
+        views,
+        runtimes,
+        data_root,
+    )
+    reaper = Reaper(volumes.retirements, data_root.volumes)
+
+    def close() -> None:
+        reaper.stop()
+        lifecycle.close()
+        networks.close()
+        journal.close()
+
+    return Assembled(engine, recovery, reaper, close)
+
+
+def _layers(settings: Settings, data_root: DataRoot) -> LayerDriver:
+    kind = choose(data_root.path, settings.storage_driver)
+    root = data_root.layers(kind)
+    if kind == "vfs":
+        raise Unsupported("storage driver vfs", "it is not there yet")
+    return Overlay2Layers(root)
+
+
+def _runtimes(settings: Settings, exec_root: ExecRoot) -> tuple[dict[str, Runtime], str, Sequence[str]]:
+    """Every runtime that works here by name, the default's name, and what to warn of. A missing runtime stops no
+    daemon: images and volumes can still be reached."""
+    found: dict[str, Runtime] = {}
+    warnings: list[str] = []
+    for name in dict.fromkeys(filter(None, (settings.runtime, "crun", "runc"))):
+        try:
+            runtime = OciRuntime(exec_root.runtime, name)
+        except Unavailable as error:
+            if name == settings.runtime:
+                raise
+            log.info("runtime %s: %s", name, error)
+            warnings.append(error.message)
+            continue
+        found[runtime.name] = runtime
+    default = settings.runtime or next(iter(found), "")
+    return found, default, [] if found else warnings
+
+
+def _network_drivers(settings: Settings, exec_root: ExecRoot) -> dict[str, NetworkDriver]:
+    gateway = IPv4Interface(settings.bip) if settings.bip else None
+    return {
+        "bridge": BridgeDriver(settings.bridge_name, exec_root.namespaces, gateway),
+        "host": HostDriver(),
+        "none": NoneDriver(),
+    }
+
+
+def _daemon_id(journal: Journal) -> str:
+    known = journal.load("settings", str).get("id")
+    if known is None:
+        known = secrets.token_hex(16)
+        journal.commit(Put("settings", "id", known))
+    return known

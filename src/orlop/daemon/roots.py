@@ -1,0 +1,102 @@
+"""Whose data root is this? Made, checked and locked before anything else touches it.
+
+<data-root>/orlop/FORMAT   the number of the layout; a newer one is refused
+<data-root>/orlop/lock     held (flock) by the daemon that uses it; says who and since when
+"""
+
+import fcntl
+import os
+import time
+from pathlib import Path
+
+from orlop.errors import Conflict, HostFailure
+from orlop.store.files import sync_directory, write_durably
+from orlop.store.paths import FORMAT, DataRoot, ExecRoot
+
+_DOCKER = ("engine-id", "image", "buildkit", "network", "containerd", "swarm", "plugins", "runtimes", "tmp")
+_PODMAN = ("libpod", "db.sql", "storage.lock", "overlay-images", "overlay-layers", "vfs-images")
+_MINE = ("orlop",)
+
+
+def open_data_root(data_root: DataRoot) -> int:
+    """The lock's descriptor, to be kept open. Raises Conflict for another engine's root, a newer format or one that
+    is in use, HostFailure where it cannot be written."""
+    try:
+        data_root.path.mkdir(mode=0o710, parents=True, exist_ok=True)
+        present = {entry.name for entry in data_root.path.iterdir()} - {"lost+found"}
+        _refuse_strangers(data_root.path, present)
+        data_root.own.mkdir(mode=0o700, exist_ok=True)
+        lock = _lock(data_root)
+        _check_format(data_root)
+        for path, mode in (
+            (data_root.blobs, 0o700),
+            (data_root.recipes, 0o700),
+            (data_root.incoming, 0o700),
+            (data_root.containers, 0o710),
+            (data_root.volumes, 0o701),
+        ):
+            path.mkdir(mode=mode, exist_ok=True)
+        sync_directory(data_root.path)
+        sync_directory(data_root.own)
+    except OSError as error:
+        raise HostFailure(
+            f"data root {data_root.path}",
+            f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror or error),
+            "Check that the disk is mounted, writable and has room, or choose another one with --data-root",
+        ) from error
+    return lock
+
+
+def open_exec_root(exec_root: ExecRoot) -> None:
+    """Raises HostFailure where it cannot be made."""
+    try:
+        for path in (exec_root.path, exec_root.namespaces, exec_root.views, exec_root.runtime):
+            path.mkdir(mode=0o711 if path == exec_root.path else 0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise HostFailure(f"exec root {exec_root.path}", str(error), "Choose another one with --exec-root") from error
+
+
+def _refuse_strangers(path: Path, present: set[str]) -> None:
+    if present & set(_MINE) or not present:
+        return
+    way_out = "Choose an empty directory with --data-root"
+    if present & set(_PODMAN):
+        raise Conflict(f"data root {path}", "it belongs to Podman", way_out)
+    if present & set(_DOCKER):
+        raise Conflict(f"data root {path}", "it belongs to Docker", way_out)
+    some = ", ".join(sorted(present)[:3])
+    raise Conflict(f"data root {path}", f"it is not empty and not Orlop's (it has {some})", way_out)
+
+
+def _lock(data_root: DataRoot) -> int:
+    fd = os.open(data_root.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        holder = os.read(fd, 200).decode(errors="replace").strip() or "another daemon"
+        os.close(fd)
+        raise Conflict(
+            f"data root {data_root.path}",
+            f"it is in use by {holder}",
+            "Stop that daemon, or choose another --data-root",
+        ) from error
+    os.ftruncate(fd, 0)
+    since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    os.pwrite(fd, f"pid {os.getpid()} since {since}\n".encode(), 0)
+    return fd
+
+
+def _check_format(data_root: DataRoot) -> None:
+    try:
+        text = data_root.format.read_text().strip()
+    except FileNotFoundError:
+        write_durably(data_root.format, f"{FORMAT}\n".encode(), 0o644)
+        return
+    if not text.isdigit():
+        raise Conflict(f"data root {data_root.path}", f"its FORMAT file says {text[:40]!r}", "Restore it from a backup")
+    if int(text) > FORMAT:
+        raise Conflict(
+            f"data root {data_root.path}",
+            f"it was written by a newer Orlop (format {text}; this one knows {FORMAT})",
+            "Run the newer version, or choose another --data-root",
+        )

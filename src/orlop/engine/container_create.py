@@ -1,0 +1,123 @@
+"""Creating a container: from a wish to a record, with its volumes, its writable layer and its folder."""
+
+import dataclasses
+import logging
+import random
+import secrets
+import time
+from collections.abc import Sequence
+
+from orlop.engine.container_records import ContainerRecords
+from orlop.engine.executor import Executor
+from orlop.engine.images import Images
+from orlop.engine.surroundings import prepare_bind_source
+from orlop.engine.volumes import Volumes
+from orlop.errors import Malformed, NoSuchContainer, OrlopError
+from orlop.model.container import Container, ContainerWish, RestartPolicy
+from orlop.model.image import Image
+from orlop.model.mount import Mount, MountKind, MountRequest
+from orlop.model.mount_spec import parse_volumes_from
+from orlop.model.names import parse_container_name, pick_name
+from orlop.planning.containers import command_line, merge_config, plan_create
+from orlop.planning.mounts import inherit_mounts, plan_mount, resolve_mounts
+
+log = logging.getLogger(__name__)
+
+
+class ContainerCreation:
+    def __init__(self, records: ContainerRecords, images: Images, volumes: Volumes, executor: Executor) -> None:
+        self._records = records
+        self._images = images
+        self._volumes = volumes
+        self._executor = executor
+
+    def create(self, wish: ContainerWish) -> Container:
+        with self._images.hold(self._images.resolve(wish.config.image)) as image:
+            return self._create(wish, image)
+
+    def _create(self, wish: ContainerWish, image: Image) -> Container:
+        config = merge_config(wish.config, self._images.config(image))
+        words = command_line(config)
+        requests = resolve_mounts(wish.host, config.volumes, self._inherited(wish.host.volumes_from))
+        container_id = secrets.token_hex(32)
+        name = self._reserve_name(wish.name, container_id)
+        fresh: list[str] = []
+        try:
+            mounts = tuple(self._mount(request, fresh) for request in requests)
+            container = Container(
+                id=container_id,
+                name=name,
+                created_at_ns=time.time_ns(),
+                image_id=image.id,
+                config=config,
+                host=dataclasses.replace(wish.host, restart_policy=_checked_policy(wish)),
+                layer_id=secrets.token_hex(32),
+                mounts=mounts,
+                path=words[0],
+                args=words[1:],
+                client_view=wish.client_view,
+            )
+            plan = plan_create(container, self._images.top_layer(image), any(mount.copy_up for mount in mounts))
+            self._executor.run(plan, outcome=lambda: [self._records.remember(container)])
+        except BaseException:
+            self._records.free_name(name, container_id)
+            self._retire_fresh(fresh)
+            raise
+        return container
+
+    def _reserve_name(self, wished: str, container_id: str) -> str:
+        if wished:
+            name = parse_container_name(wished)
+        else:
+            name = pick_name(random.choice, self._records.is_name_taken, lambda: random.randrange(10))  # noqa: S311
+        self._records.reserve_name(name, container_id)
+        return name
+
+    def _mount(self, request: MountRequest, fresh: list[str]) -> Mount:
+        """A mount with its source settled. Anonymous volumes made for it are noted in `fresh`: a create that fails
+        takes them back."""
+        if request.kind is not MountKind.VOLUME:
+            mount = plan_mount(request)
+            if mount.kind is MountKind.BIND and not mount.create_source:
+                prepare_bind_source(mount)
+            return mount
+        volume = self._volumes.create(
+            request.source, request.driver, dict(request.driver_options) or None, dict(request.labels) or None
+        )
+        if not request.source:
+            fresh.append(volume.name)
+        return plan_mount(request, volume)
+
+    def _inherited(self, specifications: Sequence[str]) -> list[Mount]:
+        """The mounts of --volumes-from containers, later ones winning; "ro" makes all of them read-only."""
+        result: list[Mount] = []
+        for specification in specifications:
+            reference, read_only = parse_volumes_from(specification)
+            try:
+                container = self._records.find(reference)
+            except NoSuchContainer as error:
+                raise Malformed("", str(error), "Give the name of a container in --volumes-from") from error
+            result += inherit_mounts(container.mounts, read_only)
+        return result
+
+    def _retire_fresh(self, names: Sequence[str]) -> None:
+        for name in names:
+            try:
+                self._volumes.remove(name, reason="the container it was made for was not created")
+            except OrlopError as error:
+                log.warning("anonymous volume %s of a failed create stays: %s", name, error)
+
+
+def _checked_policy(wish: ContainerWish) -> RestartPolicy:
+    policy = wish.host.restart_policy
+    if policy.name not in ("", "no", "always", "unless-stopped", "on-failure"):
+        raise Malformed(
+            "",
+            f"invalid restart policy: unknown policy '{policy.name}'; use one of 'no', 'always', 'on-failure', or "
+            "'unless-stopped'",
+        )
+    if policy.maximum_retry_count and policy.name != "on-failure":
+        raise Malformed("", "invalid restart policy: maximum retry count can only be used with 'on-failure'")
+    if wish.host.auto_remove and policy.name not in ("", "no"):
+        raise Malformed("", "can't create 'AutoRemove' container with restart policy")
+    return dataclasses.replace(policy, name=policy.name or "no")

@@ -1,0 +1,359 @@
+"""Starting and ending containers' processes, and what follows when one ends by itself.
+
+    created/exited --start--> running --exit--> exited --(restart policy)--> restarting --> running ...
+                              running <--pause/unpause--> paused
+
+One lock a container is held while its state changes, never while somebody waits for a process to end.
+"""
+
+import dataclasses
+import logging
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from orlop.drivers.runtimes.driver import Exit, StartedProcess
+from orlop.engine.container_records import ContainerRecords, WaitResult
+from orlop.engine.container_steps import ContainerSteps
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError
+from orlop.kernel.signals import parse_signal
+from orlop.model.container import Container, ContainerState, with_status
+from orlop.planning.containers import (
+    DEFAULT_STOP_SIGNAL,
+    DEFAULT_STOP_TIMEOUT_SECONDS,
+    plan_cleanup,
+    plan_start,
+)
+from orlop.store.journal import Change
+
+log = logging.getLogger(__name__)
+
+SIGKILL = 9
+_KILL_PATIENCE_SECONDS = 10
+_FIRST_RESTART_DELAY_SECONDS = 0.1
+_LONGEST_RESTART_DELAY_SECONDS = 60
+_STABLE_SECONDS = 10  # having run for so long, the next restart is quick again
+
+
+class Lifecycle:
+    def __init__(self, records: ContainerRecords, steps: ContainerSteps, executor: Executor, events: Events) -> None:
+        self._records = records
+        self._steps = steps
+        self._executor = executor
+        self._events = events
+        self._exits = ThreadPoolExecutor(max_workers=8, thread_name_prefix="exit")
+        self._restarts: dict[str, threading.Timer] = {}
+        self._delays: dict[str, float] = {}
+        self._closing = False
+        # Set by the composition root: who connects to a process before it runs, and what --rm does.
+        self.before_start: Callable[[str], None] = lambda container_id: None
+        self.start_failed: Callable[[str, OrlopError], None] = lambda container_id, error: None
+        self.remove_automatically: Callable[[Container], None] = lambda container: None
+
+    # Start
+
+    def start(self, reference: str) -> bool:
+        with self._records.locked(reference) as container:
+            state = container.status.state
+            if state is ContainerState.RUNNING:
+                return False
+            if state is ContainerState.PAUSED:
+                raise Conflict("", "cannot start a paused container, try unpause instead")
+            if state in (ContainerState.REMOVING, ContainerState.DEAD):
+                raise Conflict("", "container is marked for removal and cannot be started")
+            self._cancel_restart(container.id)
+            self._start(with_status(container, stopped_by_user=False, restart_count=0))
+        return True
+
+    def _start(self, container: Container) -> None:
+        """Called with the container's lock. On failure the container is as before, with the error in its status."""
+        self._steps.begin_start(container.id)
+        try:
+            self._executor.run(plan_start(container), outcome=lambda: self._created(container))
+        except OrlopError as error:
+            self._steps.abandon_start(container.id)
+            self._start_failed(container, error)
+            raise
+        started = self._records.find(container.id)
+        runtime = self._steps.runtime_of(started)
+        process = process_of(started)
+        try:
+            self.before_start(container.id)
+            runtime.start(container.id)
+        except OrlopError as error:
+            self._executor.sweep(plan_cleanup(started))
+            self._start_failed(started, error)
+            raise
+        self._records.save_later(with_status(started, starting=False))
+        self.emit(started, "start")
+        runtime.watch(container.id, process, self._on_exit)
+
+    def _created(self, container: Container) -> list[Change]:
+        process, network = self._steps.end_start(container.id)
+        running = with_status(
+            dataclasses.replace(container, network=network),
+            state=ContainerState.RUNNING,
+            starting=True,
+            pid=process.pid,
+            supervisor_pid=process.supervisor_pid,
+            supervisor_started=process.supervisor_started,
+            exit_code=0,
+            error="",
+            oom_killed=False,
+            started_at_ns=time.time_ns(),
+        )
+        return [self._records.remember(running)]
+
+    def _start_failed(self, container: Container, error: OrlopError) -> None:
+        exit_code = 127 if isinstance(error, NotFound) else 126 if isinstance(error, Forbidden) else 128
+        failed = with_status(
+            dataclasses.replace(container, network=None),
+            state=ContainerState.EXITED if container.status.finished_at_ns else ContainerState.CREATED,
+            starting=False,
+            pid=0,
+            exit_code=exit_code,
+            error=error.message,
+        )
+        self._records.save_later(failed)
+        self.start_failed(container.id, error)
+        self._records.wake(container.id, ("next-exit",), WaitResult(exit_code, error.message))
+        if failed.host.auto_remove:
+            self._exits.submit(self.remove_automatically, failed)
+
+    # The end
+
+    def _on_exit(self, exit_: Exit) -> None:
+        """From the runtime's watcher: hand over at once, it has others to watch."""
+        if not self._closing:
+            self._exits.submit(self._guarded_exit, exit_)
+
+    def _guarded_exit(self, exit_: Exit) -> None:
+        try:
+            self.ended(exit_)
+        except Exception:
+            log.exception("after the exit of container %s", exit_.container_id)
+
+    def ended(self, exit_: Exit) -> None:
+        """The container's process has ended: put everything away, tell everybody, start it again if asked to."""
+        try:
+            with self._records.locked(exit_.container_id) as container:
+                if not container.is_running:
+                    return
+                delay = self._restart_delay(container, exit_)
+                ended = with_status(
+                    container,
+                    state=ContainerState.EXITED,
+                    starting=False,
+                    pid=0,
+                    supervisor_pid=0,
+                    exit_code=exit_.exit_code,
+                    oom_killed=exit_.oom_killed,
+                    error=exit_.error,
+                    finished_at_ns=exit_.at_ns or time.time_ns(),
+                )
+                self._executor.sweep(plan_cleanup(ended))
+                ended = dataclasses.replace(ended, network=None)
+                if delay is not None:
+                    ended = with_status(
+                        ended, state=ContainerState.RESTARTING, restart_count=container.status.restart_count + 1
+                    )
+                self._records.save_later(ended)
+        except NotFound:
+            return
+        if exit_.oom_killed:
+            self.emit(ended, "oom")
+        self.emit(ended, "die", {"exitCode": str(exit_.exit_code), "execDuration": str(_duration_seconds(ended))})
+        conditions = ("next-exit",) if delay is not None else ("next-exit", "not-running")
+        self._records.wake(ended.id, conditions, WaitResult(exit_.exit_code))
+        if delay is not None:
+            self._restart_later(ended.id, delay)
+        elif ended.host.auto_remove:
+            self.remove_automatically(ended)
+
+    # Restart policy
+
+    def _restart_delay(self, container: Container, exit_: Exit) -> float | None:
+        """Seconds until the policy starts it again, None when it does not."""
+        policy, status = container.host.restart_policy, container.status
+        if status.stopped_by_user or self._closing:
+            return None
+        if policy.name == "on-failure":
+            limit = policy.maximum_retry_count
+            if exit_.exit_code == 0 or (limit and status.restart_count >= limit):
+                return None
+        elif policy.name not in ("always", "unless-stopped"):
+            return None
+        ran_seconds = (exit_.at_ns - status.started_at_ns) / 1e9
+        previous = 0.0 if ran_seconds > _STABLE_SECONDS else self._delays.get(container.id, 0.0)
+        delay = min(previous * 2, _LONGEST_RESTART_DELAY_SECONDS) if previous else _FIRST_RESTART_DELAY_SECONDS
+        self._delays[container.id] = delay
+        return delay
+
+    def _restart_later(self, container_id: str, delay_seconds: float) -> None:
+        timer = threading.Timer(delay_seconds, self._restart_now, (container_id,))
+        timer.daemon = True
+        self._restarts[container_id] = timer
+        timer.start()
+
+    def _restart_now(self, container_id: str) -> None:
+        self._restarts.pop(container_id, None)
+        try:
+            with self._records.locked(container_id) as container:
+                if container.status.state is ContainerState.RESTARTING and not self._closing:
+                    self._start(container)
+        except OrlopError as error:
+            log.warning("restarting container %s: %s", container_id, error)
+
+    def _cancel_restart(self, container_id: str) -> None:
+        timer = self._restarts.pop(container_id, None)
+        if timer is not None:
+            timer.cancel()
+        self._delays.pop(container_id, None)
+
+    # Stop, kill
+
+    def stop(self, reference: str, timeout_seconds: int | None = None, signal: str = "") -> bool:
+        with self._records.locked(reference) as container:
+            if container.status.state is ContainerState.RESTARTING:
+                self._end_restarting(container)
+                return True
+            if not container.is_running:
+                return False
+            number = parse_signal(signal or container.config.stop_signal or DEFAULT_STOP_SIGNAL)
+            container = with_status(container, stopped_by_user=True)
+            self._records.save_later(container)
+            ended = self.wait(container.id, "not-running")
+        if timeout_seconds is None:
+            timeout_seconds = container.config.stop_timeout_seconds
+        if timeout_seconds is None:
+            timeout_seconds = DEFAULT_STOP_TIMEOUT_SECONDS
+        if timeout_seconds != 0:
+            self._signal(container, number)
+        if not _ends_within(ended, None if timeout_seconds < 0 else timeout_seconds):
+            self._signal(container, SIGKILL)
+            if not _ends_within(ended, _KILL_PATIENCE_SECONDS):
+                raise HostFailure(
+                    f"cannot stop container: {reference}",
+                    "its process did not end within 10 s of SIGKILL",
+                    "It is probably waiting for storage that does not answer",
+                )
+        self.emit(container, "stop")
+        return True
+
+    def kill(self, reference: str, signal: str = "") -> None:
+        number = parse_signal(signal or "KILL")
+        with self._records.locked(reference) as container:
+            if container.status.state is ContainerState.RESTARTING:
+                self._end_restarting(container)
+                return
+            if not container.is_running:
+                raise Conflict("", f"cannot kill container: {reference}: container {container.id} is not running")
+            stop_number = parse_signal(container.config.stop_signal or DEFAULT_STOP_SIGNAL)
+            if number in (SIGKILL, stop_number):
+                container = with_status(container, stopped_by_user=True)
+                self._records.save_later(container)
+            ended = self.wait(container.id, "not-running")
+        self._signal(container, number)
+        if number == SIGKILL:
+            _ends_within(ended, _KILL_PATIENCE_SECONDS)
+        else:
+            ended.cancel()
+
+    def _signal(self, container: Container, number: int) -> None:
+        runtime = self._steps.runtime_of(container)
+        try:
+            runtime.signal(container.id, container.status.pid, number)
+        except NotFound:
+            return  # it ended by itself meanwhile
+        self.emit(container, "kill", {"signal": str(number)})
+        with self._records.locked(container.id) as now:
+            if number == SIGKILL and now.status.state is ContainerState.PAUSED:
+                runtime.resume(container.id)  # a frozen process dies only when it thaws
+
+    def _end_restarting(self, container: Container) -> None:
+        self._cancel_restart(container.id)
+        stopped = with_status(container, state=ContainerState.EXITED, stopped_by_user=True)
+        self._records.save_later(stopped)
+        self._records.wake(container.id, ("not-running",), WaitResult(container.status.exit_code))
+
+    def wait(self, container_id: str, condition: str) -> "Future[WaitResult]":
+        container = self._records.find(container_id)
+        if (
+            condition == "not-running"
+            and not container.is_running
+            and container.status.state is not ContainerState.RESTARTING
+        ):
+            future: Future[WaitResult] = Future()
+            future.set_result(WaitResult(container.status.exit_code, container.status.error))
+            return future
+        return self._records.wait(container.id, condition)
+
+    # Pause
+
+    def pause(self, reference: str) -> None:
+        with self._records.locked(reference) as container:
+            if container.status.state is ContainerState.PAUSED:
+                raise Conflict("", f"Container {container.id} is already paused")
+            if not container.is_running:
+                raise Conflict("", f"Container {container.id} is not running")
+            self._steps.runtime_of(container).pause(container.id)
+            self._records.save(with_status(container, state=ContainerState.PAUSED))
+            self.emit(container, "pause")
+
+    def unpause(self, reference: str) -> None:
+        with self._records.locked(reference) as container:
+            if container.status.state is not ContainerState.PAUSED:
+                raise Conflict("", f"Container {container.id} is not paused")
+            self._steps.runtime_of(container).resume(container.id)
+            self._records.save(with_status(container, state=ContainerState.RUNNING))
+            self.emit(container, "unpause")
+
+    # For everybody here
+
+    def emit(self, container: Container, action: str, more: dict[str, str] | None = None) -> None:
+        attributes = {
+            **container.config.labels,
+            "image": container.config.image,
+            "name": container.name,
+            **(more or {}),
+        }
+        self._events.publish("container", action, container.id, attributes)
+
+    def publish_prune(self, kind: str, reclaimed_bytes: int) -> None:
+        self._events.publish(kind, "prune", "", {"reclaimed": str(reclaimed_bytes)})
+
+    def sweep(self, container: Container) -> bool:
+        """Put away whatever a container that does not run may have left."""
+        return self._executor.sweep(plan_cleanup(container))
+
+    def watch_again(self, container: Container) -> None:
+        """After a restart of the daemon: the container kept running."""
+        self._steps.runtime_of(container).watch(container.id, process_of(container), self._on_exit)
+
+    def close(self) -> None:
+        """The daemon stops; containers go on running and nothing is started or put away any more."""
+        self._closing = True
+        for timer in list(self._restarts.values()):
+            timer.cancel()
+        self._exits.shutdown(wait=True)
+
+
+def process_of(container: Container) -> StartedProcess:
+    status = container.status
+    return StartedProcess(status.pid, status.supervisor_pid, status.supervisor_started)
+
+
+def _ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
+    try:
+        ended.result(timeout=seconds)
+    except FutureTimeout:
+        return False
+    return True
+
+
+def _duration_seconds(container: Container) -> int:
+    return max(0, container.status.finished_at_ns - container.status.started_at_ns) // 1_000_000_000

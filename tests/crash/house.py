@@ -1,0 +1,91 @@
+"""Is the house in order? What the journal says, what lies on disk and what the kernel has, held against each other."""
+
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+from support.daemon import LiveDaemon
+
+
+def disorder(daemon: LiveDaemon) -> list[str]:
+    """Everything that does not fit, in words; empty when all is well. Asked while the daemon is running and idle."""
+    records = _records(daemon)
+    containers, layers, volumes = records["containers"], records["layers"], records["volumes"]
+    root = daemon.data_root
+    found = [
+        f"unfinished: {item['plan']['operation']} {item['plan']['subject']}" for item in records["operations"].values()
+    ]
+
+    image_layers = {item["id"] for item in layers.values()}
+    writable = {item["layer_id"] for item in containers.values()}
+    known = image_layers | writable | {f"{layer}-init" for layer in writable}
+    on_disk = {name for name in _names(root / "overlay2") if not name.startswith(".")} - {"l"}
+    found += _difference("layer folder", known, on_disk)
+    links = {link.readlink().parts[1] for link in (root / "overlay2" / "l").iterdir()}
+    found += _difference("short link of layer", known, links)
+    found += _difference("recipe", image_layers, {Path(name).stem for name in _names(root / "orlop" / "recipes")})
+    needed = {layer for image in records["images"].values() for layer in image["diff_ids"]}
+    found += _difference("diff id", needed, {item["diff_id"] for item in layers.values()})
+    found += [
+        f"tag of no image: {tag['reference']}"
+        for tag in records["tags"].values()
+        if tag["image_id"] not in records["images"]
+    ]
+
+    found += _difference("container folder", set(containers), _names(root / "containers"))
+    found += _difference("volume folder", set(volumes), _names(root / "volumes") - {".retired"})
+    found += _difference("retired folder", set(records["retired"]), _names(root / "volumes" / ".retired"))
+    uses = {(use["volume"], use["container_id"]) for use in records["uses"].values()}
+    wanted = {
+        (mount["volume"], item["id"])
+        for item in containers.values()
+        for mount in item["mounts"]
+        if mount["kind"] == "volume"
+    }
+    found += _difference("hold", {f"{v} by {c}" for v, c in wanted}, {f"{v} by {c}" for v, c in uses})
+    found += [f"left in incoming: {name}" for name in _names(root / "orlop" / "incoming")]
+    found += _kernel(daemon, containers)
+    return found
+
+
+def _kernel(daemon: LiveDaemon, containers: dict[str, Any]) -> list[str]:
+    running = {item["id"]: item for item in containers.values() if item["status"]["state"] in ("running", "paused")}
+    mounted = {
+        Path(line.split()[4])
+        for line in Path("/proc/self/mountinfo").read_text().splitlines()
+        if line.split()[4].startswith(f"{daemon.data_root}/overlay2/")
+    }
+    expected = {daemon.data_root / "overlay2" / item["layer_id"] / "merged" for item in running.values()}
+    found = _difference("mount", {str(path) for path in expected}, {str(path) for path in mounted})
+    on_bridge = {item["id"] for item in running.values() if item["host"]["network_mode"] in ("default", "bridge")}
+    found += _difference("network namespace", on_bridge, _names(daemon.exec_root / "netns"))
+    supervised = set()
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if words[0].endswith("conmon") and any(str(daemon.exec_root) in word for word in words):
+                supervised.add(words[words.index("--cid") + 1] if "--cid" in words else words[words.index("-c") + 1])
+    return found + _difference("supervisor", set(running), supervised)
+
+
+def _records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
+    kinds = ("containers", "images", "layers", "tags", "volumes", "retired", "uses", "operations")
+    with sqlite3.connect(f"file:{daemon.data_root}/orlop/journal.db?mode=ro", uri=True) as database:
+        return {
+            kind: {row[0]: json.loads(row[1]) for row in database.execute(f"SELECT id, record FROM {kind}")}
+            for kind in kinds
+        }
+
+
+def _names(directory: Path) -> set[str]:
+    return {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+
+
+def _difference(what: str, wanted: set[str], found: set[str]) -> list[str]:
+    return [f"{what} missing: {item}" for item in sorted(wanted - found)] + [
+        f"{what} of nobody: {item}" for item in sorted(found - wanted)
+    ]

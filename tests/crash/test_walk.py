@@ -1,0 +1,221 @@
+"""The daemon is killed at every step of every operation; afterwards each operation has happened or not, nothing is left
+over, volumes have their data, and a container that ran all along never noticed (promise 4).
+
+Each scenario is played once to learn the names of its steps (ORLOP_FAULT_LOG), then once for each step with a daemon
+that kills itself there (ORLOP_FAULT).
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from crash.house import disorder
+from support.daemon import LiveDaemon, wait_for
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """`prepare` runs with a sound daemon, `act` with one that will be killed in it, `redo` proves that the user can
+    simply do it again (or that it is done) and brings back the state before `prepare`."""
+
+    name: str
+    prepare: Callable[[LiveDaemon], object]
+    act: Callable[[LiveDaemon], object]
+    redo: Callable[[LiveDaemon], object]
+    operations: tuple[str, ...]  # whose steps are walked
+
+
+def _create_again(daemon: LiveDaemon) -> None:
+    daemon.docker("rm", "-f", "-v", "victim", code=None)
+    _create(daemon)
+    daemon.docker("rm", "-f", "-v", "victim")
+    _no_anonymous_volumes_in_use(daemon)
+
+
+def _create(daemon: LiveDaemon) -> None:
+    command = (
+        "create",
+        "--name",
+        "victim",
+        "-v",
+        "data:/data",
+        "-v",
+        "seeded:/etc",
+        "-v",
+        "/anonymous",
+        "busybox",
+        "true",
+    )
+    daemon.docker(*command, code=None)
+
+
+def _no_anonymous_volumes_in_use(daemon: LiveDaemon) -> None:
+    assert daemon.docker("volume", "ls", "-q", "--filter", "dangling=false").stdout.split() == ["data"]
+
+
+def _start_again(daemon: LiveDaemon) -> None:
+    daemon.docker("start", "victim")
+    assert daemon.docker("exec", "victim", "cat", "/data/note").stdout == "kept\n"
+    daemon.docker("rm", "-f", "victim")
+
+
+def _stop_again(daemon: LiveDaemon) -> None:
+    daemon.docker("stop", "-t", "0", "victim")
+    assert daemon.inspect("container", "victim")["State"]["Status"] == "exited"
+    daemon.docker("rm", "victim")
+
+
+def _gone(daemon: LiveDaemon) -> None:
+    wait_for("the container to go", lambda: daemon.docker("container", "inspect", "victim", code=None).returncode)
+
+
+def _removed(daemon: LiveDaemon) -> None:
+    if daemon.docker("container", "inspect", "victim", code=None).returncode == 0:
+        daemon.docker("rm", "-f", "victim")
+    _gone(daemon)
+
+
+def _volume_removed(daemon: LiveDaemon) -> None:
+    if daemon.docker("volume", "inspect", "doomed", code=None).returncode == 0:
+        assert (daemon.volume_data("doomed") / "note").read_text() == "precious\n"
+        daemon.docker("volume", "rm", "doomed")
+    daemon.orlop("volume", "restore", "doomed")
+    assert (daemon.volume_data("doomed") / "note").read_text() == "precious\n"
+    daemon.docker("volume", "rm", "doomed")
+
+
+def _doomed_volume(daemon: LiveDaemon) -> None:
+    daemon.docker(
+        "run", "--rm", "--network", "none", "-v", "doomed:/d", "busybox", "sh", "-c", "echo precious > /d/note"
+    )
+
+
+def _loaded(daemon: LiveDaemon, archive: Path) -> None:
+    daemon.docker("load", "-i", archive)
+    assert daemon.docker("run", "--rm", "--network", "none", "spare", "echo", "runs").stdout == "runs\n"
+    daemon.docker("rmi", "spare")
+
+
+def _sleeper(daemon: LiveDaemon, start: bool) -> None:
+    options = ("--name", "victim", "-v", "data:/data", "-v", "/anonymous", "busybox", "sleep", "1000")
+    daemon.docker(*(("run", "-d") if start else ("create",)), *options)
+
+
+def scenarios(archive: Path) -> list[Scenario]:
+    return [
+        Scenario("create", lambda d: None, _create, _create_again, ("container.create", "volume.create")),
+        Scenario(
+            "start",
+            lambda d: _sleeper(d, start=False),
+            lambda d: d.docker("start", "victim", code=None),
+            _start_again,
+            ("container.start",),
+        ),
+        Scenario(
+            "stop",
+            lambda d: _sleeper(d, start=True),
+            lambda d: d.docker("stop", "-t", "0", "victim", code=None),
+            _stop_again,
+            ("container.cleanup",),
+        ),
+        Scenario(
+            "rm",
+            lambda d: _sleeper(d, start=True),
+            lambda d: d.docker("rm", "-f", "-v", "victim", code=None),
+            _removed,
+            ("container.cleanup", "container.remove", "volume.retire"),
+        ),
+        Scenario(
+            "load",
+            lambda d: None,
+            lambda d: d.docker("load", "-i", archive, code=None),
+            lambda d: _loaded(d, archive),
+            ("image.load",),
+        ),
+        Scenario(
+            "rmi",
+            lambda d: d.docker("load", "-i", archive),
+            lambda d: d.docker("rmi", "spare", code=None),
+            lambda d: _loaded(d, archive),
+            ("image.remove",),
+        ),
+        Scenario(
+            "volume rm",
+            _doomed_volume,
+            lambda d: d.docker("volume", "rm", "doomed", code=None),
+            _volume_removed,
+            ("volume.retire",),
+        ),
+    ]
+
+
+@pytest.fixture(scope="module")
+def ship(docker_command: Path, busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveDaemon]:
+    """A daemon with an image, a volume with data, an archive of another image, and a bystander that must not notice."""
+    daemon = LiveDaemon(docker_command)
+    try:
+        daemon.start()
+        daemon.docker("import", busybox_tar, "busybox")
+        daemon.docker(
+            "run", "-d", "--name", "bystander", "busybox", "sh", "-c", "while :; do date +%s%N; sleep 0.2; done"
+        )
+        daemon.docker(
+            "run", "--rm", "--network", "none", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/note"
+        )
+        yield daemon
+    finally:
+        daemon.close()
+
+
+@pytest.fixture(scope="module")
+def archive(ship: LiveDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An image of two layers, saved and gone."""
+    path = tmp_path_factory.mktemp("archive") / "spare.tar"
+    ship.docker("run", "--name", "maker", "--network", "none", "busybox", "sh", "-c", "echo more > /more")
+    ship.docker("commit", "maker", "spare")
+    ship.docker("rm", "maker")
+    ship.docker("save", "-o", path, "spare")
+    ship.docker("rmi", "spare")
+    return path
+
+
+@pytest.mark.parametrize("name", ["create", "start", "stop", "rm", "load", "rmi", "volume rm"])
+def test_killed_at_every_step(name: str, ship: LiveDaemon, archive: Path, tmp_path: Path) -> None:
+    scenario = next(item for item in scenarios(archive) if item.name == name)
+    points = _points_of(scenario, ship, tmp_path / "points")
+    assert points, f"the scenario {name} passes no step of {scenario.operations}"
+    bystander = ship.inspect("container", "bystander")["State"]["Pid"]
+    for point in points:
+        _kill_at(scenario, point, ship, bystander)
+
+
+def _points_of(scenario: Scenario, daemon: LiveDaemon, log: Path) -> list[str]:
+    scenario.prepare(daemon)
+    daemon.stop()
+    daemon.start(environment={"ORLOP_FAULT_LOG": str(log)})
+    log.write_text("")
+    scenario.act(daemon)
+    daemon.stop()
+    passed = dict.fromkeys(log.read_text().splitlines())
+    daemon.start()
+    scenario.redo(daemon)
+    assert disorder(daemon) == []
+    return [point for point in passed if point.split("/")[0] in scenario.operations]
+
+
+def _kill_at(scenario: Scenario, point: str, daemon: LiveDaemon, bystander: int) -> None:
+    scenario.prepare(daemon)
+    daemon.stop()
+    daemon.start(environment={"ORLOP_FAULT": f"{point}=kill"})
+    scenario.act(daemon)
+    assert daemon.wait_for_exit() == -9, f"the daemon survived {point}"
+    daemon.start()
+    wait_for("the daemon to have recovered", lambda: daemon.docker("ps", code=None).returncode == 0)
+    assert disorder(daemon) == [], f"after a kill at {point}:\n{daemon.logs()}"
+    state = daemon.inspect("container", "bystander")["State"]
+    assert (state["Status"], state["Pid"]) == ("running", bystander), f"the bystander noticed {point}"
+    assert (daemon.volume_data("data") / "note").read_text() == "kept\n"
+    scenario.redo(daemon)
+    assert disorder(daemon) == [], f"after doing it again, following a kill at {point}:\n{daemon.logs()}"

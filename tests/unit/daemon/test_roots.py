@@ -1,0 +1,57 @@
+"""A data root is taken only when it is ours, of a format we know, and nobody else's now."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from orlop.daemon.roots import open_data_root
+from orlop.errors import Conflict, HostFailure
+from orlop.store.paths import DataRoot
+
+
+def test_a_fresh_root_is_made_and_opened_again(tmp_path: Path) -> None:
+    root = DataRoot(tmp_path / "data")
+    os.close(open_data_root(root))
+    assert root.format.read_text() == "1\n"
+    os.close(open_data_root(root))
+
+
+@pytest.mark.parametrize(
+    ("stranger", "whose"),
+    [
+        ("engine-id", "Docker"),
+        ("buildkit", "Docker"),
+        ("libpod", "Podman"),
+        ("storage.lock", "Podman"),
+        ("photos", "photos"),
+    ],
+)
+def test_somebody_elses_root_is_refused_with_a_way_out(tmp_path: Path, stranger: str, whose: str) -> None:
+    (tmp_path / stranger).mkdir()
+    with pytest.raises(Conflict) as caught:
+        open_data_root(DataRoot(tmp_path))
+    assert whose in caught.value.message
+    assert "--data-root" in caught.value.message
+    assert [entry.name for entry in tmp_path.iterdir()] == [stranger]
+
+
+def test_a_newer_format_is_refused(tmp_path: Path) -> None:
+    os.close(open_data_root(DataRoot(tmp_path)))
+    DataRoot(tmp_path).format.write_text("99\n")
+    with pytest.raises(Conflict, match="newer Orlop"):
+        open_data_root(DataRoot(tmp_path))
+
+
+def test_a_root_in_use_says_by_whom(tmp_path: Path) -> None:
+    lock = open_data_root(DataRoot(tmp_path))
+    with pytest.raises(Conflict, match=f"in use by pid {os.getpid()} since"):
+        open_data_root(DataRoot(tmp_path))
+    os.close(lock)
+    os.close(open_data_root(DataRoot(tmp_path)))
+
+
+def test_a_root_that_cannot_be_made_says_why(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(HostFailure, match="--data-root"):
+        open_data_root(DataRoot(tmp_path / "file" / "data"))
