@@ -113,8 +113,11 @@ class LayerOperations:
         self._driver.create(step.subject, step.arguments["parent"])
 
     def _apply(self, step: Step) -> None:
-        applied = self._driver.apply(step.subject, _source_of(step), self._data_root.recipes / step.subject)
         wanted = step.arguments["diff_id"]
+        try:
+            applied = self._driver.apply(step.subject, _source_of(step), self._data_root.recipes / step.subject)
+        except Malformed as error:
+            raise Malformed(f"layer {wanted}", error.message) if wanted else error from error
         if wanted and applied.diff_id != wanted:
             position = int(step.arguments["position"]) - 1
             raise Malformed(

@@ -116,12 +116,14 @@ class Saving:
         finally:
             os.close(reader)
             thread.join()
-        if count != layer.tar_bytes:
-            if failures:
-                raise failures[0]
-            raise HostFailure(
-                f"layer {layer.diff_id}", f"its tar has {count} bytes, it was {layer.tar_bytes} when made"
-            )
+        if count == layer.tar_bytes and not failures:
+            return
+        what = f"layer {layer.diff_id}"
+        if not failures or count > layer.tar_bytes:
+            raise HostFailure(what, f"its tar has {count} bytes, not the {layer.tar_bytes} it came with")
+        if isinstance(failures[0], OSError):
+            raise HostFailure(what, str(failures[0])) from failures[0]
+        raise failures[0]
 
     def _write(self, layer: Layer, writer: int, failures: list[BaseException]) -> None:
         try:
