@@ -83,3 +83,13 @@ def processes_in(directory: Path) -> tuple[int, ...]:
         except (FileNotFoundError, OSError):
             continue  # removed while we looked
     return tuple(dict.fromkeys(found))
+
+
+def is_frozen(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
+    relative = path.lstrip("/")
+    try:
+        if layout is CgroupLayout.UNIFIED:
+            return (root / relative / "cgroup.freeze").read_text().strip() == "1"
+        return (root / "freezer" / relative / "freezer.state").read_text().strip() == "FROZEN"
+    except FileNotFoundError:
+        return False

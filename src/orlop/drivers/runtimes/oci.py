@@ -121,10 +121,19 @@ class OciRuntime:
             os.close(fd)
 
     def pause(self, container_id: str) -> None:
-        self._call("pause", container_id)
+        self._freeze("pause", container_id, True)
 
     def resume(self, container_id: str) -> None:
-        self._call("resume", container_id)
+        self._freeze("resume", container_id, False)
+
+    def _freeze(self, command: str, container_id: str, frozen: bool) -> None:
+        try:
+            self._call(command, container_id)
+        except HostFailure:
+            # runc refuses what is so already, in words that may change.
+            path = self._cgroup_path(container_id)
+            if not path or cgroups.is_frozen(path, self._found.layout) != frozen or self.exit_of(container_id):
+                raise
 
     def delete(self, container_id: str) -> None:
         place = self._place(container_id)
@@ -161,7 +170,8 @@ class OciRuntime:
         conmon.resize(self._place(container_id, exec_id), height, width)
 
     def processes(self, container_id: str) -> Sequence[int]:
-        return cgroups.processes_in(self._cgroup(container_id))
+        path = self._cgroup_path(container_id)
+        return cgroups.processes_in(cgroups.directory_of(path, self._found.layout)) if path else ()
 
     def start_exec(self, container_id: str, exec_id: str, process: Process, attach: bool) -> StartedExec:
         place = self._place(container_id, exec_id)
@@ -218,12 +228,12 @@ class OciRuntime:
         place = Place(self._containers / container_id, container_id)
         return Place(place.execs / exec_id, container_id) if exec_id else place
 
-    def _cgroup(self, container_id: str) -> Path:
+    def _cgroup_path(self, container_id: str) -> str:
+        """ "" when there is no such container."""
         try:
-            path = json.loads(self._place(container_id).config.read_bytes())["linux"]["cgroupsPath"]
-        except FileNotFoundError as error:
-            raise NotFound(container_id, "has no running process") from error
-        return cgroups.directory_of(path, self._found.layout)
+            return str(json.loads(self._place(container_id).config.read_bytes())["linux"]["cgroupsPath"])
+        except FileNotFoundError:
+            return ""
 
     def _discard(self, container_id: str) -> None:
         """After a failed create; what goes wrong here must not hide why it failed."""
