@@ -1,0 +1,70 @@
+"""Bodies that a blocking call produces: it writes to a pipe in a pool thread, the loop sends what comes out.
+
+A pipe, and not a queue, because it has a descriptor: tar writers and child processes can write to it directly, and the
+kernel does the waiting. An error before the first byte becomes a proper answer; one after it cuts the connection.
+"""
+
+import asyncio
+import fcntl
+import os
+from collections.abc import Callable
+from typing import BinaryIO
+
+from orlop.docker.messages import BodyWriter, Reply, Stream
+from orlop.docker.service import Service, finished
+
+PIPE_BYTES = 1 << 20
+READ_BYTES = 256 << 10
+
+
+async def stream_output(
+    service: Service,
+    call: Callable[[BinaryIO], None],
+    content_type: str,
+    headers: dict[str, str] | None = None,
+) -> Reply:
+    """The reply whose body `call` writes to the file it is given. Raises what it raises before its first byte."""
+    read_end, write_end = os.pipe2(os.O_CLOEXEC)
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    os.set_blocking(read_end, False)
+
+    def produce() -> None:
+        with os.fdopen(write_end, "wb", buffering=0) as out:
+            call(out)
+
+    running = service.long(produce)
+    running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # told here if nobody waits
+    try:
+        first = await _read(read_end)
+        if not first:  # ended without a byte: with an error, or empty
+            await finished(running)
+    except BaseException:
+        os.close(read_end)  # whoever still writes gets EPIPE
+        raise
+
+    async def send(writer: BodyWriter) -> None:
+        data = first
+        try:
+            while data:
+                await writer.write(data)
+                data = await _read(read_end)
+        finally:
+            os.close(read_end)
+        await finished(running)
+
+    return Stream(200, content_type, send, headers or {})
+
+
+async def _read(descriptor: int) -> bytes:
+    """The next bytes; b"" when all writers have closed."""
+    loop = asyncio.get_running_loop()
+    while True:
+        try:
+            return os.read(descriptor, READ_BYTES)
+        except BlockingIOError:
+            ready = loop.create_future()
+            loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
+            try:
+                await ready
+            finally:
+                loop.remove_reader(descriptor)

@@ -1,0 +1,93 @@
+"""What routes work with: the engine, the pools, and the spool for uploads."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ParamSpec, TypeVar
+
+from orlop.docker.messages import Request
+from orlop.docker.pools import Pools
+from orlop.engine.engine import Engine
+from orlop.errors import Unavailable
+
+T = TypeVar("T")
+P = ParamSpec("P")
+
+SPOOL_BATCH_BYTES = 1 << 20
+
+
+class Service:
+    def __init__(self, pools: Pools) -> None:
+        self.pools = pools
+        self._engine: Engine | None = None
+        self.events_listening = 0
+
+    @property
+    def ready(self) -> bool:
+        return self._engine is not None
+
+    def set_engine(self, engine: Engine) -> None:
+        self._engine = engine
+
+    @property
+    def engine(self) -> Engine:
+        if self._engine is None:
+            raise Unavailable("", "the daemon is still starting", "Try again in a moment")
+        return self._engine
+
+    def quick(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
+        return self.pools.quick(call, *args, **kwargs)
+
+    def long(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
+        return self.pools.long(call, *args, **kwargs)
+
+    @asynccontextmanager
+    async def spooled(self, request: Request) -> "AsyncIterator[Path]":
+        """The request's body as a file, for as long as the block runs. Never held in memory as a whole."""
+        path = self.engine.data_root.incoming / f"upload-{secrets.token_hex(8)}"
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = await self.quick(os.open, path, flags, 0o600)
+        try:
+            try:
+                await self._fill(request, descriptor)
+            finally:
+                os.close(descriptor)
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    async def _fill(self, request: Request, descriptor: int) -> None:
+        pieces: list[bytes] = []
+        size = 0
+        while data := await request.body.read():
+            pieces.append(data)
+            size += len(data)
+            if size >= SPOOL_BATCH_BYTES:
+                await finished(self.long(_write_all, descriptor, pieces))
+                pieces, size = [], 0
+        if pieces:
+            await finished(self.long(_write_all, descriptor, pieces))
+
+    def close(self) -> None:
+        self._engine = None
+
+
+async def finished(future: "asyncio.Future[T]") -> T:
+    """Wait for a call in a pool; when the waiting is cancelled, still wait until the call has ended, because it uses
+    what the caller is about to let go of."""
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        if not future.done():
+            await asyncio.wait([future])
+        raise
+
+
+def _write_all(descriptor: int, pieces: list[bytes]) -> None:
+    for piece in pieces:
+        view = memoryview(piece)
+        while view:
+            view = view[os.write(descriptor, view) :]

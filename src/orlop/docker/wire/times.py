@@ -1,0 +1,59 @@
+"""Times as Docker writes and reads them."""
+
+import datetime
+import re
+import time
+
+from orlop.errors import Malformed
+
+NEVER = "0001-01-01T00:00:00Z"
+
+
+def render_time(at_ns: int) -> str:
+    """RFC 3339 with as many decimals as the time has; the year 1 stands for "never"."""
+    if not at_ns:
+        return NEVER
+    seconds, nanoseconds = divmod(at_ns, 1_000_000_000)
+    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+    if not nanoseconds:
+        return text + "Z"
+    return f"{text}.{nanoseconds:09d}".rstrip("0") + "Z"
+
+
+def render_seconds(at_ns: int) -> str:
+    """RFC 3339 in whole seconds with the host's offset, as volumes show it."""
+    if not at_ns:
+        return NEVER
+    local = datetime.datetime.fromtimestamp(at_ns // 1_000_000_000, datetime.UTC).astimezone()
+    return local.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def parse_timestamp(text: str) -> int:
+    """Nanoseconds from what clients send for since and until: Unix seconds with or without decimals, RFC 3339, or a
+    duration before now ("10m"). "" is 0. Raises Malformed."""
+    if not text:
+        return 0
+    try:
+        if text.lstrip("-").replace(".", "", 1).isdigit():
+            whole, _, decimals = text.partition(".")
+            return int(whole or 0) * 1_000_000_000 + int(decimals[:9].ljust(9, "0") or 0)
+        if text[0].isdigit() and "T" not in text and "-" not in text:
+            return time.time_ns() - parse_duration(text)
+        stamp = datetime.datetime.fromisoformat(text.replace("Z", "+00:00"))
+        if stamp.tzinfo is None:
+            stamp = stamp.astimezone()
+        return int(stamp.timestamp() * 1_000_000) * 1000
+    except (ValueError, OverflowError) as error:
+        raise Malformed("", f"failed to parse value as time or duration: {text!r}") from error
+
+
+_UNITS = {"ns": 1, "us": 10**3, "µs": 10**3, "ms": 10**6, "s": 10**9, "m": 60 * 10**9, "h": 3600 * 10**9}
+_PART = re.compile(r"([0-9]+(?:\.[0-9]*)?)(ns|us|µs|ms|s|m|h)")
+_DURATION = re.compile(f"({_PART.pattern})+")
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of "1h30m", "1.5s". Raises ValueError."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(text)
+    return int(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))

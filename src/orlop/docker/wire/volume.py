@@ -1,0 +1,37 @@
+"""Volumes as Docker spells them."""
+
+import msgspec
+
+
+class UsageData(msgspec.Struct):
+    RefCount: int
+    Size: int
+
+
+class Volume(msgspec.Struct, omit_defaults=True):
+    CreatedAt: str
+    Driver: str
+    Labels: dict[str, str] | None
+    Mountpoint: str
+    Name: str
+    Options: dict[str, str] | None
+    Scope: str
+    UsageData: UsageData | None = None
+
+
+class VolumeCreate(msgspec.Struct):
+    Name: str = ""
+    Driver: str = ""
+    DriverOpts: dict[str, str] | None = None
+    Labels: dict[str, str] | None = None
+    ClusterVolumeSpec: dict[str, object] | None = None
+
+
+class VolumeList(msgspec.Struct):
+    Volumes: list[Volume]
+    Warnings: list[str] | None
+
+
+class VolumesPruned(msgspec.Struct):
+    VolumesDeleted: list[str]
+    SpaceReclaimed: int
