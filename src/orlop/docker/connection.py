@@ -11,28 +11,23 @@ hence LINGER. Limits: head and chunk lines in size, a head's arrival and a body'
 
 import asyncio
 import logging
-import select
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from http import HTTPStatus
 from typing import Any, Protocol
-from urllib.parse import unquote
-
-import httptools
 
 from orlop.docker.faults import fault_response
 from orlop.docker.framing import BodyDecoder, ChunkDecoder, LengthDecoder
+from orlop.docker.heads import HeadReader, RequestHead, render_head
 from orlop.docker.messages import (
     Body,
     Hijack,
-    RawConnection,
-    RawListener,
     Reply,
     Request,
     Response,
     Stream,
     error_response,
 )
+from orlop.docker.raw import RawStream, peer_has_closed
 from orlop.errors import Malformed, OrlopError
 
 log = logging.getLogger(__name__)
@@ -43,7 +38,6 @@ HEAD_SECONDS = 60
 BODY_SECONDS = 600
 LINGER_SECONDS = 10
 
-_REASONS = {status.value: f"{status.value} {status.phrase}".encode() for status in HTTPStatus}
 _NO_BODY = frozenset({204, 304})
 
 
@@ -69,11 +63,8 @@ class Connection(asyncio.Protocol):
         self._edge = edge
         self._state = _State.HEAD
         self._buffer = b""
-        self._parser = httptools.HttpRequestParser(self)
-        self._transport: asyncio.Transport = None  # type: ignore[assignment] - set before anything else happens
-        self._url = b""
-        self._headers: dict[str, str] = {}
-        self._bad_head = ""
+        self._reader = HeadReader()
+        self._transport: asyncio.Transport
         self._body: Body | None = None
         self._decoder: BodyDecoder | None = None
         self._request: Request | None = None  # being answered
@@ -85,7 +76,7 @@ class Connection(asyncio.Protocol):
         self._paused = False
         self._drained: asyncio.Future[None] | None = None
         self._can_write = True
-        self._raw: _Raw | None = None
+        self._raw: RawStream | None = None
         self._closed = False
         self._eof = False
         self.is_long = False  # a stream or a hijacked connection: it ends when the client or the container wants
@@ -128,7 +119,7 @@ class Connection(asyncio.Protocol):
             return False
         if self._body is not None and not self._body.ended:
             self._body.fail(Malformed("", "the request's body ended early"))
-        if _peer_has_closed(self._transport):
+        if peer_has_closed(self._transport):
             self._transport.abort()  # nobody is there to read the answer
         return True
 
@@ -200,62 +191,28 @@ class Connection(asyncio.Protocol):
             elif not self.deadline:
                 self.deadline = self._edge.now() + HEAD_SECONDS
             return False
-        head, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
-        self._headers = {}
-        self._url = b""
-        self._bad_head = ""
-        try:
-            self._parser.feed_data(head)
-        except httptools.HttpParserUpgrade:
-            pass
-        except httptools.HttpParserError:
-            self._refuse(400, self._bad_head or "malformed HTTP request")
-            return False
+        raw, self._buffer = self._buffer[: end + 4], self._buffer[end + 4 :]
         self.deadline = 0.0
-        self._begin()
+        try:
+            head = self._reader.read(raw)
+        except Malformed as error:
+            self._refuse(400, error.message)
+            return False
+        self._begin(head)
         return True
 
-    def on_url(self, url: bytes) -> None:
-        self._url += url
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        key = name.decode("latin-1").lower()
-        if key in self._headers:
-            if key in ("content-length", "host"):
-                self._bad_head = f"header {key} given twice"
-                raise ValueError(self._bad_head)
-            self._headers[key] += ", " + value.decode("latin-1")
-        else:
-            self._headers[key] = value.decode("latin-1")
-
-    def _begin(self) -> None:
-        parser, headers = self._parser, self._headers
-        self._http_10 = parser.get_http_version() == "1.0"
-        self._keep_alive = parser.should_keep_alive() or "upgrade" in headers
-        body = Body(self)
-        path, _, query = self._url.decode("latin-1").partition("?")
-        method = parser.get_method().decode("latin-1")
-        if "transfer-encoding" in headers:
-            if headers["transfer-encoding"].strip().lower() != "chunked" or "content-length" in headers:
-                self._refuse(400, "a body is either chunked or has a Content-Length")
-                return
-            self._decoder = ChunkDecoder()
-        elif length := _content_length(headers):
-            self._decoder = LengthDecoder(length)
-        else:
-            self._decoder = None
-            body.end()
-        if self._decoder is not None or "upgrade" in headers:
-            self._parser = httptools.HttpRequestParser(self)  # this one would go on into the body
-        if self._decoder is not None:
+    def _begin(self, head: RequestHead) -> None:
+        self._http_10 = head.http_10
+        self._keep_alive = head.keep_alive
+        self._body = body = Body(self)
+        if head.has_body:
+            self._decoder = ChunkDecoder() if head.is_chunked else LengthDecoder(head.content_length)
             self._state = _State.BODY
-            self._expects_continue = headers.get("expect", "").lower() == "100-continue"
+            self._expects_continue = head.expects_continue
             self.deadline = self._edge.now() + BODY_SECONDS
-        self._body = body
-        if not path.startswith("/"):  # absolute form, as to a proxy
-            path = "/" + path.partition("://")[2].partition("/")[2]
-        decoded = unquote(path) if "%" in path else path
-        self._dispatch(Request(method, decoded, query, headers, body))
+        else:
+            body.end()
+        self._dispatch(Request(head.method, head.path, head.query, head.headers, body))
 
     def _take_body(self) -> None:
         assert self._body is not None
@@ -346,31 +303,27 @@ class Connection(asyncio.Protocol):
             self.is_long = False
             self._finish()
 
-    def _head(self, request: Request, reply: Response | Stream, body_line: bytes) -> bytes:
+    def _head(self, reply: Response | Stream, body_line: bytes) -> bytes:
         if not self._body_ended:
             self._keep_alive = False
-        lines = [b"HTTP/1.1 ", _REASONS.get(reply.status, str(reply.status).encode()), b"\r\n", self._edge.head_lines]
-        if reply.content_type:
-            lines += [b"Content-Type: ", reply.content_type.encode("latin-1"), b"\r\n"]
-        for name, value in reply.headers.items():
-            lines.append(f"{name}: {value}\r\n".encode("latin-1"))
+        connection = b""
         if not self._keep_alive:
-            lines.append(b"Connection: close\r\n")
+            connection = b"Connection: close\r\n"
         elif self._http_10:
-            lines.append(b"Connection: keep-alive\r\n")
-        lines += [body_line, b"\r\n"]
-        return b"".join(lines)
+            connection = b"Connection: keep-alive\r\n"
+        fixed = self._edge.head_lines
+        return render_head(reply.status, reply.content_type, reply.headers, fixed, connection, body_line)
 
     def _send(self, request: Request, reply: Response) -> None:
         body_line = b"" if reply.status in _NO_BODY else b"Content-Length: %d\r\n" % len(reply.body)
-        head = self._head(request, reply, body_line)
+        head = self._head(reply, body_line)
         self._transport.write(head if request.method == "HEAD" else head + reply.body)
 
     async def _send_stream(self, request: Request, reply: Stream) -> None:
         chunked = not self._http_10
         if not chunked:
             self._keep_alive = False
-        self._transport.write(self._head(request, reply, b"Transfer-Encoding: chunked\r\n" if chunked else b""))
+        self._transport.write(self._head(reply, b"Transfer-Encoding: chunked\r\n" if chunked else b""))
         if request.method == "HEAD":
             return
         await reply.produce(_Writer(self, chunked))
@@ -389,16 +342,14 @@ class Connection(asyncio.Protocol):
 
     async def _hijack(self, request: Request, reply: Hijack) -> None:
         self._keep_alive = False
-        if request.wants_upgrade:
-            status = b"101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
-        else:
-            status = b"200 OK\r\n"
+        upgraded = b"101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n"
+        status = upgraded if request.wants_upgrade else b"200 OK\r\n"
         content_type = f"Content-Type: {reply.content_type}\r\n\r\n".encode()
         self._transport.write(b"HTTP/1.1 " + status + self._edge.head_lines + content_type)
         early, self._buffer = self._buffer, b""
         self._state = _State.RAW
         self._resume()
-        self._raw = _Raw(self._transport, early, self._eof)
+        self._raw = RawStream(self._transport, early, self._eof)
         await reply.run(self._raw)
 
     def _finish(self) -> None:
@@ -465,77 +416,6 @@ class _Writer:
         if data:
             pieces = [b"%x\r\n" % len(data), data, b"\r\n"] if self._chunked else [data]
             await self._connection.write_piece(pieces)
-
-
-class _Raw(RawConnection):
-    """A connection taken over. What arrives before someone listens is kept."""
-
-    def __init__(self, transport: asyncio.Transport, early: bytes, ended: bool) -> None:
-        self._transport = transport
-        self._early = early
-        self._ended = ended
-        self._lost = False
-        self._paused = False
-        self._listener: RawListener | None = None
-
-    def listen(self, listener: RawListener) -> None:
-        self._listener = listener
-        self.resume_reading()
-        early, self._early = self._early, b""
-        if early:
-            listener.data(early)
-        if self._ended:
-            listener.end_of_input()
-        if self._lost:
-            listener.gone()
-
-    def write(self, data: bytes) -> None:
-        if not self._lost and not self._transport.is_closing():
-            self._transport.write(data)
-
-    def pause_reading(self) -> None:
-        if not self._paused and not self._transport.is_closing():
-            self._paused = True
-            self._transport.pause_reading()
-
-    def resume_reading(self) -> None:
-        if self._paused and not self._transport.is_closing():
-            self._paused = False
-            self._transport.resume_reading()
-
-    def received(self, data: bytes) -> None:
-        if self._listener is not None:
-            self._listener.data(data)
-            return
-        self._early += data
-        if len(self._early) > MAX_PIPELINED_BYTES:
-            self.pause_reading()
-
-    def ended(self) -> None:
-        self._ended = True
-        if self._listener is not None:
-            self._listener.end_of_input()
-
-    def lost(self) -> None:
-        self._lost = True
-        if self._listener is not None:
-            self._listener.gone()
-
-    def writable(self, possible: bool) -> None:
-        if self._listener is not None:
-            self._listener.can_write(possible)
-
-
-def _content_length(headers: dict[str, str]) -> int:
-    text = headers.get("content-length", "").strip()
-    return int(text) if text.isascii() and text.isdigit() else 0
-
-
-def _peer_has_closed(transport: asyncio.Transport) -> bool:
-    """After an end of file: has the peer closed for good, or only its sending side? A unix socket tells."""
-    poll = select.poll()
-    poll.register(transport.get_extra_info("socket").fileno(), 0)
-    return any(event & select.POLLHUP for _, event in poll.poll(0))
 
 
 def make_connection(edge: Edge) -> Callable[[], Any]:

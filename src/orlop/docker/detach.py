@@ -15,7 +15,7 @@ _CONTROL = {f"ctrl-{chr(letter)}": letter - 96 for letter in range(ord("a"), ord
 
 
 def parse_detach_keys(text: str) -> bytes:
-    """"ctrl-p,ctrl-q" or "a,b" to the bytes a terminal sends. Raises Malformed."""
+    """ "ctrl-p,ctrl-q" or "a,b" to the bytes a terminal sends. Raises Malformed."""
     keys = bytearray()
     for word in (text or DEFAULT_KEYS).split(","):
         if len(word) == 1 and word.isascii():

@@ -128,7 +128,9 @@ def _clear_stale(path: str) -> None:
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
-        raise Conflict(f"listen on {path}", "a file that is no socket is in the way", "Move it or choose another --host")
+        raise Conflict(
+            f"listen on {path}", "a file that is no socket is in the way", "Move it or choose another --host"
+        )
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(path)
@@ -136,5 +138,7 @@ def _clear_stale(path: str) -> None:
             Path(path).unlink()
             return
     raise Conflict(
-        f"listen on {path}", "another daemon answers there", "Stop it, or choose another socket with --host unix:///PATH"
+        f"listen on {path}",
+        "another daemon answers there",
+        "Stop it, or choose another socket with --host unix:///PATH",
     )

@@ -219,6 +219,9 @@ class RawConnection(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    async def write_waiting(self, data: bytes) -> None:
+        """Write, and wait while the client reads too slowly. Raises ConnectionError when the client has gone."""
+
     def pause_reading(self) -> None: ...
 
     def resume_reading(self) -> None: ...

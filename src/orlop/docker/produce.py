@@ -57,14 +57,18 @@ async def stream_output(
 
 async def _read(descriptor: int) -> bytes:
     """The next bytes; b"" when all writers have closed."""
-    loop = asyncio.get_running_loop()
     while True:
         try:
             return os.read(descriptor, READ_BYTES)
         except BlockingIOError:
-            ready = loop.create_future()
-            loop.add_reader(descriptor, lambda: ready.done() or ready.set_result(None))
-            try:
-                await ready
-            finally:
-                loop.remove_reader(descriptor)
+            await _until_readable(descriptor)
+
+
+async def _until_readable(descriptor: int) -> None:
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(descriptor, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(descriptor)

@@ -5,7 +5,6 @@ the sockets are already open.
 """
 
 import asyncio
-import contextlib
 import logging
 import signal
 import threading
@@ -15,16 +14,14 @@ from collections.abc import Awaitable, Callable, Sequence
 import uvloop
 
 from orlop.docker.connection import Connection, make_connection
-from orlop.docker.faults import fault_response
 from orlop.docker.listening import Listener, listen, parse_host
-from orlop.docker.messages import Reply, Request, Response
+from orlop.docker.messages import Reply, Request
 from orlop.docker.pools import Pools
 from orlop.docker.router import Router
 from orlop.docker.routes.all import TABLES
 from orlop.docker.service import Service
 from orlop.docker.versions import HEAD_LINES, split_version
 from orlop.engine.engine import Engine
-from orlop.errors import OrlopError, Unavailable
 
 log = logging.getLogger(__name__)
 
@@ -43,22 +40,18 @@ class Server:
         self._pools = Pools()
         self._service = Service(self._pools)
         self._engine_ready = asyncio.Event()
-        self._engine_error: OrlopError | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self.connections: set[Connection] = set()
         self.head_lines = HEAD_LINES
         self.now = time.monotonic
         if engine is not None:
-            self._set_engine(engine)
+            self.provide(engine)
 
     def provide(self, engine: Engine) -> None:
         """From any thread: the engine is ready."""
-        assert self._loop is not None
-        self._loop.call_soon_threadsafe(self._set_engine, engine)
-
-    def _set_engine(self, engine: Engine) -> None:
         self._service.set_engine(engine)
-        self._engine_ready.set()
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._engine_ready.set)
 
     # Edge
 

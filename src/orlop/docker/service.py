@@ -24,12 +24,20 @@ class Service:
         self.pools = pools
         self._engine: Engine | None = None
         self.events_listening = 0
+        self.layer_driver = ""
+        self.runtime = ""
+        self.runtime_version = ""
 
     @property
     def ready(self) -> bool:
         return self._engine is not None
 
     def set_engine(self, engine: Engine) -> None:
+        """Blocks: what does not change while the daemon runs is asked for once, here."""
+        info = engine.system.info()
+        self.layer_driver = info.layer_driver
+        self.runtime = info.runtime
+        self.runtime_version = info.extra.get("runtime_version", "")
         self._engine = engine
 
     @property

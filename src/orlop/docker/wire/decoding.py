@@ -32,7 +32,7 @@ def decode_json(raw: bytes, kind: type[T]) -> T:
     if found is None:
         return kind()
     try:
-        return msgspec.convert(_fixer(kind)(found), kind)
+        return msgspec.convert(_fixer(kind)(found), kind)  # type: ignore[arg-type]
     except msgspec.ValidationError as error:
         raise Malformed("", f"invalid JSON: {error}") from error
 

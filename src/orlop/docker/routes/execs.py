@@ -1,0 +1,91 @@
+"""/containers/{id}/exec and /exec: more processes in a running container."""
+
+from orlop.docker.detach import parse_detach_keys
+from orlop.docker.messages import Hijack, RawConnection, Reply, Request, empty, json_response
+from orlop.docker.pump import Pump, StreamChoice
+from orlop.docker.router import Routes
+from orlop.docker.routes.container_streams import stream_type
+from orlop.docker.service import Service
+from orlop.docker.translate.container_in import words
+from orlop.docker.translate.container_out import inspect_exec
+from orlop.docker.wire import container as wire
+from orlop.engine.sessions import ExecWish
+from orlop.errors import Malformed
+
+routes = Routes()
+
+
+@routes.post("/containers/{id}/exec")
+async def create_exec(service: Service, request: Request) -> Reply:
+    body = await request.json(wire.ExecCreate)
+    command = words(body.Cmd)
+    if not command:
+        raise Malformed("", "No exec command specified")
+    parse_detach_keys(body.DetachKeys)
+    height, width = _console_size(body.ConsoleSize)
+    wish = ExecWish(
+        command=command,
+        env=tuple(body.Env or ()),
+        user=body.User,
+        workdir=body.WorkingDir,
+        tty=body.Tty,
+        attach_stdin=body.AttachStdin,
+        attach_stdout=body.AttachStdout,
+        attach_stderr=body.AttachStderr,
+        privileged=body.Privileged,
+        detach_keys=body.DetachKeys,
+        console_height=height,
+        console_width=width,
+    )
+    exec_id = await service.quick(service.engine.sessions.create_exec, request.parameters["id"], wish)
+    return json_response({"Id": exec_id}, 201)
+
+
+def _console_size(size: list[int] | None) -> tuple[int, int]:
+    """[height, width]."""
+    if not size:
+        return 0, 0
+    if len(size) != 2 or min(size) < 0:
+        raise Malformed("", f"invalid ConsoleSize {size}", "It is [height, width]")
+    return size[0], size[1]
+
+
+@routes.post("/exec/{id}/start")
+async def start_exec(service: Service, request: Request) -> Reply:
+    body = await request.json(wire.ExecStart)
+    sessions = service.engine.sessions
+    exec_id = request.parameters["id"]
+    found = sessions.get_exec(exec_id)
+    if body.Detach:
+        await service.long(sessions.start_exec, exec_id, True)
+        return empty(200)
+    wish = found.wish
+    attached = await service.long(sessions.start_exec, exec_id, False)
+    choice = StreamChoice(
+        wish.attach_stdin, wish.attach_stdout, wish.attach_stderr, wish.tty, parse_detach_keys(wish.detach_keys)
+    )
+
+    async def run(client: RawConnection) -> None:
+        if attached is None:
+            return
+        pump = Pump(client, choice)
+        client.listen(pump)
+        pump.connect(attached)
+        try:
+            await pump.done
+        finally:
+            pump.stop()
+
+    return Hijack(stream_type(request, wish.tty), run)
+
+
+@routes.post("/exec/{id}/resize")
+async def resize_exec(service: Service, request: Request) -> Reply:
+    height, width = request.number("h"), request.number("w")
+    await service.quick(service.engine.sessions.resize_exec, request.parameters["id"], height, width)
+    return empty(200)
+
+
+@routes.get("/exec/{id}/json")
+def inspect(service: Service, request: Request) -> Reply:
+    return json_response(inspect_exec(service.engine.sessions.get_exec(request.parameters["id"])))

@@ -1,0 +1,171 @@
+"""The daemon as a whole: ping, version, info, events, disk usage, logging in."""
+
+import asyncio
+import os
+import platform
+import time
+from collections import deque
+
+from orlop import __version__
+from orlop.docker.filters import parse_filters
+from orlop.docker.messages import BodyWriter, Reply, Request, Response, Stream, json_response
+from orlop.docker.router import Routes
+from orlop.docker.service import Service
+from orlop.docker.translate.container_out import summarise_container
+from orlop.docker.translate.event_out import matches_event, show_event
+from orlop.docker.translate.image_out import summarise_image
+from orlop.docker.translate.system_out import show_info
+from orlop.docker.translate.volume_out import show_volume
+from orlop.docker.versions import NEWEST, OLDEST, render_version
+from orlop.docker.wire.times import parse_timestamp
+from orlop.docker.wire.volume import UsageData
+from orlop.errors import Malformed, Unsupported
+from orlop.model.event import Event
+
+routes = Routes()
+
+_PING_HEADERS = {
+    "Builder-Version": "1",
+    "Swarm": "inactive",
+    "Cache-Control": "no-cache, no-store, must-revalidate",
+    "Pragma": "no-cache",
+}
+_PONG = Response(200, b"OK", "text/plain; charset=utf-8", _PING_HEADERS)
+MAX_WAITING_EVENTS = 10_000
+
+
+@routes.get("/_ping")
+def ping(service: Service, request: Request) -> Reply:
+    return _PONG
+
+
+@routes.head("/_ping")
+def ping_head(service: Service, request: Request) -> Reply:
+    return _PONG
+
+
+def _architecture() -> str:
+    return {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
+
+
+@routes.get("/version")
+def version(service: Service, request: Request) -> Reply:
+    kernel = os.uname().release
+    architecture = _architecture()
+    details = {
+        "ApiVersion": render_version(NEWEST),
+        "Arch": architecture,
+        "Experimental": "false",
+        "KernelVersion": kernel,
+        "MinAPIVersion": render_version(OLDEST),
+        "Os": "linux",
+        "PythonVersion": platform.python_version(),
+    }
+    components = [{"Name": "Engine", "Version": __version__, "Details": details}]
+    if service.runtime:
+        components.append({"Name": service.runtime, "Version": service.runtime_version, "Details": {}})
+    return json_response(
+        {
+            "Platform": {"Name": "Orlop"},
+            "Components": components,
+            "Version": __version__,
+            "ApiVersion": render_version(NEWEST),
+            "MinAPIVersion": render_version(OLDEST),
+            "GitCommit": "",
+            "GoVersion": "",
+            "Os": "linux",
+            "Arch": architecture,
+            "KernelVersion": kernel,
+        }
+    )
+
+
+@routes.get("/info")
+async def info(service: Service, request: Request) -> Reply:
+    found = await service.quick(service.engine.system.info)
+    return json_response(show_info(found, service.events_listening))
+
+
+@routes.get("/events")
+async def events(service: Service, request: Request) -> Reply:
+    filters = parse_filters(request)
+    since = parse_timestamp(request.text("since"))
+    until = parse_timestamp(request.text("until"))
+    if since and until and since > until:
+        raise Malformed(
+            "", f"`since` time ({request.text('since')}) cannot be after `until` time ({request.text('until')})"
+        )
+    loop = asyncio.get_running_loop()
+    waiting: deque[Event] = deque(maxlen=MAX_WAITING_EVENTS)
+    arrived = asyncio.Event()
+
+    def heard(event: Event) -> None:
+        waiting.append(event)
+        loop.call_soon_threadsafe(arrived.set)
+
+    # Kept events are given when they are asked for.
+    token, past = service.engine.events.subscribe(heard, since if request.text("since") else None)
+    service.events_listening += 1
+
+    async def send(writer: BodyWriter, event: Event) -> None:
+        if matches_event(event, filters) and not (until and event.at_ns > until):
+            await writer.write(json_response(show_event(event)).body)
+
+    async def produce(writer: BodyWriter) -> None:
+        try:
+            for event in past:
+                await send(writer, event)
+            while True:
+                while waiting:
+                    await send(writer, waiting.popleft())
+                arrived.clear()
+                if waiting:
+                    continue
+                left = (until - time.time_ns()) / 1e9 if until else None
+                if left is not None and left <= 0:
+                    return
+                try:
+                    await asyncio.wait_for(arrived.wait(), left)
+                except TimeoutError:
+                    return
+        finally:
+            service.engine.events.unsubscribe(token)
+            service.events_listening -= 1
+
+    return Stream(200, "application/json", produce)
+
+
+@routes.post("/auth")
+async def auth(service: Service, request: Request) -> Reply:
+    raise Unsupported("login", "registries are not supported yet", "Bring images in with docker load or docker import")
+
+
+@routes.get("/system/df")
+async def disk_usage(service: Service, request: Request) -> Reply:
+    engine = service.engine
+    kinds = request.texts("type") or ["container", "image", "volume", "build-cache"]
+    if unknown := [kind for kind in kinds if kind not in ("container", "image", "volume", "build-cache")]:
+        raise Malformed("", f"unknown object type: {unknown[0]}")
+    usage = await service.long(engine.system.disk_usage, kinds)
+    shown: dict[str, object] = {"LayersSize": usage.layers_bytes}
+    if "image" in kinds:
+        summaries = {each.image.id: each for each in await service.quick(engine.images.list_images, {}, True)}
+        shown["Images"] = [
+            summarise_image(summaries[image_id], request.api, count)
+            for image_id, _, count in usage.images
+            if image_id in summaries
+        ]
+    if "container" in kinds:
+        sizes = {container_id: (writable, whole) for container_id, writable, whole in usage.containers}
+        containers = await service.quick(engine.containers.list_containers, {}, True)
+        shown["Containers"] = [
+            summarise_container(each, request.api, sizes.get(each.id)) for each in containers if each.id in sizes
+        ]
+    if "volume" in kinds:
+        volumes, _ = await service.quick(engine.volumes.list_volumes, {})
+        found = {name: UsageData(RefCount=count, Size=size) for name, size, count in usage.volumes}
+        shown["Volumes"] = [show_volume(each, found[each.name]) for each in volumes if each.name in found]
+    shown["BuildCache"] = []
+    if request.api < (1, 42):
+        shown["BuilderSize"] = 0
+    return json_response(shown)

@@ -1,0 +1,64 @@
+"""/volumes"""
+
+from orlop.docker.filters import parse_filters
+from orlop.docker.messages import Reply, Request, empty, json_response
+from orlop.docker.router import Routes
+from orlop.docker.service import Service
+from orlop.docker.translate.volume_out import show_volume
+from orlop.docker.wire import volume as wire
+from orlop.errors import Malformed, Unavailable
+from orlop.model.filters import Filters, parse_bool
+
+routes = Routes()
+
+_NO_SWARM = "volume update only valid for cluster volumes, but swarm is unavailable"
+
+
+@routes.get("/volumes")
+async def list_volumes(service: Service, request: Request) -> Reply:
+    filters = parse_filters(request, "error reading volume filters: invalid filter")
+    volumes, warnings = await service.quick(service.engine.volumes.list_volumes, filters)
+    return json_response(wire.VolumeList([show_volume(volume) for volume in volumes], list(warnings) or None))
+
+
+@routes.post("/volumes/create")
+async def create_volume(service: Service, request: Request) -> Reply:
+    wish = await request.json(wire.VolumeCreate)
+    if wish.ClusterVolumeSpec is not None and request.api >= (1, 42):
+        raise Unavailable("", _NO_SWARM)
+    create = service.engine.volumes.create
+    return json_response(
+        show_volume(await service.quick(create, wish.Name, wish.Driver, wish.DriverOpts, wish.Labels)), 201
+    )
+
+
+@routes.post("/volumes/prune", since=(1, 25))
+async def prune_volumes(service: Service, request: Request) -> Reply:
+    filters = dict(parse_filters(request))
+    include_named = request.api < (1, 42) or _asks_for_all(filters)
+    filters.pop("all", None)
+    report = await service.long(service.engine.volumes.prune, filters, include_named)
+    return json_response(wire.VolumesPruned(list(report.removed), report.reclaimed_bytes))
+
+
+def _asks_for_all(filters: Filters) -> bool:
+    values = filters.get("all", ())
+    if len(values) > 1:
+        raise Malformed("", f"invalid filter 'all=[{' '.join(values)}]': only one value is expected")
+    return bool(values) and parse_bool(values[0], "all")
+
+
+@routes.get("/volumes/{name}")
+def inspect_volume(service: Service, request: Request) -> Reply:
+    return json_response(show_volume(service.engine.volumes.get(request.parameters["name"])))
+
+
+@routes.put("/volumes/{name}", since=(1, 42))
+def update_volume(service: Service, request: Request) -> Reply:
+    raise Unavailable("", _NO_SWARM)
+
+
+@routes.delete("/volumes/{name}")
+async def remove_volume(service: Service, request: Request) -> Reply:
+    await service.quick(service.engine.volumes.remove, request.parameters["name"], force=request.flag("force"))
+    return empty()

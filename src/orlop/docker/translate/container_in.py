@@ -1,0 +1,266 @@
+"""A create request, from Docker's spelling to a wish."""
+
+import dataclasses
+
+import msgspec
+
+from orlop.docker import fields
+from orlop.docker.messages import ApiVersion
+from orlop.docker.translate.mounts_in import mount_requests
+from orlop.docker.wire import container as wire
+from orlop.errors import Malformed, Unsupported
+from orlop.model.container import (
+    ContainerConfig,
+    ContainerWish,
+    Device,
+    HostConfig,
+    Resources,
+    RestartPolicy,
+    Ulimit,
+)
+
+DEFAULT_SHM_BYTES = 64 << 20
+LOG_DRIVERS = ("json-file", "local", "none")
+RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
+DEFAULT_MASKED_PATHS = [
+    "/proc/asound",
+    "/proc/acpi",
+    "/proc/kcore",
+    "/proc/keys",
+    "/proc/latency_stats",
+    "/proc/timer_list",
+    "/proc/timer_stats",
+    "/proc/sched_debug",
+    "/proc/scsi",
+    "/sys/firmware",
+    "/sys/devices/virtual/powercap",
+]
+DEFAULT_READONLY_PATHS = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+
+
+class ClientView(msgspec.Struct):
+    """What inspect gives back of a create request beside what the engine knows. Kept with the container."""
+
+    HostConfig: wire.HostConfig
+    Healthcheck: wire.HealthConfig | None = None
+    OnBuild: list[str] | None = None
+    Shell: list[str] | None = None
+    Aliases: dict[str, list[str]] | None = None
+
+
+def container_wish(
+    request: wire.ContainerCreate, name: str, api: ApiVersion, runtime: str = ""
+) -> tuple[ContainerWish, list[str]]:
+    """The wish and warnings. Raises Malformed, Unsupported."""
+    if request == wire.ContainerCreate():
+        raise Malformed("", "config cannot be empty in order to create a container")
+    host = request.HostConfig or wire.HostConfig()
+    plain = wire.Config(**{field: getattr(request, field) for field in wire.Config.__struct_fields__})
+    warnings = fields.check_fields(plain, fields.CONFIG) + fields.check_fields(host, fields.HOST_CONFIG)
+    config = container_config(plain)
+    translated = _host_config(host, api)
+    if plain.NetworkDisabled:
+        translated = dataclasses.replace(translated, network_mode="none")
+    view = ClientView(
+        _normalised(host, runtime),
+        request.Healthcheck,
+        request.OnBuild,
+        request.Shell,
+        _aliases(request.NetworkingConfig, host.NetworkMode),
+    )
+    return ContainerWish(config, translated, name.removeprefix("/"), msgspec.json.encode(view).decode()), warnings
+
+
+def container_config(config: wire.Config) -> ContainerConfig:
+    for item in config.Env or ():
+        if item.startswith("=") or not item or "\0" in item:
+            raise Malformed("", f"invalid environment variable: {item}", "Write NAME=value")
+    return ContainerConfig(
+        image=config.Image,
+        command=words(config.Cmd),
+        entrypoint=words(config.Entrypoint),
+        env=tuple(config.Env or ()),
+        user=config.User,
+        workdir=config.WorkingDir,
+        hostname=config.Hostname,
+        domainname=config.Domainname,
+        labels=config.Labels or {},
+        tty=config.Tty,
+        open_stdin=config.OpenStdin,
+        stdin_once=config.StdinOnce,
+        attach_stdin=config.AttachStdin,
+        attach_stdout=config.AttachStdout,
+        attach_stderr=config.AttachStderr,
+        stop_signal=config.StopSignal,
+        stop_timeout_seconds=config.StopTimeout,
+        volumes=tuple(config.Volumes or ()),
+        exposed_ports=tuple(config.ExposedPorts or ()),
+        network_disabled=config.NetworkDisabled,
+    )
+
+
+def words(value: list[str] | str | None) -> tuple[str, ...] | None:
+    """Docker takes one string for a list of one."""
+    if value is None:
+        return None
+    if isinstance(value, str):
+        return (value,) if value else ()
+    return tuple(value)
+
+
+def _host_config(host: wire.HostConfig, api: ApiVersion) -> HostConfig:
+    log_driver = host.LogConfig.Type
+    if log_driver not in ("", *LOG_DRIVERS):
+        raise Unsupported(f"logging driver {log_driver}", "is not supported", f"Use one of {', '.join(LOG_DRIVERS)}")
+    return HostConfig(
+        mounts=mount_requests(host, api),
+        tmpfs=host.Tmpfs or {},
+        volumes_from=tuple(host.VolumesFrom or ()),
+        volume_driver=host.VolumeDriver,
+        network_mode=_network_mode(host.NetworkMode),
+        auto_remove=host.AutoRemove,
+        restart_policy=_restart_policy(host),
+        privileged=host.Privileged,
+        cap_add=words(host.CapAdd) or (),
+        cap_drop=words(host.CapDrop) or (),
+        readonly_rootfs=host.ReadonlyRootfs,
+        ulimits=tuple(Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in host.Ulimits or ()),
+        resources=_resources(host),
+        devices=tuple(_device(device) for device in host.Devices or ()),
+        dns=tuple(host.Dns or ()),
+        dns_options=tuple(host.DnsOptions or ()),
+        dns_search=tuple(host.DnsSearch or ()),
+        extra_hosts=tuple(host.ExtraHosts or ()),
+        group_add=tuple(host.GroupAdd or ()),
+        pid_mode=host.PidMode,
+        ipc_mode=host.IpcMode,
+        uts_mode=host.UTSMode,
+        userns_mode=host.UsernsMode,
+        cgroup_parent=host.CgroupParent,
+        security_options=tuple(host.SecurityOpt or ()),
+        sysctls=host.Sysctls or {},
+        shm_size_bytes=_shm_size(host),
+        init=bool(host.Init),
+        oom_score_adj=host.OomScoreAdj,
+        runtime=host.Runtime,
+        log_driver=log_driver,
+        log_options=host.LogConfig.Config or {},
+        masked_paths=None if host.MaskedPaths is None else tuple(host.MaskedPaths),
+        readonly_paths=None if host.ReadonlyPaths is None else tuple(host.ReadonlyPaths),
+    )
+
+
+def _network_mode(mode: str) -> str:
+    return "default" if mode in ("", "default") else mode
+
+
+def _restart_policy(host: wire.HostConfig) -> RestartPolicy:
+    policy = host.RestartPolicy
+    if policy.Name not in RESTART_POLICIES:
+        raise Malformed("", f"invalid restart policy '{policy.Name}'", "Use no, always, unless-stopped or on-failure")
+    if policy.MaximumRetryCount and policy.Name != "on-failure":
+        raise Malformed("", f"maximum retry count cannot be used with restart policy '{policy.Name or 'no'}'")
+    if policy.MaximumRetryCount < 0:
+        raise Malformed("", "maximum retry count cannot be negative")
+    if host.AutoRemove and policy.Name not in ("", "no"):
+        raise Malformed("", "can't create 'AutoRemove' container with restart policy")
+    return RestartPolicy(policy.Name or "no", policy.MaximumRetryCount)
+
+
+def _shm_size(host: wire.HostConfig) -> int:
+    if host.ShmSize < 0:
+        raise Malformed("", "SHM size can not be less than 0")
+    return host.ShmSize
+
+
+def _resources(host: wire.HostConfig) -> Resources:
+    _check_limits(host)
+    return Resources(
+        memory_bytes=host.Memory,
+        memory_reservation_bytes=host.MemoryReservation,
+        memory_swap_bytes=host.MemorySwap,
+        nano_cpus=host.NanoCpus,
+        cpu_shares=host.CpuShares,
+        cpu_period_us=host.CpuPeriod,
+        cpu_quota_us=host.CpuQuota,
+        cpuset_cpus=host.CpusetCpus,
+        cpuset_mems=host.CpusetMems,
+        pids_limit=host.PidsLimit or 0,
+        oom_kill_disable=bool(host.OomKillDisable),
+    )
+
+
+MIN_MEMORY_BYTES = 6 << 20
+
+
+def _check_limits(host: wire.HostConfig) -> None:
+    """The contradictions that dockerd refuses, in its words."""
+    reason = ""
+    if 0 < host.Memory < MIN_MEMORY_BYTES:
+        reason = "Minimum memory limit allowed is 6MB"
+    elif host.Memory > 0 and 0 < host.MemorySwap < host.Memory:
+        reason = "Minimum memoryswap limit should be larger than memory limit, see usage"
+    elif host.Memory == 0 and host.MemorySwap > 0:
+        reason = "You should always set the Memory limit when using Memoryswap limit, see usage"
+    elif host.Memory > 0 and host.MemoryReservation > host.Memory:
+        reason = "Minimum memory limit can not be less than memory reservation limit, see usage"
+    elif host.NanoCpus and (host.CpuPeriod or host.CpuQuota):
+        reason = "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set"
+    elif host.NanoCpus < 0:
+        reason = "range of CPUs must not be negative"
+    elif host.CpuPeriod and not 1000 <= host.CpuPeriod <= 1_000_000:
+        reason = "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
+    elif 0 < host.CpuQuota < 1000:
+        reason = "CPU cfs quota can not be less than 1ms (i.e. 1000)"
+    elif not -1000 <= host.OomScoreAdj <= 1000:
+        reason = f"Invalid value {host.OomScoreAdj}, range for oom score adj is [-1000, 1000]"
+    if reason:
+        raise Malformed("", reason)
+
+
+def _device(device: wire.DeviceMapping) -> Device:
+    if not device.PathOnHost:
+        raise Malformed("", "a device needs its path on the host")
+    return Device(device.PathOnHost, device.PathInContainer or device.PathOnHost, device.CgroupPermissions or "rwm")
+
+
+def _aliases(networking: wire.NetworkingConfig | None, mode: str) -> dict[str, list[str]] | None:
+    """What can be said of the endpoint. Raises Unsupported for a second network, or a fixed address."""
+    found: dict[str, list[str]] = {}
+    wanted = mode if mode not in ("", "default") else "bridge"
+    for name, endpoint in ((networking and networking.EndpointsConfig) or {}).items():
+        if (name if name != "default" else "bridge") != wanted:
+            raise Unsupported(
+                f"network {name}", f"the container is in network {wanted} already, a second one is not supported"
+            )
+        if endpoint.IPAMConfig and any(endpoint.IPAMConfig.values()):
+            raise Unsupported(f"network {name}", "an address of one's own choice is not supported yet")
+        if endpoint.MacAddress or endpoint.Links:
+            raise Unsupported(f"network {name}", "a MAC address of one's own choice and links are not supported yet")
+        found[name] = endpoint.Aliases or []
+    return found or None
+
+
+def _normalised(host: wire.HostConfig, runtime: str) -> wire.HostConfig:
+    """As dockerd would show it: its defaults filled in."""
+    shown = msgspec.structs.replace(host)
+    shown.LogConfig = wire.LogConfig(host.LogConfig.Type or "json-file", host.LogConfig.Config or {})
+    shown.NetworkMode = host.NetworkMode or "default"
+    shown.RestartPolicy = wire.RestartPolicy(host.RestartPolicy.Name or "no", host.RestartPolicy.MaximumRetryCount)
+    shown.IpcMode = host.IpcMode or "private"
+    shown.CgroupnsMode = host.CgroupnsMode or "host"
+    shown.ShmSize = host.ShmSize or DEFAULT_SHM_BYTES
+    shown.Runtime = host.Runtime or runtime
+    shown.OomKillDisable = bool(host.OomKillDisable)
+    shown.CapAdd = _listed(host.CapAdd)
+    shown.CapDrop = _listed(host.CapDrop)
+    if host.MaskedPaths is None and not host.Privileged:
+        shown.MaskedPaths = DEFAULT_MASKED_PATHS
+    if host.ReadonlyPaths is None and not host.Privileged:
+        shown.ReadonlyPaths = DEFAULT_READONLY_PATHS
+    return shown
+
+
+def _listed(value: list[str] | str | None) -> list[str] | None:
+    found = words(value)
+    return None if found is None else list(found)
