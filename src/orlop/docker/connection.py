@@ -13,7 +13,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from enum import Enum, auto
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 from orlop.docker.faults import fault_response
 from orlop.docker.framing import BodyDecoder, ChunkDecoder, LengthDecoder
@@ -85,8 +85,7 @@ class Connection(asyncio.Protocol):
     # asyncio.Protocol
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast(asyncio.Transport, transport)  # uvloop has a class of its own
         self._edge.connections.add(self)
         self.deadline = self._edge.now() + HEAD_SECONDS
 

@@ -65,7 +65,8 @@ class HeadReader:
     def read(self, head: bytes) -> RequestHead:
         """Raises Malformed."""
         parser = self._parser
-        self._headers = headers = {}
+        headers: dict[str, str] = {}
+        self._headers = headers
         self._url = b""
         try:
             parser.feed_data(head)

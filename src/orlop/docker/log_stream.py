@@ -2,16 +2,14 @@
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orlop.docker.messages import BodyWriter
+from orlop.docker.pump import frame_head
 from orlop.docker.service import Service, finished
-from orlop.docker.wire.times import render_log_time
-from orlop.engine.logs import LogRecord, LogStream
-from orlop.model.container import ContainerState
+from orlop.engine.logs import LogStream
 
-RECORDS_AT_ONCE = 4000
+RECHECK_SECONDS = 1.0  # the end of a container that ended before the watch began is only known by asking
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +21,6 @@ class LogQuery:
     until_ns: int = 0
     tail: int | None = None
     timestamps: bool = False
-    details: bool = False
     follow: bool = False
     tty: bool = False
 
@@ -55,44 +52,27 @@ async def _drain(service: Service, query: LogQuery, stream: LogStream, writer: B
 
 
 def _next_bytes(stream: LogStream, query: LogQuery) -> bytes:
-    return render_records(stream.read(RECORDS_AT_ONCE), query)
-
-
-def render_records(records: Sequence[LogRecord], query: LogQuery) -> bytes:
     parts: list[bytes] = []
-    for record in records:
-        data = record.data
-        if query.timestamps:
-            data = render_log_time(record.at_ns) + b" " + data
+    for output in stream.read_output(query.timestamps):
         if not query.tty:
-            parts.append(record.stream.to_bytes(4, "little") + len(data).to_bytes(4, "big"))
-        parts.append(data)
+            parts.append(frame_head(output.stream, len(output.data)))
+        parts.append(output.data)
     return b"".join(parts)
 
 
 async def _follow(service: Service, query: LogQuery, stream: LogStream, writer: BodyWriter) -> None:
-    """The end is known before the last read, so that nothing written in between is missed."""
-    containers = service.engine.containers
+    """Whether it is the end is asked before the last read, so that nothing written in between is missed."""
     loop = asyncio.get_running_loop()
-    ended = asyncio.wrap_future(containers.wait(query.container_id, "not-running"))
     grown = asyncio.Event()
-    ended.add_done_callback(lambda _: grown.set())
     loop.add_reader(stream.fileno(), grown.set)
     try:
         while True:
-            is_last = ended.done() or _has_ended(service, query.container_id)
+            is_last = stream.is_complete
             grown.clear()
             await _drain(service, query, stream, writer)
             if is_last:
                 return
-            await grown.wait()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
     finally:
         loop.remove_reader(stream.fileno())
-        ended.cancel()
-        with contextlib.suppress(asyncio.CancelledError, Exception):
-            await ended
-
-
-def _has_ended(service: Service, container_id: str) -> bool:
-    state = service.engine.containers.get(container_id).status.state
-    return state in (ContainerState.EXITED, ContainerState.DEAD, ContainerState.CREATED)

@@ -36,9 +36,9 @@ class StreamChoice:
     detach_keys: bytes
 
 
-def frame(stream: int, data: bytes) -> bytes:
-    """Docker's multiplexed form: one byte for the stream, three of zero, four of length, the data."""
-    return stream.to_bytes(4, "little") + len(data).to_bytes(4, "big") + data
+def frame_head(stream: int, length: int) -> bytes:
+    """What precedes data in Docker's multiplexed form: one byte for the stream, three of zero, four of length."""
+    return stream.to_bytes(4, "little") + length.to_bytes(4, "big")
 
 
 class Pump:
@@ -167,7 +167,7 @@ class Pump:
                     stream, wanted = STDOUT, self._choice.stdout
                 if wanted and len(packet) > 1:
                     if not self._choice.tty:
-                        parts.append(stream.to_bytes(4, "little") + (len(packet) - 1).to_bytes(4, "big"))
+                        parts.append(frame_head(stream, len(packet) - 1))
                     parts.append(packet[1:])
         except BlockingIOError:
             pass

@@ -37,7 +37,7 @@ class Service:
         info = engine.system.info()
         self.layer_driver = info.layer_driver
         self.runtime = info.runtime
-        self.runtime_version = info.extra.get("runtime_version", "")
+        self.runtime_version = info.runtimes.get(info.runtime, "")
         self._engine = engine
 
     @property

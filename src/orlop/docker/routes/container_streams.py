@@ -96,7 +96,6 @@ async def logs(service: Service, request: Request) -> Reply:
         until_ns=parse_timestamp(request.text("until")),
         tail=_tail(request.text("tail")),
         timestamps=request.flag("timestamps"),
-        details=request.flag("details"),
         follow=request.flag("follow"),
         tty=container.config.tty,
     )

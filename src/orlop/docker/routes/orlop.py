@@ -20,12 +20,16 @@ class Restore(msgspec.Struct):
 
 
 def show_retired(retired: RetiredVolume) -> dict[str, object]:
+    volume = retired.volume
     return {
-        "Id": retired.id,
-        "Volume": show_volume(retired.volume),
+        "ID": retired.id,
+        "Name": volume.name,
+        "Driver": volume.driver,
+        "CreatedAt": render_time(volume.created_at_ns),
         "RetiredAt": render_time(retired.retired_at_ns),
         "PurgeAt": render_time(retired.purge_at_ns),
         "Reason": retired.reason,
+        "Labels": None if volume.labels is None else dict(volume.labels),
     }
 
 

@@ -4,6 +4,9 @@ A field that stands here is read; what becomes of it says `orlop.docker.fields`,
 that does not stand here is unknown to Orlop and ignored, as dockerd ignores unknown fields.
 """
 
+# Fields are named like their types; without this a default would hide the type from the annotation beside it.
+from __future__ import annotations
+
 from typing import Any
 
 import msgspec

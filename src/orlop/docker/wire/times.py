@@ -57,9 +57,3 @@ def parse_duration(text: str) -> int:
     if not _DURATION.fullmatch(text):
         raise ValueError(text)
     return int(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
-
-
-def render_log_time(at_ns: int) -> bytes:
-    """RFC 3339 with nine decimals, always: lines of a log stay aligned."""
-    seconds, nanoseconds = divmod(at_ns, 1_000_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(seconds))}.{nanoseconds:09d}Z".encode()

@@ -1,5 +1,8 @@
 """Volumes as Docker spells them."""
 
+# Fields are named like their types; without this a default would hide the type from the annotation beside it.
+from __future__ import annotations
+
 import msgspec
 
 
