@@ -148,6 +148,7 @@ class Containers:
         self._lifecycle.emit(container, "destroy")
         result = WaitResult(container.status.exit_code, container.status.error)
         self._records.wake(container.id, ("removed", "next-exit", "not-running"), result)
+        self._images.collect()
 
     def _remove_automatically(self, container: Container) -> None:
         """--rm: the container goes, and its anonymous volumes with it."""
@@ -233,7 +234,7 @@ class Containers:
         container = self._records.find(reference)
         if container.status.state in (ContainerState.REMOVING, ContainerState.DEAD):
             raise Conflict("", f"You cannot commit container {container.id} which is being removed")
-        parent = self._images.resolve(container.image_id)
+        parent = self._images.of_container(container.image_id)
         config = apply_changes(_image_config(container, self._images.config(parent)), changes)
         archive = self._data_root.incoming / f"commit-{secrets.token_hex(8)}.tar"
         freeze = pause and container.status.state is ContainerState.RUNNING
@@ -267,7 +268,7 @@ class Containers:
         """Bytes of the writable layer, and of it with the image."""
         own = self._layers.size_bytes(container.layer_id)
         try:
-            return own, own + self._images.resolve(container.image_id).size_bytes
+            return own, own + self._images.of_container(container.image_id).size_bytes
         except NoSuchImage:
             return own, own
 

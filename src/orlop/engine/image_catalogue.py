@@ -30,7 +30,7 @@ class Catalogue:
         self._layers = journal.load("layers", Layer)
         self._tags = journal.load("tags", Tag)
         self._configs: dict[str, ConfigFile] = {}
-        self._state = threading.Condition()
+        self._state = threading.Condition(threading.RLock())
         self._holds: Counter[str] = Counter()
         self._leaving: set[str] = set()
         self._locks = KeyedLocks()
@@ -41,7 +41,7 @@ class Catalogue:
         """By name[:tag], id or unique beginning of an id. Raises NoSuchImage, and Malformed for what can be neither."""
         with self._state:
             if is_image_id(reference):
-                image = self._images.get("sha256:" + reference.removeprefix("sha256:"))
+                image = self.get("sha256:" + reference.removeprefix("sha256:"))
                 if image is None:
                     raise NoSuchImage(reference)
                 return image
@@ -50,18 +50,27 @@ class Catalogue:
             if tag is not None:
                 return self._images[tag.image_id]
             prefix = parse_id_prefix(reference)
-            found = [image for image in self._images.values() if prefix and image.id[7:].startswith(prefix)]
+            found = [image for image in self.images() if prefix and image.id[7:].startswith(prefix)]
             if len(found) != 1:
                 raise NoSuchImage(named.familiar)
             return found[0]
 
     def get(self, image_id: str) -> Image | None:
+        image = self.of_container(image_id)
+        return None if image is None or image.is_hidden else image
+
+    def of_container(self, image_id: str) -> Image | None:
+        """Also when it was removed by force under the container."""
         with self._state:
             return self._images.get(image_id)
 
     def images(self) -> Sequence[Image]:
         with self._state:
-            return list(self._images.values())
+            return [image for image in self._images.values() if not image.is_hidden]
+
+    def hidden_images(self) -> Sequence[Image]:
+        with self._state:
+            return [image for image in self._images.values() if image.is_hidden]
 
     def layer(self, chain_id: str) -> Layer | None:
         with self._state:
@@ -93,7 +102,7 @@ class Catalogue:
 
     def children(self, image_id: str) -> tuple[str, ...]:
         with self._state:
-            return tuple(image.id for image in self._images.values() if image.parent == image_id)
+            return tuple(image.id for image in self.images() if image.parent == image_id)
 
     def config_file(self, image: Image) -> ConfigFile:
         with self._state:

@@ -129,5 +129,5 @@ class _Outcome:
             comment=wish.comment,
         )
         raw = render_config_file(file)
-        parent_id = wish.parent.id if wish.parent else ""
+        parent_id = wish.parent.id if wish.parent and not wish.parent.is_hidden else ""
         return Image(image_id_of(raw), raw, diff_ids, size_bytes, created, now, parent_id, wish.comment)

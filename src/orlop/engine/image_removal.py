@@ -1,16 +1,17 @@
 """Taking images away: `rmi` with Docker's rules of what may go and what only loses a name, and `prune`."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 
 from orlop.engine.image_catalogue import Catalogue
 from orlop.engine.image_layers import LayerOperations
 from orlop.engine.image_listing import ContainersUsing, created_ns, parse_moment, single_flag
 from orlop.errors import Conflict, NoSuchImage
 from orlop.model.filters import Filters, matches_labels, require_known
-from orlop.model.image import Image
+from orlop.model.image import Image, Layer
 from orlop.model.reference import parse_id_prefix, parse_reference
-from orlop.store.journal import Drop
+from orlop.store.journal import Drop, Put
 
 PRUNE_FILTERS = ("dangling", "label", "label!", "until")
 
@@ -90,7 +91,7 @@ class Removal:
             if by_id:
                 if conflict := self._conflict(image, force, using, allowed_references=1):
                     raise conflict
-                self._delete(image, record)
+                self._delete(image, using, record)
                 return
             containers = using(image.id)
             if containers and not force:
@@ -102,7 +103,7 @@ class Removal:
             if self._conflict(image, force, using, allowed_references=1):
                 self._untag(image, name, record)  # the image itself stays, without a name
             else:
-                self._delete(image, record)
+                self._delete(image, using, record)
 
     def _conflict(self, image: Image, force: bool, using: ContainersUsing, allowed_references: int) -> Conflict | None:
         """Why the image cannot be deleted; force overrules all but children and running containers."""
@@ -127,16 +128,33 @@ class Removal:
         record.untagged.append(name)
         self._announce("untag", image, image.id)
 
-    def _delete(self, image: Image, record: _Record) -> None:
+    def _delete(self, image: Image, using: ContainersUsing, record: _Record) -> None:
         references = self._catalogue.references(image.id)
-        layers = self._catalogue.layers_only_of(image)
-        self._operations.remove(image, references, layers)
+        if using(image.id):
+            # By force, under stopped containers: these need its layers, so only the image goes.
+            layers: Sequence[Layer] = ()
+            forgotten = [Drop("tags", reference) for reference in references]
+            self._operations.commit(Put("images", image.id, replace(image, is_hidden=True)), *forgotten)
+        else:
+            layers = self._catalogue.layers_only_of(image)
+            self._operations.remove(image, references, layers)
         record.untagged += references
         record.deleted += [image.id, *(layer.chain_id for layer in layers)]
         record.reclaimed_bytes += sum(layer.size_bytes for layer in layers)
         for _ in references:
             self._announce("untag", image, image.id)
         self._announce("delete", image, image.id)
+
+    def collect(self, using: ContainersUsing) -> None:
+        """Remove the layers of images that were removed by force and have no container left."""
+        for image in self._catalogue.hidden_images():
+            if using(image.id):
+                continue
+            locks = self._catalogue.changing([image.id], image.chain_ids)
+            with suppress(Conflict), locks, self._catalogue.leaving(image.id):
+                now = self._catalogue.of_container(image.id)
+                if now and now.is_hidden and not using(image.id):
+                    self._operations.remove(image, (), self._catalogue.layers_only_of(image))
 
     def _prune_parents(self, image: Image, using: ContainersUsing, record: _Record) -> None:
         """Images that existed only as a step to this one go with it, as far down as nobody else needs them."""
@@ -157,6 +175,6 @@ class Removal:
             try:
                 with self._catalogue.leaving(image.id):
                     if not self._conflict(image, False, using, allowed_references=len(references)):
-                        self._delete(image, record)
+                        self._delete(image, using, record)
             except Conflict:
                 return  # somebody is using it just now: not unused

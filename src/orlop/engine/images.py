@@ -9,6 +9,7 @@ image_removal.py    rmi and prune
 image_listing.py    listing and history
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,7 +24,7 @@ from orlop.engine.image_load import LoadedImage, Loading
 from orlop.engine.image_making import ImageMaking, NewImage, host_platform, image_platform
 from orlop.engine.image_removal import ImageRemoval, Removal
 from orlop.engine.image_save import Saving
-from orlop.errors import NoSuchImage
+from orlop.errors import NoSuchImage, OrlopError
 from orlop.model.changes import apply_changes
 from orlop.model.filters import Filters
 from orlop.model.image import Image, ImageConfig, Tag
@@ -34,6 +35,8 @@ from orlop.store.journal import Journal, Put
 from orlop.store.paths import DataRoot
 
 __all__ = ["HistoryItem", "ImageRemoval", "ImageSummary", "Images", "LoadedImage", "Report"]
+
+log = logging.getLogger(__name__)
 
 Report = Callable[[str], None]  # a line of progress for the client
 
@@ -151,9 +154,25 @@ class Images:
         """What went, and the bytes reclaimed."""
         return self._removal.prune(filters, self.containers_using)
 
+    def of_container(self, image_id: str) -> Image:
+        """The image a container was made from, also when it was removed by force under it. Raises NoSuchImage."""
+        image = self._catalogue.of_container(image_id)
+        if image is None:
+            raise NoSuchImage(image_id)
+        return image
+
+    def collect(self) -> None:
+        """Remove layers that only a container kept that has gone. Called after a container was removed, which this
+        must not spoil: what fails is reported, and tried again at the next call."""
+        try:
+            self._removal.collect(self.containers_using)
+        except OrlopError as error:
+            log.error("removing layers no container needs any more: %s", error)
+
     def reconcile(self, container_layers: Collection[str]) -> Sequence[str]:
         """Remove layers, recipes and uploads that neither an image nor a container (whose layers are given) knows.
         Called at start, after recovery and before the API is served. Returns what was done, in words."""
+        self.collect()
         return self._operations.reconcile(container_layers)
 
     def wait_for_cleanup(self) -> None:

@@ -104,7 +104,7 @@ class System:
             running=running,
             paused=paused,
             stopped=len(states) - running - paused,
-            images=len(self._images.list_images({}, True)),
+            images=self._images.count(),
             kernel_version=platform.release(),
             operating_system=release.get("PRETTY_NAME", "Linux"),
             os_version=release.get("VERSION_ID", ""),
@@ -131,7 +131,7 @@ class System:
             for container in self._records.all():
                 own = self._layers.size_bytes(container.layer_id)
                 try:
-                    below = self._images.resolve(container.image_id).size_bytes
+                    below = self._images.of_container(container.image_id).size_bytes
                 except NoSuchImage:
                     below = 0
                 containers.append((container.id, own, own + below))

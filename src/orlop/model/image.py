@@ -41,6 +41,7 @@ class Image:
     loaded_at_ns: int
     parent: str = ""
     comment: str = ""
+    is_hidden: bool = False  # removed by force while containers stand on its layers; goes with the last of them
 
     @property
     def chain_ids(self) -> tuple[str, ...]:

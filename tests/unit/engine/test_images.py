@@ -244,7 +244,7 @@ def test_name_in_use_by_a_container_must_be_forced(store: ImageStore, imported: 
         f'conflict: unable to remove repository reference "a:1" (must force) - container {"c" * 12} '
         f"is using its referenced image {image.id[7:19]}"
     )
-    assert removed(store.images, "a:1", force=True) == (("a:1",), 2)
+    assert removed(store.images, "a:1", force=True) == (("a:1",), 1)
 
 
 def test_image_of_a_running_container_only_loses_its_name(store: ImageStore, imported: Callable[..., Image]) -> None:
@@ -267,7 +267,39 @@ def test_image_of_a_stopped_container_goes_by_id_only_with_force(
     store.users[image.id] = [("c" * 64, False)]
     with pytest.raises(Conflict, match=r"\(must be forced\) - image is being used by stopped container cccccccccccc"):
         store.images.remove(image.id, False, True)
-    assert removed(store.images, image.id, force=True) == (("a:1",), 2)
+    assert removed(store.images, image.id, force=True) == (("a:1",), 1)
+
+
+def test_layers_under_a_stopped_container_stay_until_it_goes(store: ImageStore, imported: Callable[..., Image]) -> None:
+    image = imported("a:1")
+    store.users[image.id] = [("c" * 64, False)]
+    store.images.remove("a:1", True, True)
+    for reference in ("a:1", image.id, image.id[7:19]):
+        with pytest.raises(NoSuchImage):
+            store.images.resolve(reference)
+    assert store.images.list_images({}, True) == []
+    store.restart()
+    assert store.images.of_container(image.id).diff_ids == image.diff_ids
+    assert len(store.driver.list_layers()) == 1
+    store.users.clear()
+    store.images.collect()
+    assert store.driver.list_layers() == []
+    with pytest.raises(NoSuchImage):
+        store.images.of_container(image.id)
+
+
+def test_image_removed_by_force_comes_back_when_it_is_loaded_again(
+    store: ImageStore, imported: Callable[..., Image], tmp_path: Path
+) -> None:
+    image = imported("a:1")
+    (tmp_path / "saved.tar").write_bytes(store.save("a:1"))
+    store.users[image.id] = [("c" * 64, False)]
+    store.images.remove("a:1", True, True)
+    store.load(tmp_path / "saved.tar")
+    store.users.clear()
+    store.images.collect()
+    assert store.images.resolve("a:1").id == image.id
+    assert len(store.driver.list_layers()) == 1
 
 
 def test_image_others_were_made_from_stays(
