@@ -197,6 +197,6 @@ def _renaming(old: str, new: str) -> list[str]:
         return []
     pattern = r"\." if old == "." else r"\(\./\)\{0,1\}" + re.sub(r"([\\.*\[\]^$])", r"\\\1", old)
     replacement = re.sub(r"([\\&])", r"\\\1", new)
-    mark = next(letter for letter in ",#:;~\x01\x02\x03" if letter not in old + new)
+    mark = next(letter for letter in "#:~\x01\x02\x03" if letter not in old + new)
     rest = r"\1" if old == "." else r"\2"
     return [f"--transform=flags=rhS;s{mark}^{pattern}\\(/\\|$\\){mark}{replacement}{rest}{mark}"]
