@@ -181,8 +181,11 @@ class LiveDaemon:
 
     def orlop(self, *arguments: str | Path, code: int | None = 0, stdin: str | bytes = "", **more: Any) -> Result:
         """The orlop command, against this daemon."""
-        variables = {**self.docker_environment, "DOCKER_HOST": self.host, "PYTHONPATH": str(CHECKOUT / "src")}
-        return run_command([*orlop_command(), *arguments], code=code, stdin=stdin, env=variables, **more)
+        return run_command([*orlop_command(), *arguments], code=code, stdin=stdin, env=self.orlop_environment, **more)
+
+    @property
+    def orlop_environment(self) -> dict[str, str]:
+        return {**self.docker_environment, "DOCKER_HOST": self.host, "PYTHONPATH": str(CHECKOUT / "src")}
 
     def spawn(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[bytes]:
         """A docker command that goes on running; the caller ends it."""

@@ -31,6 +31,12 @@ def filter_option(known: str) -> Callable[[Function], Function]:
                         help=f"Only those that match; may be repeated. Keys: {known}.")  # fmt: skip
 
 
+def prune_filter_option(known: str) -> Callable[[Function], Function]:
+    """As above, without -f: that is --force there."""
+    return click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE",
+                        help=f"Only those that match; may be repeated. Keys: {known}.")  # fmt: skip
+
+
 def parse_filters(terms: Iterable[str]) -> dict[str, list[str]]:
     """Raises ClientError for a term without an equals sign."""
     filters: dict[str, list[str]] = {}

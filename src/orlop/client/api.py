@@ -117,6 +117,9 @@ class Api:
                 connection.close()
         return self._version
 
+    def supports(self, major: int, minor: int) -> bool:
+        return _parse_version(self.version()) >= (major, minor)
+
     def _exchange(
         self,
         method: str,

@@ -5,7 +5,7 @@ import click
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
 from orlop.cli.command import Command
-from orlop.cli.output import parse_filters
+from orlop.cli.output import parse_filters, prune_filter_option
 from orlop.cli.pruning import prune_containers, stopped_containers
 
 
@@ -13,7 +13,7 @@ from orlop.cli.pruning import prune_containers, stopped_containers
     cls=Command,
     examples=[("orlop container prune", ""), ("orlop container prune -f --filter until=24h", "older than a day")],
 )
-@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only those that match: until, label.")
+@prune_filter_option("label, label!, until")
 @force_option
 @click.pass_obj
 def command(app: App, filters: tuple[str, ...], force: bool) -> None:

@@ -5,7 +5,7 @@ import click
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
 from orlop.cli.command import Command
-from orlop.cli.output import parse_filters
+from orlop.cli.output import parse_filters, prune_filter_option
 from orlop.cli.pruning import nameless_images, prune_images
 
 
@@ -17,7 +17,7 @@ from orlop.cli.pruning import nameless_images, prune_images
     ],
 )
 @click.option("-a", "--all", "all_images", is_flag=True, help="All that no container uses, also those with a name.")
-@click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE", help="Only those that match: until, label.")
+@prune_filter_option("label, label!, until")
 @force_option
 @click.pass_obj
 def command(app: App, all_images: bool, filters: tuple[str, ...], force: bool) -> None:

@@ -7,9 +7,10 @@ import click
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
 from orlop.cli.command import Command
-from orlop.cli.output import filter_option, parse_filters
+from orlop.cli.output import parse_filters, prune_filter_option
 from orlop.cli.pruning import prune_volumes
 from orlop.client.api import render_filters
+from orlop.client.errors import ClientError
 
 
 @click.command(
@@ -20,14 +21,19 @@ from orlop.client.api import render_filters
     ],
 )
 @click.option("-a", "--all", "all_volumes", is_flag=True, help="Named volumes too, not only anonymous ones.")
-@filter_option("label, label!")
+@prune_filter_option("label, label!")
 @force_option
 @click.pass_obj
 def command(app: App, all_volumes: bool, filters: tuple[str, ...], force: bool) -> None:
     """Remove the volumes that no container uses. Like all removed volumes they can be restored for a while."""
     wanted = parse_filters(filters)
-    if all_volumes:
-        wanted["all"] = ["true"]
+    if app.api.supports(1, 42):
+        if all_volumes:
+            wanted["all"] = ["true"]
+    elif not all_volumes:
+        raise ClientError(
+            "this daemon cannot tell anonymous volumes from named ones: use --all, or remove them by name"
+        )
     doomed = [] if force else _candidates(app, all_volumes)
     narrowed = " (those of them that the filter lets through)" if filters else ""
     kind = "volumes" if all_volumes else "anonymous volumes"
