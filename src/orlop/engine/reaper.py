@@ -51,7 +51,8 @@ class Reaper:
     def stop(self) -> None:
         self._stopping = True
         self._woken.set()
-        self._thread.join()
+        if self._thread.is_alive():
+            self._thread.join()
 
     def reap(self) -> list[RetiredVolume]:
         """One round. Returns what was given up. A volume that cannot go (something is mounted below it) stays, is

@@ -1,0 +1,71 @@
+"""`orlop daemon`: open the roots, listen, bring everything in order, serve until SIGTERM.
+
+Containers do not end with the daemon: their supervisors hold them, and the next daemon takes them over.
+"""
+
+import logging
+import os
+import sys
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from orlop.daemon.assemble import Assembled, assemble
+from orlop.daemon.config import Settings, load_settings
+from orlop.daemon.roots import open_data_root, open_exec_root
+from orlop.docker.server import run as serve
+from orlop.engine.engine import Engine
+from orlop.errors import Forbidden, OrlopError
+from orlop.store.paths import DataRoot, ExecRoot
+
+log = logging.getLogger(__name__)
+
+
+def run(given: Mapping[str, Any], config_file: Path | None = None) -> int:
+    """The exit status: 0 after SIGTERM, 1 when it could not start, with the reason on stderr."""
+    try:
+        settings = load_settings(given, config_file)
+        _configure_logging(settings.debug)
+        if os.geteuid() != 0:
+            raise Forbidden("orlop daemon", "it must run as root", "Start it with sudo")
+        _serve(settings)
+    except OrlopError as error:
+        print(f"orlop daemon: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(settings: Settings) -> None:
+    os.umask(0o022)
+    lock = open_data_root(DataRoot(settings.data_root))
+    open_exec_root(ExecRoot(settings.exec_root))
+    assembled: list[Assembled] = []
+
+    def load() -> Engine:
+        made = assemble(settings)
+        assembled.append(made)
+        made.recovery.run()
+        made.reaper.start()
+        # Only now, and beside the API: a container that starts slowly must not keep anybody waiting.
+        threading.Thread(target=made.recovery.start_by_policy, name="restart-policies", daemon=True).start()
+        return made.engine
+
+    def listening() -> None:
+        for host in settings.hosts:
+            print(f"listening on {host}", file=sys.stderr, flush=True)
+
+    try:
+        serve(load, settings.hosts, listening, settings.group)
+    finally:
+        for made in assembled:
+            made.close()
+        os.close(lock)
+
+
+def _configure_logging(debug: bool) -> None:
+    logging.basicConfig(
+        stream=sys.stderr,
+        level=logging.DEBUG if debug else logging.INFO,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+    )
