@@ -9,6 +9,7 @@ import pytest
 
 from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
+from orlop.testing.runtime_confinement import RuntimeConfinement
 from orlop.testing.runtimes import RuntimeContract
 
 pytestmark = pytest.mark.usefixtures("needs_root")
@@ -19,10 +20,11 @@ def rootfs(busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     directory = tmp_path_factory.mktemp("rootfs")
     with tarfile.open(busybox_tar) as tar:
         tar.extractall(directory, filter="fully_trusted")
+    directory.chmod(0o755)  # not only root runs in it
     return directory
 
 
-class _Oci(RuntimeContract):
+class _Oci(RuntimeContract, RuntimeConfinement):
     program = ""
 
     @pytest.fixture
