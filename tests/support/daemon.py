@@ -202,7 +202,7 @@ class LiveDaemon:
 
     def layer_folders(self) -> set[str]:
         """Folders of layers, read-only and writable."""
-        return {path.name for path in (self.data_root / "overlay2").iterdir()} - {"l"}
+        return {path.name for path in (self.data_root / "overlay2").iterdir() if path.name[0] != "."} - {"l"}
 
     # The end
 

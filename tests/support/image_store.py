@@ -7,6 +7,7 @@ from orlop.drivers.layers.driver import LayerDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.images import Images
+from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.model.event import Event
 from orlop.store.journal import KINDS, Journal
 from orlop.store.paths import DataRoot
@@ -29,7 +30,9 @@ class ImageStore:
         self.executor = Executor(self.journal)
         self.events = Events()
         self.events.subscribe(self.heard.append)
-        self.images = Images(self.journal, self.executor, self.driver, self.data_root, self.events)
+        self.images = Images(
+            self.journal, self.executor, self.driver, self.data_root, self.events, LayerCleanup(self.driver)
+        )
         self.images.containers_using = lambda image_id: self.users.get(image_id, ())
 
     def close(self) -> None:

@@ -29,6 +29,7 @@ from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.images import Images
+from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.logs import Logs
@@ -67,7 +68,8 @@ def assemble(settings: Settings) -> Assembled:
     network_drivers = _network_drivers(settings, exec_root)
     volume_drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes)}
 
-    images = Images(journal, executor, layers, data_root, events)
+    cleanup = LayerCleanup(layers)
+    images = Images(journal, executor, layers, data_root, events, cleanup)
     policy = RetirementPolicy(
         settings.volume_grace_seconds, settings.anonymous_volume_grace_seconds, settings.volume_low_space_percent
     )
@@ -79,7 +81,7 @@ def assemble(settings: Settings) -> Assembled:
     steps.register(executor)
     lifecycle = Lifecycle(records, steps, executor, events)
     creation = ContainerCreation(records, images, volumes, executor)
-    containers = Containers(records, creation, lifecycle, steps, executor, layers, mounts, images, data_root)
+    containers = Containers(records, creation, lifecycle, steps, executor, layers, mounts, images, data_root, cleanup)
     sessions = Sessions(records, steps, mounts, events)
     lifecycle.before_start = sessions.connect_waiting
     lifecycle.start_failed = sessions.give_up_waiting
@@ -136,6 +138,7 @@ def assemble(settings: Settings) -> Assembled:
         reaper.stop()
         lifecycle.close()
         networks.close()
+        cleanup.wait()
         journal.close()
 
     return Assembled(engine, recovery, reaper, close)

@@ -18,6 +18,7 @@ from orlop.engine.container_records import ContainerRecords, WaitResult
 from orlop.engine.container_steps import ContainerSteps
 from orlop.engine.executor import Executor
 from orlop.engine.images import Images
+from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.process_list import list_processes
@@ -57,6 +58,7 @@ class Containers:
         mounts: LayerMounts,
         images: Images,
         data_root: DataRoot,
+        cleanup: LayerCleanup,
     ) -> None:
         self._records = records
         self._creation = creation
@@ -67,6 +69,7 @@ class Containers:
         self._mounts = mounts
         self._images = images
         self._data_root = data_root
+        self._cleanup = cleanup
         lifecycle.remove_automatically = self._remove_automatically
         self.removed: Callable[[str], None] = lambda container_id: None
         """Told of each container that is gone. Set by whoever puts the engine together."""
@@ -144,6 +147,7 @@ class Containers:
         """Called with the container's lock."""
         self._executor.run(plan_remove(container, remove_volumes), outcome=lambda: [Drop("containers", container.id)])
         self._records.forget(container)
+        self._cleanup.request()
         self.removed(container.id)
         self._lifecycle.emit(container, "destroy")
         result = WaitResult(container.status.exit_code, container.status.error)

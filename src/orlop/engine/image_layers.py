@@ -26,7 +26,13 @@ class LayerOperations:
     """Thread-safe. Callers hold the catalogue's locks of what they change."""
 
     def __init__(
-        self, journal: Journal, executor: Executor, driver: LayerDriver, data_root: DataRoot, catalogue: Catalogue
+        self,
+        journal: Journal,
+        executor: Executor,
+        driver: LayerDriver,
+        data_root: DataRoot,
+        catalogue: Catalogue,
+        cleanup: LayerCleanup,
     ) -> None:
         self._journal = journal
         self._executor = executor
@@ -35,7 +41,7 @@ class LayerOperations:
         self._catalogue = catalogue
         self._applied_lock = threading.Lock()
         self._applied: dict[str, AppliedLayer] = {}  # by layer id, between the apply step and the outcome
-        self.cleanup = LayerCleanup(driver)
+        self.cleanup = cleanup
         making = {
             "layer.create": StepActions(self._create, self._discard),
             "layer.apply": StepActions(self._apply),

@@ -24,6 +24,7 @@ from orlop.engine.image_load import LoadedImage, Loading
 from orlop.engine.image_making import ImageMaking, NewImage, host_platform, image_platform
 from orlop.engine.image_removal import ImageRemoval, Removal
 from orlop.engine.image_save import Saving
+from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.errors import NoSuchImage, OrlopError
 from orlop.model.changes import apply_changes
 from orlop.model.filters import Filters
@@ -45,13 +46,19 @@ class Images:
     """Use cases of images. Thread-safe. Made before the executor recovers; `reconcile` is called after that."""
 
     def __init__(
-        self, journal: Journal, executor: Executor, layers: LayerDriver, data_root: DataRoot, events: Events
+        self,
+        journal: Journal,
+        executor: Executor,
+        layers: LayerDriver,
+        data_root: DataRoot,
+        events: Events,
+        cleanup: LayerCleanup,
     ) -> None:
         self.containers_using: Callable[[str], Sequence[tuple[str, bool]]] = lambda image_id: ()
         """By image id: each container made from it, and whether it runs. Set by whoever puts the engine together."""
         self._events = events
         self._catalogue = Catalogue(journal)
-        self._operations = LayerOperations(journal, executor, layers, data_root, self._catalogue)
+        self._operations = LayerOperations(journal, executor, layers, data_root, self._catalogue, cleanup)
         self._making = ImageMaking(self._catalogue, self._operations)
         self._loading = Loading(self._catalogue, self._operations, data_root, self._announce)
         self._saving = Saving(self._catalogue, layers, data_root)
