@@ -15,7 +15,7 @@ from support.daemon import LiveDaemon, wait_for
         (["sh", "-c", "exit 42"], 42, ""),
         (["no-such-program"], 127, "executable file not found"),
         (["/etc"], 126, "permission denied"),
-        (["sh", "-c", "sh -c 'kill -9 $$'"], 137, ""),
+        (["sh", "-c", "sh -c 'kill -9 $$'; exit $?"], 137, ""),
         (["sh", "-c", "kill -TERM $$; exit 0"], 0, ""),  # the first process of a container ignores it
     ],
 )
