@@ -15,9 +15,11 @@ import contextlib
 import json
 import logging
 import os
+import select
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -48,7 +50,9 @@ class OciRuntime:
         self._containers.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._state.mkdir(mode=0o700, exist_ok=True)
         self._found = probe.find_runtime(choice, root)
-        self._conmon = Conmon(probe.find_supervisor(), self._found.creator, (f"--root={self._state}",), root)
+        self._conmon = Conmon(
+            probe.find_supervisor(), self._found.creator, (f"--root={self._state}",), _short_directory(root)
+        )
         self._limits = Limits.of_this_host(self._found.layout)
         self._filters = seccomp.FilterCache()
         self._hands_over_filters = self._found.name == "crun" and seccomp.can_compile()
@@ -203,13 +207,29 @@ class OciRuntime:
         """The supervisor ended without an exit code: it was killed. What it supervised has lost its output, its
         terminal and the one who would reap it and learn its exit code, so it is killed too and called so."""
         place = self._place(container_id, exec_id)
+        if not place.directory.exists():
+            return Exit(
+                container_id, exec_id, _KILLED, False, time.time_ns()
+            )  # by `delete`, which took the record along
         if exec_id:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(_read_number(place.pid_file), signal.SIGKILL)
+            self._kill(container_id, _read_number(place.pid_file))
         elif (self._state / container_id).exists():
             self._call("delete", "--force", container_id)
         why = "its supervisor (conmon) was killed"
-        return Exit(container_id, exec_id, _KILLED, False, 0, why)
+        return Exit(container_id, exec_id, _KILLED, False, time.time_ns(), why)
+
+    def _kill(self, container_id: str, pid: int) -> None:
+        """A process of the container, if the pid is still one."""
+        with contextlib.suppress(ProcessLookupError):
+            fd = os.pidfd_open(pid)
+            try:
+                if pid in self.processes(container_id):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+                    poller = select.poll()
+                    poller.register(fd, select.POLLIN)
+                    poller.poll(_CALL_SECONDS * 1000)
+            finally:
+                os.close(fd)
 
     def _document(self, bundle: Bundle) -> specification.Document:
         init = probe.find_init() if bundle.init else ""
@@ -269,6 +289,14 @@ def _stdio(process: Process) -> Sequence[str]:
 
 def _started(launched: Launched) -> StartedProcess:
     return StartedProcess(launched.pid, launched.supervisor_pid, launched.supervisor_started)
+
+
+def _short_directory(root: Path) -> Path:
+    """Where conmon may put a socket with a name of its own making: a socket's path has room for 107 bytes."""
+    if len(os.fsencode(root)) + len("/conmon-term.XXXXXX") < 107:
+        return root
+    run = Path("/run")  # only root writes there, unlike /tmp
+    return run if os.access(run, os.W_OK) else Path("/tmp")  # noqa: S108
 
 
 def _read_number(path: Path) -> int:
