@@ -7,12 +7,12 @@ _SIZE_UNITS = ("B", "kB", "MB", "GB", "TB", "PB", "EB")
 
 def render_size(size_bytes: float, digits: int = 3) -> str:
     """1230000 as 1.23MB."""
-    value = float(size_bytes)
+    value = float(f"{size_bytes:.{digits}g}")  # rounded first, so that 999999 is 1MB
     unit = 0
     while value >= 1000 and unit < len(_SIZE_UNITS) - 1:
         value /= 1000
         unit += 1
-    return f"{value:.{digits}g}{_SIZE_UNITS[unit]}" if value < 1000 else f"{value:.0f}{_SIZE_UNITS[unit]}"
+    return f"{value:.{max(digits, 3)}g}{_SIZE_UNITS[unit]}"
 
 
 _STEPS = (  # below how many seconds, the length of the unit, its name

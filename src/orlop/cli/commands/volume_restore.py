@@ -24,5 +24,5 @@ def command(app: App, reference: str, new_name: str) -> None:
     """
     from orlop.cli.retired import RETIRED
 
-    volume = app.api.post(f"{RETIRED}/{quote(reference)}/restore", {"name": new_name or None})
+    volume = app.api.post(f"{RETIRED}/{quote(reference)}/restore", body={"Name": new_name})
     click.echo(volume["Name"])
