@@ -15,16 +15,21 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orlop.drivers.volumes.driver import Staging, VolumeDriver
 from orlop.engine.executor import Executor
-from orlop.errors import Conflict, HostFailure, OrlopError
+from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
+from orlop.kernel.libc import sync_file_system
 from orlop.kernel.openat2 import open_in_root
 from orlop.model.volume import Volume
 from orlop.planning.volumes import plan_publish
-from orlop.store.trees import copy_tree
+from orlop.store.files import remove_tree
+from orlop.store.trees import copy_tree, count_entries
+
+FEW_ENTRIES, FEW_BYTES = 50, 8 << 20
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +52,8 @@ class CopyUp:
             return False
         try:
             if isinstance(driver, Staging):
-                return self._staged(driver, volume, source_fd, in_use)
+                with suppress(Unsupported):
+                    return self._staged(driver, volume, source_fd, in_use)
             return _in_place(driver, volume, source_fd)
         except OSError as error:
             why = f"{error.strerror or error}"
@@ -56,6 +62,20 @@ class CopyUp:
         finally:
             os.close(source_fd)
 
+    def discard_leftovers(self) -> list[str]:
+        """At start, after the executor has recovered: what is still staged belongs to no operation."""
+        reports = []
+        for driver in self._drivers.values():
+            if not isinstance(driver, Staging):
+                continue
+            try:
+                for token in driver.list_staged():
+                    driver.unstage(token)
+                    reports.append(f"threw away what a crash left of copy-up {token}")
+            except (OrlopError, OSError) as error:
+                reports.append(f"what a crash left of a copy-up stays: {error}")
+        return reports
+
     def _staged(self, driver: Staging, volume: Volume, source_fd: int, in_use: bool) -> bool:
         token = secrets.token_hex(8)
         try:
@@ -63,11 +83,8 @@ class CopyUp:
         except Conflict:
             return False  # not empty
         try:
-            target_fd = os.open(staged, _DIRECTORY)
-            try:
-                copy_tree(source_fd, target_fd)
-            finally:
-                os.close(target_fd)
+            with _opened(staged) as target_fd:
+                copy_durably(source_fd, target_fd)
             self._executor.run(plan_publish(volume.name, volume.driver, token, in_use))
         except BaseException as error:
             self._unstage(driver, volume.name, token)
@@ -79,9 +96,20 @@ class CopyUp:
 
     def _unstage(self, driver: Staging, name: str, token: str) -> None:
         try:
-            driver.unstage(name, token)
+            driver.unstage(token)
         except (OrlopError, OSError) as error:
             log.warning("staged content of volume %s stays until the next start: %s", name, error)
+
+
+def copy_durably(source_fd: int, target_fd: int) -> None:
+    """The copy is on the disk when this returns: what comes after may rely on it, and the image's content cannot be
+    copied again once the application has written to the volume. A few files are synced one by one; many together,
+    which waits for everything on that file system but once."""
+    entries, size = count_entries(source_fd, FEW_ENTRIES)
+    few = entries < FEW_ENTRIES and size < FEW_BYTES
+    copy_tree(source_fd, target_fd, sync_each=few)
+    if not few:
+        sync_file_system(target_fd)
 
 
 def _open_source(root: Path, path: str) -> int | None:
@@ -100,17 +128,29 @@ def _open_source(root: Path, path: str) -> int | None:
 
 
 def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int) -> bool:
+    """Into the volume itself, for want of a place beside it. A failure takes back what was copied: the volume was
+    empty, so everything that came in under the image's names is ours."""
     use = secrets.token_hex(32)
     path = driver.attach(volume.name, use)
     try:
-        target_fd = os.open(path, _DIRECTORY)
-        try:
-            with os.scandir(target_fd) as entries:
-                if next(iter(entries), None) is not None:
-                    return False
-            copy_tree(source_fd, target_fd)
-            return True
-        finally:
-            os.close(target_fd)
+        with _opened(path) as target_fd:
+            if os.listdir(target_fd):
+                return False
+            try:
+                copy_tree(source_fd, target_fd)
+            except BaseException:
+                for name in os.listdir(source_fd):
+                    remove_tree(path / name)
+                raise
+        return True
     finally:
         driver.detach(volume.name, use)
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    fd = os.open(path, _DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)

@@ -77,7 +77,7 @@ class Volumes:
     def reconcile(self) -> list[str]:
         """Called once at start, after the executor has recovered. What was found and done, in words."""
         self._records.load()
-        return self._reconciliation.run()
+        return [*self._reconciliation.run(), *self._copyup.discard_leftovers()]
 
     # Create and find
 

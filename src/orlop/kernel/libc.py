@@ -24,3 +24,8 @@ def check(result: int, call: str, *subjects: object) -> int:
 
 def encoded(text: str | bytes | os.PathLike[str]) -> bytes:
     return os.fsencode(text)
+
+
+def sync_file_system(fd: int) -> None:
+    """syncfs(2): everything of the file system that `fd` is on survives a power cut."""
+    check(LIBC.syncfs(fd), "syncfs")

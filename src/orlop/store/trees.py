@@ -36,8 +36,9 @@ class _Level:
 class TreeCopy:
     """One copy. `run` once."""
 
-    def __init__(self, source_fd: int, target_fd: int) -> None:
+    def __init__(self, source_fd: int, target_fd: int, sync_each: bool = False) -> None:
         """Both directories are open; they stay the caller's."""
+        self._sync_each = sync_each
         self._source_fd = source_fd
         self._target_fd = target_fd
         self._linked: dict[tuple[int, int], str] = {}
@@ -56,6 +57,8 @@ class TreeCopy:
                     self._copy_entries(levels[-1])
                     continue
                 copy_attributes(level.source_fd, level.target_fd)
+                if self._sync_each:
+                    os.fsync(level.target_fd)
                 _close(levels.pop())
         finally:
             for level in levels:
@@ -109,6 +112,8 @@ class TreeCopy:
             try:
                 self._copy_bytes(source, target, details)
                 _settle_file(source, target, details)
+                if self._sync_each:
+                    os.fsync(target)
             finally:
                 os.close(target)
         finally:
@@ -164,10 +169,10 @@ class TreeCopy:
             begin += done
 
 
-def copy_tree(source_fd: int, target_fd: int) -> int:
+def copy_tree(source_fd: int, target_fd: int, sync_each: bool = False) -> int:
     """Copy what is in one open directory into another, empty one, and the directory's own attributes. Returns the
-    number of entries. Raises OSError."""
-    copy = TreeCopy(source_fd, target_fd)
+    number of entries. With `sync_each` every file is on the disk when this returns. Raises OSError."""
+    copy = TreeCopy(source_fd, target_fd, sync_each)
     copy.run()
     return copy.entries
 

@@ -118,7 +118,7 @@ class Staging(Protocol):
 
     def stage(self, name: str, token: str) -> Path:
         """An empty directory on the volume's file system, out of sight. Raises Conflict where the volume is not
-        empty."""
+        empty, Unsupported where this one cannot be filled so (its content is mounted)."""
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
         """What was staged becomes the volume's content, its own owner, mode, times and attributes included, durably.
@@ -126,8 +126,11 @@ class Staging(Protocol):
         another put in its place. Raises Conflict, having done nothing, when somebody wrote into the volume meanwhile;
         what a crash cut off goes on when called again; nothing staged is success."""
 
-    def unstage(self, name: str, token: str) -> None:
+    def unstage(self, token: str) -> None:
         """Throw away what was staged; gone already is success."""
+
+    def list_staged(self) -> Sequence[str]:
+        """Tokens of what was staged and neither published nor thrown away."""
 
 
 @runtime_checkable

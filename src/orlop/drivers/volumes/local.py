@@ -6,7 +6,7 @@
     <root>/<name>/opts.json        0600, Docker's format; only where the volume has options
     <root>/<name>/orlop.json       0600, the engine's record of it, so that a lost journal can be rebuilt
     <root>/<name>/uses/            who has a volume with mount options attached (local_mount)
-    <root>/<name>/_staging-<token> copy-up under way (local_staging)
+    <root>/.staging/<token>/       0700, copy-up under way (local_staging)
     <root>/.retired/<id>/          0700, a removed volume, whole; retired.json in it says what it was
     <root>/.purging/<id>/          0700, given up; its bytes are being deleted
 
@@ -29,14 +29,14 @@ from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.local_mount import USES, is_attached, mount_for_use, unmount_for_use
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
 from orlop.drivers.volumes.local_usage import apparent_bytes
-from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError
+from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError, Unsupported
 from orlop.kernel.mounts import MountEntry, mounts_at_or_below
 from orlop.store.files import remove_tree, sync_directory, write_durably
 
 log = logging.getLogger(__name__)
 
 DATA, OPTIONS, METADATA, RETIRED_METADATA = "_data", "opts.json", "orlop.json", "retired.json"
-RETIRED, PURGING = ".retired", ".purging"
+RETIRED, PURGING, STAGING = ".retired", ".purging", ".staging"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_METADATA = 4 << 20
@@ -49,9 +49,9 @@ class LocalVolumes:
     def __init__(self, root: Path) -> None:
         """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours."""
         root.mkdir(parents=True, exist_ok=True)
-        self._root = root.resolve()
-        self._fd = os.open(self._root, _DIRECTORY)
-        for folder in (RETIRED, PURGING):
+        self.root = root.resolve()
+        self._fd = os.open(self.root, _DIRECTORY)
+        for folder in (RETIRED, PURGING, STAGING):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700, dir_fd=self._fd)
         if stat.S_IMODE(os.fstat(self._fd).st_mode) != 0o701:
@@ -76,7 +76,7 @@ class LocalVolumes:
         with self._open(name) as fd:
             os.fchmod(fd, 0o701)
             if options:
-                write_durably(self._root / name / OPTIONS, _render_options(wanted))
+                write_durably(self.root / name / OPTIONS, _render_options(wanted))
             # Not synced on its own: the journal has the same, and the disk gets it within seconds.
             _write(fd, METADATA, metadata)
             os.mkdir(DATA, 0o755, dir_fd=fd)
@@ -89,7 +89,7 @@ class LocalVolumes:
     def _adopt(self, name: str) -> StoredVolume:
         found = self.get(name)
         if found.problem:
-            raise Conflict(f"create {name}", f"{self._root / name} is there already, but {found.problem}")
+            raise Conflict(f"create {name}", f"{self.root / name} is there already, but {found.problem}")
         return found
 
     def discard(self, name: str) -> None:
@@ -140,15 +140,15 @@ class LocalVolumes:
     def _stored(self, name: str, fd: int) -> StoredVolume:
         # ctime, as Docker has it: the mtime of the directory changes with every use.
         created = os.fstat(fd).st_ctime_ns
-        return StoredVolume(name, str(self._root / name / DATA), created, self._problem(name, fd))
+        return StoredVolume(name, str(self.root / name / DATA), created, self._problem(name, fd))
 
     def _problem(self, name: str, fd: int) -> str:
         try:
             mode = os.lstat(DATA, dir_fd=fd).st_mode
         except FileNotFoundError:
-            return f"its data directory {self._root / name / DATA} is missing"
+            return f"its data directory {self.root / name / DATA} is missing"
         if not stat.S_ISDIR(mode):
-            return f"{self._root / name / DATA} is not a directory"
+            return f"{self.root / name / DATA} is not a directory"
         try:
             self._options(name, fd)
         except HostFailure as error:
@@ -160,7 +160,7 @@ class LocalVolumes:
         is not taken for a plain directory, where a container's bytes would land on the wrong disk."""
         if not _exists(fd, OPTIONS):
             return MountOptions()
-        path = self._root / name / OPTIONS
+        path = self.root / name / OPTIONS
         try:
             found = json.loads(_read(fd, OPTIONS))
             if found is None:
@@ -182,14 +182,14 @@ class LocalVolumes:
                 hint = "Put it back from a backup, or remove the volume and create it again"
                 raise HostFailure(f"attaching volume {name}", problem, hint)
             options = self._options(name, fd)
-            path = self._root / name / DATA
+            path = self.root / name / DATA
             if options.needs_mount:
                 mount_for_use(fd, path, options, use_id)
             return path
 
     def detach(self, name: str, use_id: str) -> None:
         with suppress(NotFound), self._open(name) as fd:
-            unmount_for_use(fd, self._root / name / DATA, use_id)
+            unmount_for_use(fd, self.root / name / DATA, use_id)
 
     def usage_bytes(self, name: str) -> int:
         try:
@@ -201,20 +201,27 @@ class LocalVolumes:
     # Copy-up
 
     def stage(self, name: str, token: str) -> Path:
-        with self._open(name) as fd:
-            local_staging.begin(name, fd, token)
-        return self._root / name / (local_staging.STAGING + token)
+        with self._open(name) as fd, self._folder(STAGING) as staging_fd:
+            if self._options(name, fd).needs_mount or mounts_at_or_below(self.root / name):
+                raise Unsupported(f"populate {name}", "something is mounted in the volume")
+            if not local_staging.is_data_empty(fd):
+                raise Conflict(f"populate {name}", "the volume is not empty")
+            os.mkdir(token, 0o700, dir_fd=staging_fd)
+        return self.root / STAGING / token
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
-        with self._open(name) as fd:
-            if in_use:
-                local_staging.move_entries(name, fd, token)
-                local_staging.discard(self._root / name, token)
-            else:
-                local_staging.put_in_place(name, fd, token)
+        with self._open(name) as fd, self._folder(STAGING) as staging_fd:
+            if not in_use:
+                local_staging.put_in_place(name, fd, staging_fd, token)
+                return
+            local_staging.move_entries(fd, staging_fd, token)
+        self.unstage(token)
 
-    def unstage(self, name: str, token: str) -> None:
-        local_staging.discard(self._root / name, token)
+    def unstage(self, token: str) -> None:
+        remove_tree(self.root / STAGING / token)
+
+    def list_staged(self) -> Sequence[str]:
+        return sorted(os.listdir(self.root / STAGING))
 
     # Retire, restore, purge
 
@@ -222,10 +229,11 @@ class LocalVolumes:
         with self._folder(RETIRED) as retired_fd:
             try:
                 with self._open(name) as fd:
-                    if is_attached(fd, self._root / name / DATA):
+                    if is_attached(fd, self.root / name / DATA):
                         raise Conflict(f"remove {name}", "volume has active mounts")
-                    self._refuse_mounts(f"remove {name}", self._root / name)
-                    _write(fd, RETIRED_METADATA, metadata)
+                    self._refuse_mounts(f"remove {name}", self.root / name)
+                    with _room_permitting(name):
+                        _write(fd, RETIRED_METADATA, metadata)
             except NotFound:
                 if _exists(retired_fd, retired_id):
                     return
@@ -233,7 +241,7 @@ class LocalVolumes:
             os.rename(name, retired_id, src_dir_fd=self._fd, dst_dir_fd=retired_fd)
 
     def settle(self) -> None:
-        sync_directory(self._root / RETIRED)
+        sync_directory(self.root / RETIRED)
         os.fsync(self._fd)
 
     def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
@@ -242,8 +250,9 @@ class LocalVolumes:
             if not _exists(retired_fd, retired_id):
                 return self._restored(retired_id, name)
             if _exists(self._fd, name):
-                raise Conflict(f"restore {name}", f"{self._root / name} is there already", "Choose another name")
-            write_durably(self._root / RETIRED / retired_id / METADATA, metadata.encode())
+                raise Conflict(f"restore {name}", f"{self.root / name} is there already", "Choose another name")
+            with _room_permitting(name):
+                write_durably(self.root / RETIRED / retired_id / METADATA, metadata.encode())
             # Between the look and the rename nobody can lose a volume: rename(2) replaces only an empty directory.
             os.rename(retired_id, name, src_dir_fd=retired_fd, dst_dir_fd=self._fd)
         self.settle()
@@ -262,16 +271,16 @@ class LocalVolumes:
         with self._folder(RETIRED) as retired_fd, self._folder(PURGING) as purging_fd:
             if not _exists(retired_fd, retired_id):
                 return
-            self._refuse_mounts(f"purge {retired_id}", self._root / RETIRED / retired_id)
+            self._refuse_mounts(f"purge {retired_id}", self.root / RETIRED / retired_id)
             os.rename(retired_id, retired_id, src_dir_fd=retired_fd, dst_dir_fd=purging_fd)
             os.fsync(purging_fd)
             os.fsync(retired_fd)
 
     def cleanup(self) -> None:
         first: Exception | None = None
-        for retired_id in sorted(os.listdir(self._root / PURGING)):
+        for retired_id in sorted(os.listdir(self.root / PURGING)):
             try:
-                remove_tree(self._root / PURGING / retired_id)
+                remove_tree(self.root / PURGING / retired_id)
             except (OrlopError, OSError) as error:
                 log.error("deleting purged volume %s: %s", retired_id, error)
                 first = first or error
@@ -307,7 +316,7 @@ class LocalVolumes:
             raise NoSuchVolume(name) from None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENOTDIR):
-                why = f"{self._root / name} is not a directory"
+                why = f"{self.root / name} is not a directory"
                 raise Conflict(f"volume {name}", why, "Move it out of the way") from error
             if error.errno == errno.ENAMETOOLONG:
                 raise NoSuchVolume(name) from None
@@ -330,6 +339,17 @@ def _entered(directory_fd: int, name: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def _room_permitting(name: str) -> Iterator[None]:
+    """A full disk must not keep a volume from being removed or from coming back; the journal has the same record."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.warning("volume %s: no room for the record beside its data", name)
 
 
 def _exists(directory_fd: int, name: str) -> bool:

@@ -1,17 +1,14 @@
-"""Filling an empty volume all at once: a directory beside `_data`, put in its place when it is complete."""
+"""Filling an empty volume all at once: a directory out of sight, put in the place of `_data` when it is complete."""
 
 import errno
 import os
 from contextlib import suppress
-from pathlib import Path
 
 from orlop.errors import Conflict
 from orlop.kernel.rename import rename_if_absent
-from orlop.store.files import remove_tree
 from orlop.store.trees import copy_attributes
 
 DATA = "_data"
-STAGING = "_staging-"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -21,21 +18,18 @@ def is_empty(directory_fd: int) -> bool:
         return next(iter(entries), None) is None
 
 
-def begin(name: str, volume_fd: int, token: str) -> None:
+def is_data_empty(volume_fd: int) -> bool:
     data_fd = os.open(DATA, _DIRECTORY, dir_fd=volume_fd)
     try:
-        if not is_empty(data_fd):
-            raise Conflict(f"populate {name}", "the volume is not empty")
+        return is_empty(data_fd)
     finally:
         os.close(data_fd)
-    os.mkdir(STAGING + token, 0o700, dir_fd=volume_fd)
 
 
-def put_in_place(name: str, volume_fd: int, token: str) -> None:
+def put_in_place(name: str, volume_fd: int, staging_fd: int, token: str) -> None:
     """In one step: rename(2) puts a directory in the place of an empty one, and of an empty one only."""
-    staging = STAGING + token
     try:
-        os.rename(staging, DATA, src_dir_fd=volume_fd, dst_dir_fd=volume_fd)
+        os.rename(token, DATA, src_dir_fd=staging_fd, dst_dir_fd=volume_fd)
     except FileNotFoundError:
         return
     except OSError as error:
@@ -43,14 +37,14 @@ def put_in_place(name: str, volume_fd: int, token: str) -> None:
             raise Conflict(f"populate {name}", "somebody wrote into the volume meanwhile") from error
         raise
     os.fsync(volume_fd)
+    os.fsync(staging_fd)
 
 
-def move_entries(name: str, volume_fd: int, token: str) -> None:
+def move_entries(volume_fd: int, staging_fd: int, token: str) -> None:
     """Entry by entry, each of them whole, into the directory that others have open. Where one of them meanwhile made
     an entry of that name, theirs stays."""
-    staging = STAGING + token
     try:
-        source_fd = os.open(staging, _DIRECTORY, dir_fd=volume_fd)
+        source_fd = os.open(token, _DIRECTORY, dir_fd=staging_fd)
     except FileNotFoundError:
         return
     try:
@@ -65,7 +59,3 @@ def move_entries(name: str, volume_fd: int, token: str) -> None:
             os.close(data_fd)
     finally:
         os.close(source_fd)
-
-
-def discard(volume_path: Path, token: str) -> None:
-    remove_tree(volume_path / (STAGING + token))
