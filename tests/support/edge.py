@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import IO, Any, BinaryIO, cast
 
 import msgspec
 import uvloop
@@ -351,6 +351,7 @@ class Fakes:
     system: FakeSystem
     events: Events
     root: Path
+    logs: dict[str, IO[str]] = dataclasses.field(default_factory=dict)
 
     def container(self, name: str = "app", running: bool = True, **config: Any) -> Container:
         """One that is there already."""
@@ -370,8 +371,10 @@ class Fakes:
         )
 
     def write_log(self, container: Container, text: str) -> None:
-        with (self.root / f"{container.id}.log").open("a") as log:
-            log.write(text)
+        """The file stays open for writing, as the supervisor keeps it: closing it means the end."""
+        log = self.logs.setdefault(container.id, (self.root / f"{container.id}.log").open("a"))
+        log.write(text)
+        log.flush()
 
     def find_log(self, reference: str) -> tuple[Path, Callable[[], bool]]:
         container = self.containers.get(reference)
@@ -420,7 +423,7 @@ class Served:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join(10)
         assert not self._thread.is_alive(), "the server does not stop"
-        for each in self.fakes.sessions.attached:
+        for each in [*self.fakes.sessions.attached, *self.fakes.logs.values()]:
             each.close()
 
     async def _run(self) -> None:
