@@ -82,6 +82,10 @@ class Pump:
         if not self.done.done():
             self.done.set_result(None)
 
+    @property
+    def client_left(self) -> bool:
+        return self._leaving
+
     # From the client
 
     def data(self, data: bytes) -> None:
