@@ -20,7 +20,7 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     image_layers = {item["id"] for item in layers.values()}
     writable = {item["layer_id"] for item in containers.values()}
     known = image_layers | writable | {f"{layer}-init" for layer in writable}
-    on_disk = {name for name in _names(root / "overlay2") if not name.startswith(".")} - {"l"}
+    on_disk = _visible(root / "overlay2") - {"l"}
     found += _difference("layer folder", known, on_disk)
     links = {link.readlink().parts[1] for link in (root / "overlay2" / "l").iterdir()}
     found += _difference("short link of layer", known, links)
@@ -34,7 +34,7 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     ]
 
     found += _difference("container folder", set(containers), _names(root / "containers"))
-    found += _difference("volume folder", set(volumes), _names(root / "volumes") - {".retired"})
+    found += _difference("volume folder", set(volumes), _visible(root / "volumes"))
     found += _difference("retired folder", set(records["retired"]), _names(root / "volumes" / ".retired"))
     uses = {(use["volume"], use["container_id"]) for use in records["uses"].values()}
     wanted = {
@@ -83,6 +83,10 @@ def _records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
 
 def _names(directory: Path) -> set[str]:
     return {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+
+
+def _visible(directory: Path) -> set[str]:
+    return {name for name in _names(directory) if not name.startswith(".")}
 
 
 def _difference(what: str, wanted: set[str], found: set[str]) -> list[str]:

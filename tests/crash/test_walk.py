@@ -13,6 +13,7 @@ import pytest
 
 from crash.house import disorder
 from support.daemon import LiveDaemon, wait_for
+from support.images import write_busybox_tar
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ def _create_again(daemon: LiveDaemon) -> None:
     daemon.docker("rm", "-f", "-v", "victim", code=None)
     _create(daemon)
     daemon.docker("rm", "-f", "-v", "victim")
-    _no_anonymous_volumes_in_use(daemon)
+    _no_volume_in_use(daemon)
 
 
 def _create(daemon: LiveDaemon) -> None:
@@ -51,8 +52,8 @@ def _create(daemon: LiveDaemon) -> None:
     daemon.docker(*command, code=None)
 
 
-def _no_anonymous_volumes_in_use(daemon: LiveDaemon) -> None:
-    assert daemon.docker("volume", "ls", "-q", "--filter", "dangling=false").stdout.split() == ["data"]
+def _no_volume_in_use(daemon: LiveDaemon) -> None:
+    assert daemon.docker("volume", "ls", "-q", "--filter", "dangling=false").stdout == ""
 
 
 def _start_again(daemon: LiveDaemon) -> None:
@@ -125,7 +126,7 @@ def scenarios(archive: Path) -> list[Scenario]:
             lambda d: _sleeper(d, start=True),
             lambda d: d.docker("rm", "-f", "-v", "victim", code=None),
             _removed,
-            ("container.cleanup", "container.remove", "volume.retire"),
+            ("container.cleanup", "container.remove", "volume.remove"),
         ),
         Scenario(
             "load",
@@ -146,7 +147,7 @@ def scenarios(archive: Path) -> list[Scenario]:
             _doomed_volume,
             lambda d: d.docker("volume", "rm", "doomed", code=None),
             _volume_removed,
-            ("volume.retire",),
+            ("volume.remove",),
         ),
     ]
 
@@ -171,11 +172,10 @@ def ship(docker_command: Path, busybox_tar: Path, tmp_path_factory: pytest.TempP
 
 @pytest.fixture(scope="module")
 def archive(ship: LiveDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An image of two layers, saved and gone."""
+    """An image that the daemon does not have."""
     path = tmp_path_factory.mktemp("archive") / "spare.tar"
-    ship.docker("run", "--name", "maker", "--network", "none", "busybox", "sh", "-c", "echo more > /more")
-    ship.docker("commit", "maker", "spare")
-    ship.docker("rm", "maker")
+    rootfs = write_busybox_tar(path.with_name("rootfs.tar"), {"more": "more"})
+    ship.docker("import", rootfs, "spare")
     ship.docker("save", "-o", path, "spare")
     ship.docker("rmi", "spare")
     return path

@@ -150,8 +150,10 @@ class Containers:
         self._cleanup.request()
         self.removed(container.id)
         self._lifecycle.emit(container, "destroy")
-        result = WaitResult(container.status.exit_code, container.status.error)
-        self._records.wake(container.id, ("removed", "next-exit", "not-running"), result)
+        # A wait's error is about the waiting; that a start failed was said to who started it.
+        self._records.wake(
+            container.id, ("removed", "next-exit", "not-running"), WaitResult(container.status.exit_code)
+        )
         self._images.collect()
 
     def _remove_automatically(self, container: Container) -> None:

@@ -120,7 +120,6 @@ class Lifecycle:
         )
         self._records.save_later(failed)
         self.start_failed(container.id, error)
-        self._records.wake(container.id, ("next-exit",), WaitResult(exit_code, error.message))
         if failed.host.auto_remove:
             self._exits.submit(self.remove_automatically, failed)
 
@@ -288,7 +287,7 @@ class Lifecycle:
             and container.status.state is not ContainerState.RESTARTING
         ):
             future: Future[WaitResult] = Future()
-            future.set_result(WaitResult(container.status.exit_code, container.status.error))
+            future.set_result(WaitResult(container.status.exit_code))
             return future
         return self._records.wait(container.id, condition)
 

@@ -1,8 +1,5 @@
 """/containers/{id}/exec and /exec: more processes in a running container."""
 
-import asyncio
-import contextlib
-
 from orlop.docker.detach import parse_detach_keys
 from orlop.docker.messages import Hijack, RawConnection, Reply, Request, empty, json_response
 from orlop.docker.pump import Pump, StreamChoice
@@ -16,8 +13,6 @@ from orlop.engine.sessions import ExecWish
 from orlop.errors import Malformed
 
 routes = Routes()
-
-EXIT_SECONDS = 10  # how long a process that closed its output may go on before its client is let go
 
 
 @routes.post("/containers/{id}/exec")
@@ -80,10 +75,6 @@ async def start_exec(service: Service, request: Request) -> Reply:
             await pump.done
         finally:
             pump.stop()
-        if not pump.client_left:
-            # The connection ends only now: the exit code is the next thing that the client asks for.
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(asyncio.wrap_future(sessions.exec_end(exec_id)), EXIT_SECONDS)
 
     return Hijack(stream_type(request, wish.tty), run)
 
