@@ -159,7 +159,9 @@ class Images:
 
     def prune(self, filters: Filters) -> tuple[ImageRemoval, int]:
         """What went, and the bytes reclaimed."""
-        return self._removal.prune(filters, self.containers_using)
+        removal, reclaimed_bytes = self._removal.prune(filters, self.containers_using)
+        self._events.publish("image", "prune", "", {"reclaimed": str(reclaimed_bytes)})
+        return removal, reclaimed_bytes
 
     def of_container(self, image_id: str) -> Image:
         """The image a container was made from, also when it was removed by force under it. Raises NoSuchImage."""

@@ -356,6 +356,7 @@ def test_prune_takes_nameless_images_and_with_all_every_unused_one(
     store.users[used.id] = [("c", False)]
     removal, freed = store.images.prune({})
     assert (removal.untagged, len(removal.deleted), freed) == ((), 2, 5)
+    assert (store.heard[-1].action, store.heard[-1].attributes) == ("prune", {"reclaimed": "5"})
     removal, freed = store.images.prune({"dangling": ("false",)})
     assert (removal.untagged, removal.deleted[0], freed) == (("unused:latest",), unused.id, 7)
     assert store.images.prune({"dangling": ("false",)})[1] == 0
