@@ -18,7 +18,7 @@ _NO_SPACE = 28
 def fault_response(error: BaseException, what: str) -> Response:
     """The answer for an error; `what` is the request, for the log."""
     if isinstance(error, OrlopError):
-        if error.status >= 500:
+        if error.status == 500:
             log.warning("%s: %s", what, error.message)
         return error_response(error.status, error.message)
     fault_id = secrets.token_hex(4)

@@ -132,10 +132,10 @@ class Sessions:
         if exec_.running or exec_.exit_code is not None:
             raise Conflict("", f"exec {exec_id} has already been run", "Create another one")
         container = self._running(exec_.container_id)
-        process = self._process(container, exec_.wish)
         runtime = self._steps.runtime_of(container)
         self._update(exec_id, running=True)
         try:
+            process = self._process(container, exec_.wish)
             started = runtime.start_exec(container.id, exec_id, process, attach=not detach)
         except OrlopError as error:
             code = 127 if isinstance(error, NotFound) else 126

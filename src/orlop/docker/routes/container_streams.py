@@ -133,7 +133,8 @@ async def wait(service: Service, request: Request) -> Reply:
 
 
 def _show_result(result: WaitResult) -> dict[str, object]:
-    if result.error:
+    # A start that failed is told to who asked for the start; those who wait get the code that stands for it (127, ...).
+    if result.error and not result.exit_code:
         return {"Error": {"Message": result.error}, "StatusCode": result.exit_code}
     return {"StatusCode": result.exit_code}
 

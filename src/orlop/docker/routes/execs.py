@@ -1,8 +1,11 @@
 """/containers/{id}/exec and /exec: more processes in a running container."""
 
+import msgspec
+
 from orlop.docker.detach import parse_detach_keys
-from orlop.docker.messages import Hijack, RawConnection, Reply, Request, empty, json_response
-from orlop.docker.pump import Pump, StreamChoice
+from orlop.docker.faults import fault_response
+from orlop.docker.messages import Hijack, RawConnection, Reply, Request, Response, empty, json_response
+from orlop.docker.pump import STDOUT, Pump, StreamChoice, frame_head
 from orlop.docker.router import Routes
 from orlop.docker.routes.container_streams import stream_type
 from orlop.docker.service import Service
@@ -10,7 +13,7 @@ from orlop.docker.translate.container_in import words
 from orlop.docker.translate.container_out import inspect_exec
 from orlop.docker.wire import container as wire
 from orlop.engine.sessions import ExecWish
-from orlop.errors import Malformed
+from orlop.errors import Conflict, Malformed, OrlopError
 
 routes = Routes()
 
@@ -59,24 +62,37 @@ async def start_exec(service: Service, request: Request) -> Reply:
     if body.Detach:
         await service.long(sessions.start_exec, exec_id, True)
         return empty(200)
+    if found.running or found.exit_code is not None:
+        raise Conflict("", f"exec {exec_id} has already been run", "Create another one")
     wish = found.wish
-    attached = await service.long(sessions.start_exec, exec_id, False)
     choice = StreamChoice(
         wish.attach_stdin, wish.attach_stdout, wish.attach_stderr, wish.tty, parse_detach_keys(wish.detach_keys)
     )
 
     async def run(client: RawConnection) -> None:
+        try:
+            attached = await service.long(sessions.start_exec, exec_id, False)
+        except (OrlopError, OSError) as error:
+            # Too late for a status: clients show what comes as output, then ask for the exec's exit code.
+            client.write(_error_output(fault_response(error, f"exec {exec_id}"), wish.tty))
+            return
         if attached is None:
             return
         pump = Pump(client, choice)
-        client.listen(pump)
         pump.connect(attached)
+        client.listen(pump)
         try:
             await pump.done
         finally:
             pump.stop()
 
     return Hijack(stream_type(request, wish.tty), run)
+
+
+def _error_output(fault: Response, tty: bool) -> bytes:
+    message: str = msgspec.json.decode(fault.body)["message"]
+    text = message.encode() + b"\r\n"
+    return text if tty else frame_head(STDOUT, len(text)) + text
 
 
 @routes.post("/exec/{id}/resize")
