@@ -21,6 +21,7 @@ Daemon = Dockerd if os.environ.get("ORLOP_TEST_PEER") else LiveDaemon
 
 def pytest_configure(config: pytest.Config) -> None:
     skips.register(config)
+    pytest.register_assert_rewrite("orlop.testing")  # so that a failing contract shows the values
 
 
 def version_key(version: str) -> tuple[int, ...]:

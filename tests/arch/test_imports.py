@@ -2,7 +2,7 @@
 
     cli -> client                          (and, to start it, daemon.main)
     docker -> engine -> planning, drivers' contracts, store, archive, kernel -> model -> errors
-    drivers.<family> -> its own contract, model, kernel, archive, store.files
+    drivers.<family> -> its own contract, model, kernel, archive, store.files, store.trees
     daemon.assemble -> everyone: the composition root
 
 The rules are one table below; each rule is also shown a piece of code that breaks it, so that none can fall asleep.

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from orlop.drivers.layers.overlay2 import Overlay2Layers
-from orlop.errors import Malformed
+from orlop.errors import HostFailure, Malformed
+from support.disks import mounted_disk
 from support.image_store import ImageStore
 
 pytestmark = pytest.mark.usefixtures("needs_root")
@@ -162,3 +163,24 @@ def test_imported_root_file_system_is_saved_as_it_came(store: ImageStore, rootfs
         layer = tar.extractfile("blobs/sha256/" + image.diff_ids[0][7:])
         assert layer
         assert layer.read() == rootfs.read_bytes()
+
+
+def test_image_too_large_for_the_disk_is_refused_and_the_disk_is_free_again(
+    archives: Path, rootfs: Path, tmp_path: Path
+) -> None:
+    with mounted_disk(tmp_path, 16 << 20) as disk:
+        store = ImageStore(disk / "root", Overlay2Layers)
+        try:
+            store.load(archives / "skopeo-gzip.tar")
+            before = store.state()
+            with (tmp_path / "large.tar").open("wb") as file, tarfile.open(fileobj=file, mode="w") as tar:
+                member = tarfile.TarInfo("large")
+                member.size = 20 << 20
+                tar.addfile(member, io.BytesIO(os.urandom(member.size)))
+            with pytest.raises(HostFailure, match="No space left on device"):
+                store.images.import_archive(tmp_path / "large.tar", "large", (), "", "", store.reported.append)
+            assert store.state() == before
+            store.images.import_archive(rootfs, "small", (), "", "", store.reported.append)
+            assert store.save("small", NAME)
+        finally:
+            store.close()

@@ -58,8 +58,6 @@ class FakeLayers:
             shutil.copyfileobj(tar, out)
 
     def remove(self, layer_id: str) -> None:
-        children = [child for child in self.list_layers() if (self.root / child / "parent").read_text() == layer_id]
-        assert not children, "a layer must go before the one below it"
         shutil.rmtree(self.root / layer_id, ignore_errors=True)
 
     def cleanup(self) -> None:

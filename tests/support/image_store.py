@@ -1,5 +1,6 @@
 """The images of one data root, without a daemon: as the engine puts them together, on a driver of the test's choice."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,7 +64,7 @@ class ImageStore:
         files = sorted(
             (str(path.relative_to(root)), path.lstat().st_mode, "" if path.is_dir() else path.lstat().st_size)
             for path in root.rglob("*")
-            if not path.name.startswith("journal.db")
+            if not path.name.startswith("journal.db") and not (path.name == ".trash" and not os.listdir(path))
         )
         records = {kind: sorted(self.journal.load(kind, dict).items()) for kind in KINDS}
         return files, records

@@ -20,6 +20,7 @@ class LayerTar:
     tar_bytes: int
     hides_everything_below: bool
     lost_xattrs: tuple[str, ...]
+    whiteouts: tuple[str, ...]  # paths of overlayfs' marks
 
 
 def apply_layer(
@@ -73,4 +74,5 @@ def _result(digest: str, tar_bytes: int, unpacked: Unpacked) -> LayerTar:
         tar_bytes=tar_bytes,
         hides_everything_below=unpacked.hides_everything_below,
         lost_xattrs=tuple(sorted(unpacked.lost_xattrs)),
+        whiteouts=tuple(unpacked.whiteouts),
     )

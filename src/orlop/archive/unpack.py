@@ -60,6 +60,7 @@ class Options:
     whiteouts: Whiteouts = Whiteouts.IGNORE
     keep_kinds: bool = False  # refuse to replace a directory by something else, and the other way round
     owner: tuple[int, int] | None = None  # everything belongs to this user and group
+    base: tuple[str, ...] = ()  # the archive's root is this directory; links in it still take the root for "/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class Unpacked:
     size_bytes: int = 0  # sum of the regular files' sizes
     files: list[PlacedFile] = field(default_factory=list)  # those that are still in place, in the archive's order
     lost_xattrs: set[str] = field(default_factory=set)  # names that the file system cannot keep
+    whiteouts: list[str] = field(default_factory=list)  # marks that were made, some perhaps replaced since
     hides_everything_below: bool = False  # an opaque root, which overlayfs itself does not honour
 
 
@@ -137,6 +139,7 @@ class _Unpacker:
         parts = split_name(member.name)
         if not parts:
             return  # the root itself keeps what it has, as with Docker: a tar of a private directory must not lock it
+        parts = [*self._options.base, *parts]
         if self._options.whiteouts is not Whiteouts.IGNORE:
             if (whiteout := parse_whiteout(parts)) is not None:
                 if whiteout.kind is not WhiteoutKind.METADATA:
@@ -267,7 +270,7 @@ class _Unpacker:
                 os.mknod(name, _FORMATS[member.kind] | member.mode & 0o777, device, dir_fd=parent.fd)
 
     def _hard_link(self, member: Member, parts: list[str]) -> None:
-        target = split_link_target(member.link_name)
+        target = [*self._options.base, *split_link_target(member.link_name)]
         if self._options.whiteouts is not Whiteouts.IGNORE and parse_whiteout(target) is not None:
             raise ValueError(f"it is a hard link to the whiteout {member.link_name!r}")
         source = self.tree.find(target[:-1], create=False)
@@ -336,6 +339,7 @@ class _Unpacker:
         else:
             try:
                 os.mknod(name, stat.S_IFCHR, 0, dir_fd=directory.fd)
+                self.result.whiteouts.append(joined(directory.path, name))
             except FileExistsError:
                 if stat.S_ISDIR(os.lstat(name, dir_fd=directory.fd).st_mode):
                     fd = os.open(name, _DIRECTORY, dir_fd=directory.fd)

@@ -44,10 +44,14 @@ class Command(click.Command):
                         formatter.write_text(meaning)
                         formatter.dedent()
         with formatter.section("Exit status"):
-            formatter.write_dl([*(self.statuses or DEFAULT_STATUSES), ("125", "an option that is not understood")])
+            formatter.write_dl(self.statuses or DEFAULT_STATUSES)
 
 
-DEFAULT_STATUSES = (("0", "done"), ("1", "something failed: the reason is on stderr"))
+DEFAULT_STATUSES = (
+    ("0", "done"),
+    ("1", "something failed: the reason is on stderr"),
+    ("125", "an option is not understood"),
+)
 
 
 def _as_click_spells(command: click.Command, ctx: click.Context, args: Sequence[str]) -> Iterator[str]:

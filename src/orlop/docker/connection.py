@@ -112,7 +112,10 @@ class Connection(asyncio.Protocol):
         self._eof = True
         if self._state is _State.RAW:
             assert self._raw is not None
-            self._raw.ended()
+            if peer_has_closed(self._transport):
+                self._transport.abort()
+            else:
+                self._raw.ended()
             return True
         if self._state is _State.LINGER or self._request is None:
             return False

@@ -75,7 +75,9 @@ class HeadReader:
         except httptools.HttpParserError as error:
             raise Malformed("", f"malformed HTTP request: {error}") from error
         http_10 = parser.get_http_version() == "1.0"
-        keep_alive = parser.should_keep_alive() or "upgrade" in headers
+        # Not the parser's word: it has forgotten the head of a request without a body by now.
+        connection = headers.get("connection", "").lower()
+        keep_alive = "keep-alive" in connection if http_10 else "close" not in connection
         found = RequestHead(
             parser.get_method().decode("latin-1"), self._url.decode("latin-1"), headers, http_10, keep_alive
         )

@@ -57,6 +57,7 @@ class Pump:
         self._writing = False
         self._reading = False
         self._client_reads = True
+        self._leaving = False  # the client has left; what it typed is still on its way
         self.done: asyncio.Future[None] = self._loop.create_future()
 
     def connect(self, packets: socket.socket) -> None:
@@ -81,10 +82,14 @@ class Pump:
         if not self.done.done():
             self.done.set_result(None)
 
+    @property
+    def client_left(self) -> bool:
+        return self._leaving
+
     # From the client
 
     def data(self, data: bytes) -> None:
-        if not self._choice.stdin or self.done.done() or self._input_ended:
+        if not self._choice.stdin or self.done.done() or self._input_ended or self._leaving:
             return
         detached = False
         if self._detach is not None:
@@ -94,7 +99,7 @@ class Pump:
         self._input_bytes += len(data)
         self._flush_input()
         if detached:
-            self.stop()
+            self.gone()
         elif self._input_bytes > MAX_INPUT_BYTES:
             self._client.pause_reading()
 
@@ -103,7 +108,9 @@ class Pump:
         self._flush_input()
 
     def gone(self) -> None:
-        self.stop()
+        self._leaving = True
+        if self._socket is None or not self._input:
+            self.stop()
 
     def can_write(self, possible: bool) -> None:
         self._client_reads = possible
@@ -135,6 +142,9 @@ class Pump:
             self._loop.remove_writer(self._socket.fileno())
         if self._input_bytes <= MAX_INPUT_BYTES // 2:
             self._client.resume_reading()
+        if self._leaving:
+            self.stop()
+            return
         if self._input_ended and not self._input_closed and self._choice.stdin:
             self._input_closed = True
             try:

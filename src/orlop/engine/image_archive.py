@@ -5,6 +5,7 @@ inside the archive (older archives share layers by them) and none may lead out o
 the digest and the size it was promised with.
 """
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from orlop.archive.compression import Compression, decompress, detect
 from orlop.archive.member import Member, MemberKind
 from orlop.archive.reader import TarReader
 from orlop.archive.source import ArchiveSource
-from orlop.errors import Malformed
+from orlop.errors import HostFailure, Malformed
 from orlop.model.image_config import ConfigFile
 from orlop.model.reference import is_digest
 
@@ -40,10 +41,15 @@ class ArchivedImage:
 def open_image_archive(path: Path, scratch: Path) -> Iterator["ImageArchive"]:
     """A compressed archive is unpacked to `scratch` first, which is gone afterwards."""
     try:
-        if detect(path) is not Compression.NONE:
-            decompress(path, scratch)
-            path = scratch
-        with TarReader(path, "image archive") as reader:
+        try:
+            if detect(path) is not Compression.NONE:
+                decompress(path, scratch)
+                path = scratch
+            reader = TarReader(path, "image archive")
+        except OSError as error:
+            hint = "Free some space on that disk and try again" if error.errno == errno.ENOSPC else ""
+            raise HostFailure(f"reading {path}", error.strerror or str(error), hint) from error
+        with reader:
             yield ImageArchive(path, reader)
     finally:
         scratch.unlink(missing_ok=True)

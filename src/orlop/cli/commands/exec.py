@@ -9,6 +9,7 @@ import click
 from orlop.cli.app import App
 from orlop.cli.command import Command
 from orlop.client.api import quote
+from orlop.client.errors import ApiError, ClientError
 
 
 @click.command(
@@ -21,6 +22,7 @@ from orlop.client.api import quote
     ],
     statuses=[
         ("0-255", "the exit code of the command"),
+        ("125", "the engine failed"),
         ("126", "the command cannot be run"),
         ("127", "the command was not found"),
     ],
@@ -67,11 +69,16 @@ def command(app: App, /, container: str, arguments: tuple[str, ...], **flags: An
     }
     identifier = app.api.post(f"/containers/{quote(container)}/exec", body=body)["Id"]
     start = {"Detach": not attached, "Tty": flags["tty"], "ConsoleSize": console}
-    if not attached:
-        app.api.post(f"/exec/{identifier}/start", body=start)
-        return 0
-    if not _stream(app, identifier, start, stdin, flags):
-        return 0
+    try:
+        if not attached:
+            app.api.post(f"/exec/{identifier}/start", body=start)
+            return 0
+        if not _stream(app, identifier, start, stdin, flags):
+            return 0
+    except ApiError as error:
+        from orlop.cli.attached import start_status
+
+        raise ClientError(error.message, start_status(error.message)) from error
     return int(app.api.get(f"/exec/{identifier}/json")["ExitCode"] or 0)
 
 

@@ -18,6 +18,7 @@ start (fsync of the few files it has).
 """
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -28,12 +29,15 @@ from pathlib import Path
 from typing import BinaryIO
 
 from orlop.archive.layer_tar import apply_layer
+from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.recipe import rebuild
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Whiteouts
 from orlop.drivers.layers.blame import blaming
+from orlop.drivers.layers.changes import find_changes, measure
 from orlop.drivers.layers.driver import AppliedLayer, Progress
 from orlop.drivers.layers.skeleton import write_skeleton
+from orlop.drivers.layers.stack import drop_idle_whiteouts
 from orlop.drivers.layers.trash import Trash
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound
 from orlop.kernel.filesystems import filesystem_name, syncfs
@@ -41,6 +45,8 @@ from orlop.kernel.mounts import MNT_DETACH, mount, unmount
 from orlop.kernel.thread_directory import call_in_directory
 from orlop.model.container import LayerChange
 from orlop.store.files import sync_directory
+
+_log = logging.getLogger(__name__)
 
 _ID = re.compile(r"[0-9a-f]{64}")
 _LINK_ALPHABET = string.ascii_uppercase + string.digits
@@ -93,6 +99,10 @@ class Overlay2Layers:
         if applied.hides_everything_below:
             # overlayfs does not look for the opaque mark on a layer's root, so the stack itself ends here.
             _write(home / "lower", "", synced=False)
+        with blaming(f"applying layer {layer_id}"):
+            drop_idle_whiteouts(home / "diff", self._lower_directories(home), applied.whiteouts)
+        if applied.lost_xattrs:
+            _log.warning("layer %s: this file system cannot keep %s", layer_id, ", ".join(applied.lost_xattrs))
         return AppliedLayer(applied.diff_id, applied.size_bytes, applied.tar_bytes)
 
     def seal(self, layer_id: str) -> None:
@@ -151,13 +161,23 @@ class Overlay2Layers:
         return _is_mounted(self._home(layer_id) / "merged")
 
     def changes(self, layer_id: str) -> Sequence[LayerChange]:
-        raise NotImplementedError
+        home = self._existing(layer_id)
+        with blaming(f"comparing layer {layer_id}"):
+            return find_changes(home / "diff", self._lower_directories(home))
 
     def write_changes_tar(self, layer_id: str, out: BinaryIO) -> None:
-        raise NotImplementedError
+        home = self._existing(layer_id)
+        with blaming(f"packing layer {layer_id}"):
+            fd = os.open(home / "diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            try:
+                pack_tree(fd, out, options=PackOptions(whiteouts=True))
+            finally:
+                os.close(fd)
 
     def size_bytes(self, layer_id: str) -> int:
-        raise NotImplementedError
+        home = self._existing(layer_id)
+        with blaming(f"measuring layer {layer_id}"):
+            return measure(home / "diff")
 
     def remove(self, layer_id: str) -> None:
         home = self._home(layer_id)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.archive.tree import OPAQUE_XATTR, is_whiteout
+from orlop.archive.tree import OPAQUE_XATTR, is_whiteout, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +68,23 @@ def list_names(directories: Sequence[Path]) -> set[str]:
                 gone = not entry.is_dir(follow_symlinks=False) and is_whiteout(entry.stat(follow_symlinks=False))
                 (hidden if gone else shown).add(entry.name)
     return shown
+
+
+def drop_idle_whiteouts(top: Path, below: Sequence[Path], whiteouts: Sequence[str]) -> None:
+    """Remove the marks of a new layer in directories that merge with none below. They hide nothing, and overlayfs,
+    which filters them only where directories merge, would list each as a file that cannot be opened."""
+    merging: dict[str, Sequence[Path]] = {"": below}
+
+    def merges_with(directory: str) -> Sequence[Path]:
+        path = ""
+        for name in filter(None, directory.split("/")):
+            parent, path = path, joined(path, name)
+            if path not in merging:
+                found = find(merging[parent], name)
+                merging[path] = found.directories if found and not is_opaque(top / path) else ()
+        return merging[directory]
+
+    for path in whiteouts:
+        place = top / path
+        if not merges_with(path.rpartition("/")[0]) and place.exists() and is_whiteout(place.lstat()):
+            place.unlink()

@@ -1,0 +1,552 @@
+"""The HTTP edge served on a socket of its own, over an engine made of the real values and the real events and logs.
+
+The fakes hold things in memory and raise the engine's own errors; test_fakes.py holds their methods to the signatures
+of the real services.
+"""
+
+import asyncio
+import dataclasses
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import IO, Any, BinaryIO, cast
+
+import msgspec
+import uvloop
+
+from orlop.docker.server import Server
+from orlop.engine.archives import PathStat
+from orlop.engine.container_records import WaitResult
+from orlop.engine.engine import Engine
+from orlop.engine.events import Events
+from orlop.engine.images import ImageSummary, LoadedImage
+from orlop.engine.logs import Logs
+from orlop.engine.sessions import Exec, ExecWish
+from orlop.engine.system import DiskUsage, SystemInfo
+from orlop.errors import Conflict, NoSuchContainer, NoSuchExec, NoSuchImage, NoSuchVolume, NotFound
+from orlop.model.container import (
+    Container,
+    ContainerConfig,
+    ContainerState,
+    ContainerWish,
+    HostConfig,
+    LayerChange,
+    Status,
+)
+from orlop.model.filters import Filters
+from orlop.model.image import Image, ImageConfig
+from orlop.model.network import Network
+from orlop.model.volume import PruneReport, RetiredVolume, Volume
+from orlop.store.paths import DataRoot
+
+NOW_NS = 1_700_000_000_123_456_789
+IMAGE_ID = "sha256:" + "1" * 64
+
+
+class FakeVolumes:
+    def __init__(self) -> None:
+        self.volumes: dict[str, Volume] = {}
+        self.retired: dict[str, RetiredVolume] = {}
+        self.asked: list[Any] = []
+
+    def create(
+        self, name: str, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
+    ) -> Volume:
+        name = name or secrets.token_hex(32)
+        mountpoint = f"/data/volumes/{name}/_data"
+        volume = Volume(name, secrets.token_hex(32), driver or "local", NOW_NS, mountpoint, labels, options)
+        return self.volumes.setdefault(name, volume)
+
+    def get(self, name: str) -> Volume:
+        if name not in self.volumes:
+            raise NoSuchVolume(name)
+        return self.volumes[name]
+
+    def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
+        self.asked.append(filters)
+        return list(self.volumes.values()), []
+
+    def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
+        volume = self.get(name)
+        if volume.labels == {"held": "yes"}:
+            raise Conflict(f"remove {name}", "volume is in use - [" + "c" * 64 + "]")
+        del self.volumes[name]
+        retired = RetiredVolume(secrets.token_hex(32), volume, NOW_NS, NOW_NS + 10**9, reason)
+        self.retired[retired.id] = retired
+
+    def prune(self, filters: Filters, include_named: bool) -> PruneReport:
+        self.asked.append((filters, include_named))
+        return PruneReport(("gone",), 7)
+
+    def list_retired(self) -> Sequence[RetiredVolume]:
+        return list(self.retired.values())
+
+    def restore(self, reference: str, new_name: str = "") -> Volume:
+        retired = self.purge(reference)
+        volume = dataclasses.replace(retired.volume, name=new_name or retired.volume.name)
+        self.volumes[volume.name] = volume
+        return volume
+
+    def purge(self, reference: str) -> RetiredVolume:
+        found = [each for each in self.retired.values() if reference in (each.id, each.volume.name)]
+        if not found:
+            raise NotFound(reference, "no such removed volume")
+        return self.retired.pop(found[0].id)
+
+
+class FakeContainers:
+    def __init__(self) -> None:
+        self.containers: dict[str, Container] = {}
+        self.waiting: list[Future[WaitResult]] = []
+        self.wishes: list[ContainerWish] = []
+        self.asked: list[Any] = []
+        self.stop_gate = threading.Event()
+
+    def put(self, container: Container) -> Container:
+        self.containers[container.id] = container
+        return container
+
+    def create(self, wish: ContainerWish) -> tuple[Container, Sequence[str]]:
+        if wish.config.image == "nosuch":
+            raise NoSuchImage("nosuch")
+        self.wishes.append(wish)
+        words = tuple(wish.config.command or ("sh",))
+        return self.put(
+            Container(
+                id=secrets.token_hex(32),
+                name=wish.name or "quiet_orlop",
+                created_at_ns=NOW_NS,
+                image_id=IMAGE_ID,
+                config=wish.config,
+                host=wish.host,
+                layer_id=secrets.token_hex(32),
+                path=words[0],
+                args=words[1:],
+                client_view=wish.client_view,
+            )
+        ), ["mind the gap"]
+
+    def get(self, reference: str) -> Container:
+        for container in self.containers.values():
+            if container.name == reference.removeprefix("/") or container.id.startswith(reference):
+                return container
+        raise NoSuchContainer(reference)
+
+    def list_containers(self, filters: Filters, all_containers: bool, limit: int = 0) -> Sequence[Container]:
+        self.asked.append((filters, all_containers, limit))
+        return list(self.containers.values())
+
+    def start(self, reference: str) -> bool:
+        container = self.get(reference)
+        if container.is_running:
+            return False
+        self.put(dataclasses.replace(container, status=Status(ContainerState.RUNNING, 42, started_at_ns=NOW_NS)))
+        return True
+
+    def stop(self, reference: str, timeout_seconds: int | None = None, signal: str = "") -> bool:
+        """Blocks until `stop_gate` is set: a container that takes its time."""
+        self.asked.append((timeout_seconds, signal))
+        self.stop_gate.wait(10)
+        return self.get(reference).is_running
+
+    def kill(self, reference: str, signal: str = "") -> None:
+        self.asked.append(signal)
+        self.get(reference)
+
+    def wait(self, reference: str, condition: str) -> "Future[WaitResult]":
+        self.asked.append(condition)
+        future: Future[WaitResult] = Future()
+        self.waiting.append(future)
+        return future
+
+    def remove(self, reference: str, force: bool = False, remove_volumes: bool = False) -> None:
+        self.asked.append((force, remove_volumes))
+        del self.containers[self.get(reference).id]
+
+    def size_bytes(self, container: Container) -> tuple[int, int]:
+        return 5, 105
+
+    def changes(self, reference: str) -> Sequence[LayerChange]:
+        return [LayerChange("/new", 1)]
+
+    def export(self, reference: str, out: BinaryIO) -> None:
+        """10 MB, or an error before or after the first of them, by the container's name."""
+        name = self.get(reference).name
+        if name == "broken":
+            raise Conflict("", "cannot be exported")
+        for number in range(10):
+            out.write(bytes([number]) * 1_000_000)
+            if name == "half":
+                raise OSError(5, "Input/output error")
+
+    def top(self, reference: str, ps_arguments: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
+        self.asked.append(ps_arguments)
+        return ["PID"], [["1"]]
+
+
+class FakeImages:
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+
+    def resolve(self, reference: str) -> Image:
+        if reference not in ("busybox", "busybox:latest", IMAGE_ID):
+            raise NoSuchImage(reference)
+        raw = '{"architecture":"amd64","os":"linux"}'
+        return Image(IMAGE_ID, raw, ("sha256:" + "2" * 64,), 100, "2026-01-02T03:04:05Z", NOW_NS)
+
+    def config(self, image: Image) -> ImageConfig:
+        return ImageConfig(env=("PATH=/bin",), command=("sh",))
+
+    def references(self, image_id: str) -> Sequence[str]:
+        return ["busybox:latest"]
+
+    def list_images(self, filters: Filters, all_images: bool) -> Sequence[ImageSummary]:
+        image = self.resolve("busybox")
+        return [ImageSummary(image, self.config(image), ("busybox:latest",), 0)]
+
+    def load(self, archive: Path, report: Callable[[str], None]) -> Sequence[LoadedImage]:
+        self.received.append(archive.read_bytes())
+        return [LoadedImage(IMAGE_ID, ("busybox:latest",)), LoadedImage(IMAGE_ID, ())]
+
+    def import_archive(
+        self,
+        archive: Path,
+        reference: str,
+        changes: Sequence[str],
+        message: str,
+        platform: str,
+        report: Callable[[str], None],
+    ) -> Image:
+        self.received.append((archive.read_bytes(), reference, tuple(changes), message))
+        return self.resolve("busybox")
+
+    def save(self, references: Sequence[str]) -> Iterator[bytes]:
+        for reference in references:
+            self.resolve(reference)
+        return (bytes([number]) * 100_000 for number in range(30))
+
+
+class FakeNetworks:
+    def list_networks(self, filters: Filters) -> Sequence[Network]:
+        return [Network("bridge", "b" * 64, "bridge", NOW_NS, "172.17.0.0/16", "172.17.0.1")]
+
+    def get(self, reference: str) -> Network:
+        if reference != "bridge":
+            raise NotFound("", f"network {reference} not found")
+        return self.list_networks({})[0]
+
+
+class FakeSessions:
+    """`attached` holds the container's end of each attachment."""
+
+    def __init__(self) -> None:
+        self.execs: dict[str, Exec] = {}
+        self.attached: list[socket.socket] = []
+        self.attachments: list[Future[socket.socket]] = []
+        self.by_hand = False  # the future is completed by `connect`, as at a container's start
+        self.resized: list[tuple[int, int]] = []
+
+    def connect(self) -> socket.socket:
+        """Complete the oldest attachment that waits; the container's end."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.settimeout(10)
+        future = self.attachments.pop(0)
+        if future.set_running_or_notify_cancel():
+            future.set_result(ours)
+        self.attached.append(theirs)
+        return theirs
+
+    def attach(self, reference: str) -> "Future[socket.socket]":
+        future: Future[socket.socket] = Future()
+        self.attachments.append(future)
+        if not self.by_hand:
+            self.connect()
+        return future
+
+    def resize(self, reference: str, height: int, width: int) -> None:
+        self.resized.append((height, width))
+
+    def create_exec(self, reference: str, wish: ExecWish) -> str:
+        exec_id = secrets.token_hex(32)
+        self.execs[exec_id] = Exec(exec_id, "c" * 64, wish)
+        return exec_id
+
+    def start_exec(self, exec_id: str, detach: bool) -> socket.socket | None:
+        if detach:
+            return None
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        theirs.settimeout(10)
+        self.attached.append(theirs)
+        return ours
+
+    def get_exec(self, exec_id: str) -> Exec:
+        if exec_id not in self.execs:
+            raise NoSuchExec(exec_id)
+        return self.execs[exec_id]
+
+    def exec_ids(self, container_id: str) -> Sequence[str]:
+        return list(self.execs)
+
+
+class FakeArchives:
+    def __init__(self) -> None:
+        self.received: list[Any] = []
+
+    def stat(self, reference: str, path: str) -> PathStat:
+        if path == "/nosuch":
+            raise NotFound("", f"Could not find the file {path} in container {reference}")
+        return PathStat("etc", 4096, 0o041755, NOW_NS, "")
+
+    def get(self, reference: str, path: str, out: BinaryIO) -> None:
+        out.write(b"tar of " + path.encode())
+
+    def put(self, reference: str, path: str, archive: Path, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool) -> None:
+        self.received.append((path, archive.read_bytes(), no_overwrite_dir_non_dir, copy_uid_gid))
+
+
+class FakeSystem:
+    def info(self) -> SystemInfo:
+        return SystemInfo(
+            id="id",
+            name="host",
+            data_root="/data",
+            layer_driver="overlay2",
+            layer_driver_status=(("Backing Filesystem", "extfs"),),
+            containers=3,
+            running=1,
+            paused=0,
+            stopped=2,
+            images=1,
+            kernel_version="6",
+            operating_system="Debian",
+            os_version="12",
+            architecture="x86_64",
+            cpus=2,
+            memory_bytes=1 << 30,
+            runtime="crun",
+            runtimes={"crun": "1.8.1"},
+            volume_drivers=("local",),
+            network_drivers=("bridge", "host", "none"),
+            cgroup_driver="cgroupfs",
+            cgroup_version="1",
+            security_options=("name=seccomp,profile=builtin",),
+        )
+
+    def disk_usage(self, kinds: Sequence[str]) -> DiskUsage:
+        return DiskUsage(100, ((IMAGE_ID, 100, 0),))
+
+
+@dataclasses.dataclass
+class Fakes:
+    containers: FakeContainers
+    images: FakeImages
+    volumes: FakeVolumes
+    networks: FakeNetworks
+    sessions: FakeSessions
+    archives: FakeArchives
+    system: FakeSystem
+    events: Events
+    root: Path
+    logs: dict[str, IO[str]] = dataclasses.field(default_factory=dict)
+
+    def container(self, name: str = "app", running: bool = True, **config: Any) -> Container:
+        """One that is there already."""
+        status = Status(ContainerState.RUNNING, 42, started_at_ns=NOW_NS) if running else Status()
+        return self.containers.put(
+            Container(
+                id=secrets.token_hex(32),
+                name=name,
+                created_at_ns=NOW_NS,
+                image_id=IMAGE_ID,
+                config=ContainerConfig(image="busybox", **config),
+                host=HostConfig(),
+                layer_id=secrets.token_hex(32),
+                path="sh",
+                status=status,
+            )
+        )
+
+    def write_log(self, container: Container, text: str) -> None:
+        """The file stays open for writing, as the supervisor keeps it: closing it means the end."""
+        log = self.logs.setdefault(container.id, (self.root / f"{container.id}.log").open("a"))
+        log.write(text)
+        log.flush()
+
+    def find_log(self, reference: str) -> tuple[Path, Callable[[], bool]]:
+        container = self.containers.get(reference)
+        return self.root / f"{container.id}.log", lambda: self.containers.get(container.id).is_running
+
+
+def make_fakes(root: Path) -> Fakes:
+    (root / "orlop" / "incoming").mkdir(parents=True)
+    return Fakes(
+        FakeContainers(),
+        FakeImages(),
+        FakeVolumes(),
+        FakeNetworks(),
+        FakeSessions(),
+        FakeArchives(),
+        FakeSystem(),
+        Events(),
+        root,
+    )
+
+
+def make_engine(fakes: Fakes) -> Engine:
+    services: dict[str, Any] = {
+        field: getattr(fakes, field)
+        for field in ("containers", "images", "volumes", "networks", "sessions", "archives", "system", "events")
+    }
+    return Engine(**services, logs=Logs(fakes.find_log), data_root=DataRoot(fakes.root))
+
+
+class Served:
+    """A server in a thread of its own. `engine` None: still starting, until `provide`."""
+
+    def __init__(self, path: Path, fakes: Fakes, with_engine: bool = True) -> None:
+        self.path = path
+        self.fakes = fakes
+        self._with_engine = with_engine
+        self._listening = threading.Event()
+        self._thread = threading.Thread(target=lambda: uvloop.run(self._run()))
+
+    def __enter__(self) -> "Served":
+        self._thread.start()
+        assert self._listening.wait(10)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._loop.call_soon_threadsafe(self._stop.set)
+        self._thread.join(10)
+        assert not self._thread.is_alive(), "the server does not stop"
+        for each in [*self.fakes.sessions.attached, *self.fakes.logs.values()]:
+            each.close()
+
+    async def _run(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._stop = asyncio.Event()
+        engine = make_engine(self.fakes) if self._with_engine else None
+        self.server = Server([f"unix://{self.path}"], engine)
+        await self.server.serve(self._stop, self._listening.set)
+
+    def provide(self) -> None:
+        self.server.provide(make_engine(self.fakes))
+
+    def connect(self) -> "Exchange":
+        return Exchange(self.path)
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> "Answer":
+        with self.connect() as exchange:
+            return exchange.call(method, path, body, **headers)
+
+
+@dataclasses.dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+
+        return msgspec.json.decode(self.body)
+
+    @property
+    def message(self) -> str:
+        return cast(str, self.json["message"])
+
+
+class Exchange:
+    """A client that speaks HTTP by hand, so that it can also speak it wrongly."""
+
+    def __init__(self, path: Path) -> None:
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.socket.settimeout(10)
+        self.socket.connect(str(path))
+        self.received = b""
+
+    def __enter__(self) -> "Exchange":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def request(self, method: str, path: str, body: Any = None, **headers: str) -> None:
+
+        raw = b""
+        given = {name.replace("_", "-"): value for name, value in headers.items()}
+        if body is not None:
+            raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
+            given.setdefault("Content-Type", "application/json")
+            given["Content-Length"] = str(len(raw))
+        lines = [f"{method} {path} HTTP/1.1", "Host: docker", *(f"{name}: {value}" for name, value in given.items())]
+        self.send("\r\n".join([*lines, "", ""]).encode() + raw)
+
+    def call(self, method: str, path: str, body: Any = None, **headers: str) -> Answer:
+        self.request(method, path, body, **headers)
+        return self.answer(method)
+
+    def until(self, end: bytes) -> bytes:
+        """What arrives up to and with `end`."""
+        while end not in self.received:
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError(self.received)
+            self.received += data
+        found, _, self.received = self.received.partition(end)
+        return found + end
+
+    def exactly(self, count: int) -> bytes:
+        while len(self.received) < count:
+            data = self.socket.recv(65536)
+            if not data:
+                raise EOFError(self.received)
+            self.received += data
+        found, self.received = self.received[:count], self.received[count:]
+        return found
+
+    def rest(self) -> bytes:
+        """All that comes until the server closes."""
+        while data := self.socket.recv(65536):
+            self.received += data
+        found, self.received = self.received, b""
+        return found
+
+    def head(self) -> tuple[int, dict[str, str]]:
+        first, *lines = self.until(b"\r\n\r\n").decode().split("\r\n")
+        pairs = (line.partition(": ") for line in lines if line)
+        return int(first.split()[1]), {name.lower(): value for name, _, value in pairs}
+
+    def chunks(self) -> Iterator[bytes]:
+        while size := int(self.until(b"\r\n"), 16):
+            yield self.exactly(size)
+            assert self.exactly(2) == b"\r\n"
+        assert self.exactly(2) == b"\r\n"
+
+    def answer(self, method: str = "GET") -> Answer:
+        status, headers = self.head()
+        if method == "HEAD" or status in (204, 304):
+            return Answer(status, headers, b"")
+        if headers.get("transfer-encoding") == "chunked":
+            return Answer(status, headers, b"".join(self.chunks()))
+        if "content-length" in headers:
+            return Answer(status, headers, self.exactly(int(headers["content-length"])))
+        return Answer(status, headers, self.rest())
+
+    def is_closed(self) -> bool:
+        return not self.received and self.socket.recv(1) == b""
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """For what another thread does soon; fails after ten seconds."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.002)
