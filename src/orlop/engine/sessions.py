@@ -67,6 +67,7 @@ class Sessions:
         self._guard = threading.Lock()
         self._waiting: dict[str, list[Future[socket.socket]]] = {}
         self._execs: dict[str, Exec] = {}
+        self._exec_ends: dict[str, list[Future[None]]] = {}
 
     # Attach
 
@@ -192,6 +193,18 @@ class Sessions:
             raise NoSuchExec(exec_id)
         return exec_
 
+    def exec_end(self, exec_id: str) -> "Future[None]":
+        """Done when the exit code is known, or never will be. Streams end a moment before: the client that asks for the
+        exit code as soon as they have ended must not be told that there is none."""
+        future: Future[None] = Future()
+        with self._guard:
+            exec_ = self._execs.get(exec_id)
+            if exec_ is not None and exec_.exit_code is None:
+                self._exec_ends.setdefault(exec_id, []).append(future)
+                return future
+        future.set_result(None)
+        return future
+
     def exec_ids(self, container_id: str) -> Sequence[str]:
         """Of those that run, or wait to be started."""
         with self._guard:
@@ -203,6 +216,7 @@ class Sessions:
         with self._guard:
             for exec_id in [item.id for item in self._execs.values() if item.container_id == container_id]:
                 del self._execs[exec_id]
+                self._tell_end(exec_id)
         self.give_up_waiting(container_id)
 
     def _exec_ended(self, exit_: Exit) -> None:
@@ -224,7 +238,14 @@ class Sessions:
         with self._guard:
             exec_ = self._execs.get(exec_id)
             if exec_ is not None:
-                self._execs[exec_id] = dataclasses.replace(exec_, **changes)  # type: ignore[arg-type]
+                exec_ = self._execs[exec_id] = dataclasses.replace(exec_, **changes)  # type: ignore[arg-type]
+                if exec_.exit_code is not None:
+                    self._tell_end(exec_id)
+
+    def _tell_end(self, exec_id: str) -> None:
+        for future in self._exec_ends.pop(exec_id, []):
+            if future.set_running_or_notify_cancel():
+                future.set_result(None)
 
     def _running(self, reference: str) -> Container:
         container = self._records.find(reference)

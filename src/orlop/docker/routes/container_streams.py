@@ -57,7 +57,6 @@ async def attach(service: Service, request: Request) -> Reply:
 
 async def _pump(client: RawConnection, wanted: StreamChoice, attached: "Future[socket.socket]") -> None:
     pump = Pump(client, wanted)
-    client.listen(pump)
     loop = asyncio.get_running_loop()
 
     def connected(future: "Future[socket.socket]") -> None:
@@ -66,7 +65,11 @@ async def _pump(client: RawConnection, wanted: StreamChoice, attached: "Future[s
         else:
             loop.call_soon_threadsafe(pump.stop)
 
-    attached.add_done_callback(connected)
+    if attached.done() and not attached.exception():
+        pump.connect(attached.result())
+    else:
+        attached.add_done_callback(connected)
+    client.listen(pump)
     try:
         await pump.done
     finally:

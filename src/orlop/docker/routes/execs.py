@@ -1,5 +1,8 @@
 """/containers/{id}/exec and /exec: more processes in a running container."""
 
+import asyncio
+import contextlib
+
 import msgspec
 
 from orlop.docker.detach import parse_detach_keys
@@ -16,6 +19,8 @@ from orlop.engine.sessions import ExecWish
 from orlop.errors import Conflict, Malformed, OrlopError
 
 routes = Routes()
+
+EXIT_SECONDS = 10  # how long a process that closed its output may go on before its client is let go
 
 
 @routes.post("/containers/{id}/exec")
@@ -85,6 +90,10 @@ async def start_exec(service: Service, request: Request) -> Reply:
             await pump.done
         finally:
             pump.stop()
+        if not pump.client_left:
+            # The connection ends only now: the exit code is the next thing that the client asks for.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asyncio.wrap_future(sessions.exec_end(exec_id)), EXIT_SECONDS)
 
     return Hijack(stream_type(request, wish.tty), run)
 
