@@ -93,3 +93,20 @@ def is_frozen(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
         return (root / "freezer" / relative / "freezer.state").read_text().strip() == "FROZEN"
     except FileNotFoundError:
         return False
+
+
+def remove(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
+    """Remove an empty cgroup from every tree. False when some process or a cgroup of the container's own making is
+    still in it, or nobody knows where it was."""
+    relative = path.lstrip("/")
+    if not relative:
+        return False
+    trees = [root] if layout is CgroupLayout.UNIFIED else [entry for entry in root.iterdir() if entry.is_dir()]
+    for tree in trees:
+        try:
+            (tree / relative).rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True

@@ -19,7 +19,6 @@ import contextlib
 import errno
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -27,6 +26,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orlop.drivers.runtimes.call import ENVIRONMENT, ends_within, is_readable
 from orlop.errors import Conflict, HostFailure, NotFound, Unavailable
 from orlop.kernel.process import start_ticks
 
@@ -99,8 +99,7 @@ class RuntimeRefused(Exception):
 @dataclass(frozen=True, slots=True)
 class Conmon:
     program: str
-    runtime: str  # what conmon runs: the OCI runtime or the wrapper around it
-    runtime_arguments: tuple[str, ...]
+    runtime: tuple[str, ...]  # what conmon runs, and the arguments before the runtime's command
     temporary: Path  # where conmon puts its short-lived console socket
 
     def launch(
@@ -115,15 +114,16 @@ class Conmon:
                 options = [*options, "--exec-attach"]
                 pipes |= {"_OCI_STARTPIPE": start.read_end, "_OCI_ATTACHPIPE": attached_pipe.write_end}
                 os.write(start.write_end, b"\n")  # the first go: fork at once
-            self._spawn(place, self._arguments(place, unique, name, log, options), pipes)
+            process = self._spawn(place, self._arguments(place, unique, name, log, options), pipes)
+            stack.callback(_reap, process)
             sync.close_write_end()
             connection = None
             if start and attached_pipe:
                 attached_pipe.close_write_end()
                 start.close_read_end()
-                attached_pipe.read_line(place)
-                connection = connect(place)
-                os.write(start.write_end, b"\n")  # the second go: run the runtime
+                if attached_pipe.read_line(place):
+                    connection = connect(place)
+                    os.write(start.write_end, b"\n")  # the second go: run the runtime
             try:
                 pid = _reported_pid(sync.read_line(place), place)
                 supervisor_pid = int(place.supervisor_file.read_text())
@@ -145,8 +145,8 @@ class Conmon:
             "-n",
             name,
             "-r",
-            self.runtime,
-            *(f"--runtime-arg={argument}" for argument in self.runtime_arguments),
+            self.runtime[0],
+            *(f"--runtime-arg={argument}" for argument in self.runtime[1:]),
             "-b",
             str(place.directory),
             "-p",
@@ -164,16 +164,16 @@ class Conmon:
             *options,
         ]
 
-    def _spawn(self, place: Place, arguments: Sequence[str], pipes: Mapping[str, int]) -> None:
+    def _spawn(self, place: Place, arguments: Sequence[str], pipes: Mapping[str, int]) -> subprocess.Popen[bytes]:
         environment = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            **ENVIRONMENT,
             "TMPDIR": str(self.temporary),
             "TZ": "UTC",  # the log is read by orlop.engine.logs, which counts on one width of time
             **{name: str(fd) for name, fd in pipes.items()},
         }
         with place.complaints.open("wb") as complaints:
             try:
-                process = subprocess.Popen(
+                return subprocess.Popen(
                     arguments,
                     stdin=subprocess.DEVNULL,
                     stdout=complaints,
@@ -185,9 +185,13 @@ class Conmon:
                 )
             except FileNotFoundError as error:
                 raise Unavailable(self.program, "not installed", "Install it: apt-get install conmon") from error
-        if process.wait(_LAUNCH_SECONDS) != 0:
-            said = place.complaints.read_text(errors="replace").strip()
-            raise HostFailure("conmon", said or f"ended with {process.returncode}")
+
+
+def _reap(process: subprocess.Popen[bytes]) -> None:
+    """conmon's parent half, which ends as soon as it has forked; unless something is very wrong."""
+    if not ends_within(process.pid, _FAREWELL_SECONDS):
+        process.kill()
+    process.wait()
 
 
 class _Pipe:
@@ -212,10 +216,8 @@ class _Pipe:
         """The first line, or what there is when conmon closed its end (it died). A second line may have come with it:
         the exit code of an exec that was quick."""
         data = bytearray()
-        poller = select.poll()
-        poller.register(self.read_end, select.POLLIN)
         while b"\n" not in data:
-            if not poller.poll(_LAUNCH_SECONDS * 1000):
+            if not is_readable(self.read_end, _LAUNCH_SECONDS):
                 _kill_supervisor(place)
                 raise HostFailure(place.container_id, f"the runtime did not answer in {_LAUNCH_SECONDS:.0f} seconds")
             chunk = os.read(self.read_end, 65536)
@@ -253,11 +255,9 @@ def end(place: Place) -> None:
             # The pid file may be old and the pid somebody else's; conmon's command line names the directory.
             if os.fsencode(place.directory) not in Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0"):
                 return
-            poller = select.poll()
-            poller.register(fd, select.POLLIN)
-            if not poller.poll(_FAREWELL_SECONDS * 1000):
+            if not is_readable(fd, _FAREWELL_SECONDS):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-                poller.poll(_FAREWELL_SECONDS * 1000)
+                is_readable(fd, _FAREWELL_SECONDS)
         finally:
             os.close(fd)
 

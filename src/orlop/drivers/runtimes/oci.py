@@ -5,7 +5,6 @@ Everything is below one directory of the exec root, which a reboot may clear:
     state/                       the runtime's own (--root)
     containers/<id>/             see orlop.drivers.runtimes.conmon; made by `create`, removed by `delete`
     containers/<id>/execs/<id>/  the same for an exec
-    crun-beside-empty-v2         see orlop.drivers.runtimes.probe
 
 The daemon keeps nothing in memory that it could not read back from there, so a new daemon goes on where the last one
 stopped.
@@ -15,15 +14,14 @@ import contextlib
 import json
 import logging
 import os
-import select
 import signal
 import socket
-import subprocess
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from orlop.drivers.runtimes import cgroups, conmon, failures, probe, seccomp, specification
+from orlop.drivers.runtimes.call import call, is_readable
 from orlop.drivers.runtimes.conmon import Conmon, Launched, Place, RuntimeRefused
 from orlop.drivers.runtimes.driver import Bundle, Exit, ExitListener, Process, StartedExec, StartedProcess
 from orlop.drivers.runtimes.limits import Limits
@@ -49,10 +47,9 @@ class OciRuntime:
         self._state = root / "state"
         self._containers.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._state.mkdir(mode=0o700, exist_ok=True)
-        self._found = probe.find_runtime(choice, root)
-        self._conmon = Conmon(
-            probe.find_supervisor(), self._found.creator, (f"--root={self._state}",), _short_directory(root)
-        )
+        self._found = probe.find_runtime(choice)
+        creator = (*self._found.creator, f"--root={self._state}")
+        self._conmon = Conmon(probe.find_supervisor(), creator, _short_directory(root))
         self._limits = Limits.of_this_host(self._found.layout)
         self._filters = seccomp.FilterCache()
         self._hands_over_filters = self._found.name == "crun" and seccomp.can_compile()
@@ -141,8 +138,13 @@ class OciRuntime:
 
     def delete(self, container_id: str) -> None:
         place = self._place(container_id)
-        if (self._state / container_id).exists():
-            self._call("delete", "--force", container_id)
+        state = self._state / container_id
+        if state.exists():
+            if self.exit_of(container_id) and cgroups.remove(self._cgroup_path(container_id), self._found.layout):
+                # It has ended and left nothing else: what the runtime would do now, without starting a process for it.
+                remove_tree(state)
+            else:
+                self._call("delete", "--force", container_id)
         for supervised in (place, *(self._place(container_id, name) for name in _names_in(place.execs))):
             conmon.end(supervised)
         remove_tree(place.directory)
@@ -225,9 +227,7 @@ class OciRuntime:
             try:
                 if pid in self.processes(container_id):
                     signal.pidfd_send_signal(fd, signal.SIGKILL)
-                    poller = select.poll()
-                    poller.register(fd, select.POLLIN)
-                    poller.poll(_CALL_SECONDS * 1000)
+                    is_readable(fd, _CALL_SECONDS)
             finally:
                 os.close(fd)
 
@@ -263,17 +263,15 @@ class OciRuntime:
             log.error("cleaning up after a failed create of %s: %s", container_id, error)
 
     def _call(self, *arguments: str) -> None:
-        """Run the runtime without the wrapper: nothing called here looks at the cgroup layout."""
+        """Run the runtime as it is: nothing called here looks at the layout of the cgroups."""
         command = [self._found.program, f"--root={self._state}", *arguments]
         what = f"{self.name} {arguments[0]} {arguments[-1]}"
         try:
-            done = subprocess.run(
-                command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CALL_SECONDS, check=False
-            )
-        except subprocess.TimeoutExpired as error:
-            raise HostFailure(what, f"gave no answer in {_CALL_SECONDS:.0f} seconds") from error
-        if done.returncode != 0:
-            raise HostFailure(what, failures.last_words(done.stderr.decode(errors="replace")))
+            code, said = call(command, _CALL_SECONDS)
+        except TimeoutError as error:
+            raise HostFailure(what, str(error.strerror)) from error
+        if code != 0:
+            raise HostFailure(what, failures.last_words(said))
 
 
 def _stdio(process: Process) -> Sequence[str]:

@@ -14,23 +14,21 @@ KNOWN = ("crun", "runc")
 # crun refuses hosts with v1 controllers beside an empty v2 tree. In a mount namespace of its own that hides the empty
 # tree it works. Only the runtime is put there, never the supervisor: a namespace that lives as long as the container
 # would hold on to a copy of every mount of the host. unshare makes the copy private, so the unmount stays inside.
-_HIDE_UNIFIED = """#!/bin/sh
-exec unshare --mount -- /bin/sh -c 'umount /sys/fs/cgroup/unified && exec {program} "$@"' {name} "$@"
-"""
+_UNIFIED = "/sys/fs/cgroup/unified"
 
 
 @dataclass(frozen=True, slots=True)
 class FoundRuntime:
     name: str
     program: str  # for what needs no cgroup layout: start, kill, delete, pause
-    creator: str  # for create and exec: the program or the wrapper around it
+    creator: tuple[str, ...]  # for create and exec: the program, or what calls it on a host that it refuses
     version: str
     layout: CgroupLayout
 
 
-def find_runtime(choice: str, state: Path) -> FoundRuntime:
-    """The runtime called `choice` (a name or a path), or the first that is installed for "". `state` is where a
-    wrapper may be written. Unavailable, with what to install, when there is none."""
+def find_runtime(choice: str) -> FoundRuntime:
+    """The runtime called `choice` (a name or a path), or the first that is installed for "". Unavailable, with what to
+    install, when there is none."""
     names = [choice] if choice else list(KNOWN)
     for name in names:
         program = shutil.which(name)
@@ -38,9 +36,9 @@ def find_runtime(choice: str, state: Path) -> FoundRuntime:
             continue
         kind = Path(program).name
         layout = find_layout()
-        creator = program
+        creator: tuple[str, ...] = (program,)
         if kind == "crun" and layout is CgroupLayout.HYBRID:
-            creator = str(_write_wrapper(program, state))
+            creator = _beside_empty_v2(program)
         return FoundRuntime(kind, program, creator, _version(program), layout)
     wanted = f"container runtime {choice}" if choice else "container runtime"
     package = choice if choice in KNOWN else "crun"
@@ -63,15 +61,26 @@ def find_init() -> str:
     return ""
 
 
-def _write_wrapper(program: str, state: Path) -> Path:
-    wrapper = state / "crun-beside-empty-v2"
-    text = _HIDE_UNIFIED.format(program=program, name="crun")
-    if not wrapper.exists() or wrapper.read_text() != text:
-        temporary = wrapper.with_suffix(".new")
-        temporary.write_text(text)
-        temporary.chmod(0o700)
-        temporary.rename(wrapper)
-    return wrapper
+def _beside_empty_v2(program: str) -> tuple[str, ...]:
+    """What to put before crun's arguments. busybox, where it has what is needed, takes half the time of util-linux,
+    whose umount reads the whole mount table."""
+    then = f'{_UNIFIED} && exec "$0" "$@"'
+    busybox = shutil.which("busybox")
+    if busybox is not None:
+        quick = (busybox, "unshare", "-m", busybox, "sh", "-c", f"{busybox} umount {then}")
+        if _succeeds([*quick, "/bin/true"]):
+            return (*quick, program)
+    unshare, umount = shutil.which("unshare"), shutil.which("umount")
+    if unshare is None or umount is None:
+        raise Unavailable("unshare and umount", "not installed", "Install them: apt-get install util-linux mount")
+    return (unshare, "--mount", "--", "/bin/sh", "-c", f"{umount} -n -c -i {then}", program)
+
+
+def _succeeds(command: list[str]) -> bool:
+    try:
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+    except (OSError, subprocess.SubprocessError):
+        return False
 
 
 def _version(program: str) -> str:
