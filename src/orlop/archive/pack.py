@@ -46,6 +46,8 @@ class PackOptions:
     cross_mounts: bool = True  # else a mount point is an empty directory
     only: frozenset[str] | None = None  # paths beneath the root; parents and what is below are not implied
     deleted: tuple[str, ...] = ()  # paths that get a whiteout
+    sparse: bool = True  # holes as such; else as the zeros they read as, which every tar program understands
+    passed_over: frozenset[int] = frozenset()  # devices: what is mounted from them below the root shows as empty
 
 
 def pack_tree(root_fd: int, out: Output, prefix: str = "", options: PackOptions | None = None) -> None:
@@ -69,6 +71,16 @@ def pack_entry(parent_fd: int, name: str, out: Output, as_name: str, options: Pa
             packer.walk(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), as_name)
     finally:
         os.close(fd)
+    packer.finish()
+
+
+def pack_opened(fd: int, out: Output, as_name: str, options: PackOptions | None = None) -> None:
+    """What `fd` is open on (O_PATH will do), a directory with all that is below it, called `as_name` in the tar."""
+    packer = _Packer(out, options or PackOptions())
+    details = os.fstat(fd)
+    packer.add(fd, details, as_name)
+    if stat.S_ISDIR(details.st_mode):
+        packer.walk(os.open(f"/proc/self/fd/{fd}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC), as_name)
     packer.finish()
 
 
@@ -101,12 +113,12 @@ class _Packer:
                     os.close(fd)
                     stack.pop()
                     continue
-                below = self._visit(fd, base, joined(name, base), joined(path, base))
+                below = self._visit(fd, base, _named(name, base), joined(path, base))
                 if below is not None:
                     if len(stack) >= _DEEPEST:
                         os.close(below)
                         raise HostFailure(f"packing {path!r}", f"more than {_DEEPEST} directories within each other")
-                    enter(below, joined(name, base), joined(path, base))
+                    enter(below, _named(name, base), joined(path, base))
         finally:
             for fd, *_ in stack:
                 os.close(fd)
@@ -126,11 +138,14 @@ class _Packer:
                     self._put(render_header(Entry(hidden, MemberKind.FILE, mode=0o600)))
                     return None
                 self.add(fd, details, name)
-            if not stat.S_ISDIR(details.st_mode):
+            if not stat.S_ISDIR(details.st_mode) or self._is_passed_over(parent_fd, details):
                 return None
             return self._open_directory(parent_fd, base, fd)
         finally:
             os.close(fd)
+
+    def _is_passed_over(self, parent_fd: int, details: os.stat_result) -> bool:
+        return details.st_dev in self._options.passed_over and os.fstat(parent_fd).st_dev != details.st_dev
 
     def _open_directory(self, parent_fd: int, base: str, path_fd: int) -> int | None:
         if self._options.cross_mounts:
@@ -178,7 +193,7 @@ class _Packer:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
             segments = None
-            if details.st_blocks * 512 < details.st_size:
+            if self._options.sparse and details.st_blocks * 512 < details.st_size:
                 segments = _data_segments(fd, details.st_size)
             if segments is None:
                 self._put(render_header(entry, self._options.exact_times))
@@ -221,6 +236,11 @@ class _Packer:
             self._put(render_header(Entry(joined(directory, whiteout_name(base)), MemberKind.FILE, mode=0o600)))
         self._put(END_OF_ARCHIVE)
         self._flush()
+
+
+def _named(prefix: str, base: str) -> str:
+    """Names below "/" begin with it, which docker's client counts on."""
+    return prefix + base if prefix == "/" else joined(prefix, base)
 
 
 def _with_segments(entry: Entry, segments: Sequence[Segment]) -> Entry:

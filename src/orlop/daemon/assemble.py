@@ -103,7 +103,7 @@ def assemble(settings: Settings) -> Assembled:
         return generated_files(data_root.container(container.id))
 
     views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated)
-    archives = Archives()
+    archives = Archives(records.find, views, data_root.incoming, lifecycle.emit)
     facts = Facts(
         id=_daemon_id(journal),
         data_root=str(data_root.path),

@@ -1,8 +1,33 @@
-"""Files in and out of containers (`docker cp`), running or stopped."""
+"""Files in and out of containers (`docker cp`), running or stopped.
 
+An archive is unpacked and packed by this process through descriptors beneath the container's root: no program of the
+container takes part, and no library is loaded meanwhile. What is compressed is decompressed before the container is
+looked at. The container is not locked while a client reads: it may be started, stopped and inspected.
+"""
+
+import errno
+import os
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+
+from orlop.archive.compression import Compression, decompress, detect
+from orlop.archive.pack import PackOptions, pack_opened
+from orlop.archive.reader import TarReader
+from orlop.archive.unpack import Options, unpack
+from orlop.engine.accounts import find_account
+from orlop.engine.archive_paths import RequestedPath, parse_requested_path
+from orlop.engine.views import Found, View, Views
+from orlop.errors import HostFailure, Malformed, NotFound
+from orlop.model.container import Container
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
+
+Announce = Callable[[Container, str], None]  # publishes a container's event
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,13 +40,92 @@ class PathStat:
 
 
 class Archives:
+    """Thread-safe. `scratch` is a folder for decompressed uploads; what a crash leaves there is somebody's to empty."""
+
+    def __init__(self, find: Callable[[str], Container], views: Views, scratch: Path, announce: Announce) -> None:
+        self._find = find
+        self._views = views
+        self._scratch = scratch
+        self._announce = announce
+
     def stat(self, reference: str, path: str) -> PathStat:
-        raise NotImplementedError
+        """Raises NoSuchContainer, and NotFound naming the path."""
+        wanted = parse_requested_path(path)
+        container = self._find(reference)
+        with self._views.open(container) as view, _found(view, wanted, path, reference) as found:
+            details = os.fstat(found.fd)
+            is_link = stat.S_ISLNK(details.st_mode)
+            target = view.resolve(wanted.cleaned) if is_link else ""
+            return PathStat(wanted.name, details.st_size, details.st_mode, details.st_mtime_ns, target)
 
     def get(self, reference: str, path: str, out: BinaryIO) -> None:
-        """The file or directory as a tar, its members named from the last part of `path`."""
-        raise NotImplementedError
+        """The file or directory as a tar, its members named from the last part of `path`. Raises before the first
+        byte is written what `stat` raises."""
+        wanted = parse_requested_path(path)
+        container = self._find(reference)
+        with self._views.open(container) as view, _found(view, wanted, path, reference) as found:
+            self._announce(container, "archive-path")
+            # Without holes and with whole seconds, as Docker does: any tar program may be at the other end.
+            pack_opened(found.fd, out, wanted.name, PackOptions(sparse=False, passed_over=view.passed_over))
 
     def put(self, reference: str, path: str, archive: Path, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool) -> None:
-        """Unpack an archive into the directory `path`."""
-        raise NotImplementedError
+        """Unpack an archive into the directory `path`, links followed. With `copy_uid_gid` everything belongs to the
+        container's user. Raises Malformed for an archive that is broken or hostile; what came before that in it
+        stays unpacked."""
+        wanted = parse_requested_path(path)
+        container = self._find(reference)
+        with self._plain(archive) as plain, TarReader(plain) as reader, self._views.open(container) as view:
+            with _found(view, wanted, path, reference, extracting=True) as found:
+                _refuse_read_only(container, found.container_path)
+                owner = None
+                if copy_uid_gid and container.config.user:
+                    account = find_account(view.root_fd, container.config.user)
+                    owner = (account.uid, account.gid)
+                base = tuple(part for part in found.path.split("/") if part)
+                options = Options(keep_kinds=no_overwrite_dir_non_dir, owner=owner, base=base)
+                unpack(reader, found.root_fd, options)
+            self._announce(container, "extract-to-dir")
+
+    @contextmanager
+    def _plain(self, archive: Path) -> Iterator[Path]:
+        if detect(archive) is Compression.NONE:
+            yield archive
+            return
+        with tempfile.NamedTemporaryFile(dir=self._scratch, prefix="cp-") as file:
+            plain = Path(file.name)
+            decompress(archive, plain)
+            yield plain
+
+
+@contextmanager
+def _found(view: View, wanted: RequestedPath, path: str, reference: str, extracting: bool = False) -> Iterator[Found]:
+    """What the client's path leads to, or Docker's words for why not."""
+    follows = wanted.follows or extracting
+    with ExitStack() as stack:
+        try:
+            opened = view.open(wanted.cleaned, _DIRECTORY if follows else os.O_PATH, follow_last=follows)
+            found = stack.enter_context(opened)
+        except FileNotFoundError as error:
+            raise NotFound("", f"Could not find the file {path} in container {reference}") from error
+        except NotADirectoryError as error:
+            why = "extraction point is not a directory" if extracting else f"lstat {path}: not a directory"
+            raise Malformed("", why) from error
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise Malformed(path, "too many levels of symbolic links") from error
+            raise HostFailure(path, error.strerror or str(error)) from error
+        yield found
+
+
+def _refuse_read_only(container: Container, path: str) -> None:
+    """The deepest mount that `path` is on decides; outside of all mounts the root file system does."""
+    on = [
+        mount
+        for mount in container.mounts
+        if path == mount.destination or path.startswith(mount.destination.rstrip("/") + "/")
+    ]
+    if on:
+        if max(on, key=lambda mount: len(mount.destination)).read_only:
+            raise Malformed("", "mounted volume is marked read-only")
+    elif container.host.readonly_rootfs:
+        raise Malformed("", "container rootfs is marked read-only")

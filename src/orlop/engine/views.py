@@ -27,7 +27,7 @@ from orlop.errors import Conflict
 from orlop.kernel import mounts as kernel
 from orlop.kernel.openat2 import open_in_root
 from orlop.kernel.process import is_same_process, parent_pid
-from orlop.model.container import Container
+from orlop.model.container import Container, Status
 from orlop.model.mount import Mount, MountKind
 
 log = logging.getLogger(__name__)
@@ -121,7 +121,7 @@ class Views:
         """No lock is held meanwhile: the container may be started and stopped. Its layer stays mounted, so removing
         it has to wait until the last view is closed."""
         with ExitStack() as stack:
-            root_fd = _open_process_root(container) if container.is_running else None
+            root_fd = _open_process_root(container.status) if container.is_running else None
             if root_fd is None:
                 yield self._assemble(container, stack)
             else:
@@ -172,24 +172,29 @@ class Views:
         return root_fd
 
 
-def _open_process_root(container: Container) -> int | None:
-    """None when the process has ended meanwhile. That the pid is not somebody else's by now is known from its parent,
-    which is the supervisor that we remember by pid and start time."""
-    status = container.status
+def _open_process_root(status: Status) -> int | None:
+    """None when the process has ended meanwhile."""
+    if not _is_containers_process(status):
+        return None
     try:
         fd = os.open(f"/proc/{status.pid}/root", _DIRECTORY)
     except (FileNotFoundError, ProcessLookupError):
         return None
-    try:
-        # Asked after opening: as long as the pid is the supervisor's child now, it was so when we opened.
-        if is_same_process(status.supervisor_pid, status.supervisor_started) and (
-            parent_pid(status.pid) == status.supervisor_pid
-        ):
-            return fd
-    except ProcessLookupError:
-        pass
+    # Asked again: if the pid is the container's now, it was when we opened.
+    if _is_containers_process(status):
+        return fd
     os.close(fd)
     return None
+
+
+def _is_containers_process(status: Status) -> bool:
+    """That a pid is not somebody else's by now is known from its parent: the supervisor, which we remember by pid and
+    start time."""
+    try:
+        parent = parent_pid(status.pid)
+    except ProcessLookupError:
+        return False
+    return parent == status.supervisor_pid and is_same_process(parent, status.supervisor_started)
 
 
 def _kernel_devices(pid: int) -> frozenset[int]:

@@ -66,12 +66,13 @@ async def get_archive(service: Service, request: Request) -> Reply:
 @routes.put("/containers/{id}/archive")
 async def put_archive(service: Service, request: Request) -> Reply:
     path = _path(request)
-    container = service.engine.containers.get(request.parameters["id"])
+    reference = request.parameters["id"]
+    service.engine.containers.get(reference)  # an unknown one is refused before the upload
     async with service.spooled(request) as archive:
         await finished(
             service.long(
                 service.engine.archives.put,
-                container.id,
+                reference,
                 path,
                 archive,
                 request.flag("noOverwriteDirNonDir"),
