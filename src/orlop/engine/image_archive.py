@@ -21,6 +21,7 @@ from orlop.model.image_config import ConfigFile
 from orlop.model.reference import is_digest
 
 MAX_JSON_BYTES = 4 << 20  # of an index, a manifest or a configuration; the largest seen are a hundredth of it
+MAX_ALL_JSON_BYTES = 64 << 20  # of all that is read, counted again for each image that leads to it
 MAX_MEMBERS = 100_000
 _MAX_LINKS = 40  # as the kernel's ELOOP
 _LINKS = (MemberKind.SYMLINK, MemberKind.HARD_LINK)
@@ -61,6 +62,8 @@ class ImageArchive:
         self._reader = reader
         self._members: dict[str, Member] = {}
         self._ambiguous: set[str] = set()
+        self._verified: set[str] = set()  # digests of large blobs, which several images may share
+        self._json_bytes = 0
         for count, member in enumerate(reader):
             if count >= MAX_MEMBERS:
                 raise Malformed("image archive", f"it has more than {MAX_MEMBERS} members")
@@ -77,6 +80,9 @@ class ImageArchive:
         member = self._find(name)
         if member.stored_bytes > MAX_JSON_BYTES:
             raise Malformed(name, f"it has {member.stored_bytes} bytes, the limit is {MAX_JSON_BYTES}")
+        self._json_bytes += member.stored_bytes
+        if self._json_bytes > MAX_ALL_JSON_BYTES:
+            raise Malformed("image archive", f"its descriptions of images exceed {MAX_ALL_JSON_BYTES} bytes")
         return bytes(self._reader.data(member))
 
     def read_blob(self, digest: str, size_bytes: int, what: str) -> bytes:
@@ -99,8 +105,9 @@ class ImageArchive:
         member = self._find(name)
         if size_bytes is not None:
             _check_size(name, member.stored_bytes, size_bytes)
-        if digest != known_by:
+        if digest != known_by and digest not in self._verified:
             _check_digest(name, hashlib.sha256(self._reader.data(member)).hexdigest(), digest)
+            self._verified.add(digest)
         return ArchiveSource(self._path, member.data_offset, member.stored_bytes)
 
     def _find(self, name: str) -> Member:

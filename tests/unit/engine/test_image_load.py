@@ -214,6 +214,13 @@ def ring_of_indexes() -> Files:
     return files | {"index.json": raw}
 
 
+def many_mouths() -> Files:
+    """A small archive whose images all lead to one large configuration, which would be read again and again."""
+    image = ImageParts([BASE], config={"Labels": {"a": "x" * (3 << 20)}})
+    files = docker_files([(image, [])])
+    return files | {"manifest.json": json.dumps(json.loads(files["manifest.json"]) * 1000).encode()}
+
+
 def layer_count(*layers: str) -> Files:
     return edit_manifest(Layers=list(layers))
 
@@ -236,6 +243,7 @@ HOSTILE: dict[str, tuple[Callable[[], Any], str]] = {
     "tag is no reference": (lambda: edit_manifest(RepoTags=["A B"]), "invalid tag 'A B'"),
     "tags are no list": (lambda: edit_manifest(RepoTags="a:1"), "RepoTags must be a list"),
     "image is for windows": (lambda: docker_files([(ImageParts([BASE], os="windows"), [])]), "cannot load windows"),
+    "a thousand images of one configuration": (many_mouths, "its descriptions of images exceed"),
     "126 layers": (lambda: docker_files([(ImageParts([BASE] * 126), [])]), "max depth exceeded"),
     "second diff id is wrong": (wrong_diff_id, f'invalid diffID for layer 1: expected "{sha256(OTHER)}"'),
     "index has no manifest of that digest": (lambda: edit_index(digest="sha256:" + "0" * 64), "is missing"),
