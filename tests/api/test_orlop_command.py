@@ -243,12 +243,12 @@ def test_pruning_asks_and_without_anybody_to_ask_does_nothing(daemon: LiveDaemon
 
 
 def test_a_removed_volume_is_listed_restored_and_purged(daemon: LiveDaemon) -> None:
-    daemon.orlop("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "echo kept > /data/note")
-    assert "orlop volume restore data" in daemon.orlop("volume", "rm", "data").stderr
+    daemon.orlop("run", "--rm", "-v", "undone:/data", "busybox", "sh", "-c", "echo kept > /data/note")
+    assert "orlop volume restore undone" in daemon.orlop("volume", "rm", "undone").stderr
     [retired] = [
         it
         for it in map(json.loads, daemon.orlop("volume", "ls", "--retired", "--format", "json").stdout.splitlines())
-        if it["Name"] == "data"
+        if it["Name"] == "undone"
     ]
     assert daemon.orlop("volume", "restore", retired["ID"], "--as", "again").stdout == "again\n"
     assert daemon.volume_data("again").joinpath("note").read_text() == "kept\n"

@@ -228,12 +228,17 @@ def json_messages(response: Response) -> Iterator[dict[str, Any]]:
         rest = rest[end:].lstrip()
 
 
+_NO_REASON = "the daemon answered with status {} and no reason: its log may have one"
+
+
 def _require_success(response: Response, content: bytes) -> None:
     if response.status < 400:
         return
     answer = _parse(content)
     message = answer.get("message") if isinstance(answer, dict) else None
-    raise ApiError(response.status, str(message or content.decode(errors="replace").strip() or "no reason was given"))
+    raise ApiError(
+        response.status, str(message or content.decode(errors="replace").strip() or _NO_REASON.format(response.status))
+    )
 
 
 def _parse(content: bytes) -> Any:

@@ -280,7 +280,7 @@ def _stdio(process: Process) -> Sequence[str]:
         options.append("--terminal")
     if process.stdin:
         options.append("--stdin")
-        if not process.stdin_once:
+        if process.tty or not process.stdin_once:  # a terminal stays, whoever hangs up
             options.append("--leave-stdin-open")
     return options
 
