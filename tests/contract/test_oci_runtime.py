@@ -134,7 +134,7 @@ def test_after_a_reboot_nothing_is_known_and_nothing_fails(box: Box, root: Path)
 
 
 def test_half_a_container_of_a_daemon_that_died_is_deleted(box: Box, root: Path) -> None:
-    half = root / "containers" / ("e" * 64)
+    half = root / root.name / "containers" / ("e" * 64)
     half.mkdir()
     (half / "config.json").write_text("{")
     assert list(box.runtime.list_containers()) == ["e" * 64]

@@ -72,6 +72,8 @@ async def _follow(service: Service, query: LogQuery, stream: LogStream, writer: 
             await _drain(service, query, stream, writer)
             if is_last:
                 return
+            if stream.is_complete:
+                continue  # the drain itself came upon the end
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(grown.wait(), RECHECK_SECONDS)
     finally:

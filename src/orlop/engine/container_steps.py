@@ -5,7 +5,7 @@ same start is kept in `_found` and is needed only by later steps of that very st
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,7 +20,7 @@ from orlop.engine.rootfs import make_directories
 from orlop.engine.surroundings import find_surroundings
 from orlop.engine.volumes import Volumes
 from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume
-from orlop.model.container import Container, ContainerState, with_status
+from orlop.model.container import Container, ContainerState, HostConfig, with_status
 from orlop.model.mount import Mount, MountKind
 from orlop.model.network import NetworkAttachment
 from orlop.planning.bundles import build_bundle
@@ -118,7 +118,14 @@ class ContainerSteps:
             self._found.pop(container_id, None)
 
     def runtime_of(self, container: Container) -> Runtime:
-        name = container.host.runtime or self._default_runtime
+        return self._runtime_named(container.host.runtime or self._default_runtime)
+
+    def shortfalls(self, host: HostConfig) -> Sequence[str]:
+        if not self._runtimes:
+            return ()  # `start` will say what is missing
+        return self._runtime_named(host.runtime or self._default_runtime).shortfalls(host.resources, host.ulimits)
+
+    def _runtime_named(self, name: str) -> Runtime:
         if name not in self._runtimes:
             known = ", ".join(sorted(self._runtimes)) or "none is installed"
             raise Malformed("", f"unknown or invalid runtime name: {name}", f"Runtimes that work here: {known}")

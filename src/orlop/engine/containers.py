@@ -78,9 +78,10 @@ class Containers:
 
     def create(self, wish: ContainerWish) -> tuple[Container, Sequence[str]]:
         """The container and warnings."""
+        warnings = self._lifecycle.shortfalls(wish.host)
         container = self._creation.create(wish)
         self._lifecycle.emit(container, "create")
-        return container, ()
+        return container, warnings
 
     def start(self, reference: str) -> bool:
         """False: already running."""

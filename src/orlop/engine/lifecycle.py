@@ -10,7 +10,7 @@ import dataclasses
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -21,7 +21,7 @@ from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError
 from orlop.kernel.signals import parse_signal
-from orlop.model.container import Container, ContainerState, with_status
+from orlop.model.container import Container, ContainerState, HostConfig, with_status
 from orlop.planning.containers import (
     DEFAULT_STOP_SIGNAL,
     DEFAULT_STOP_TIMEOUT_SECONDS,
@@ -53,6 +53,11 @@ class Lifecycle:
         self.before_start: Callable[[str], None] = lambda container_id: None
         self.start_failed: Callable[[str, OrlopError], None] = lambda container_id, error: None
         self.remove_automatically: Callable[[Container], None] = lambda container: None
+
+    def shortfalls(self, host: HostConfig) -> Sequence[str]:
+        """What this machine cannot give of what a container asks for, as warnings. Malformed for a runtime it does not
+        have."""
+        return self._steps.shortfalls(host)
 
     # Start
 

@@ -5,8 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.runtimes.driver import Bundle, BundleMount, Process
+from orlop.errors import Malformed
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
+from orlop.model.sizes import parse_size
 from orlop.planning.containers import process_environment
 from orlop.planning.mounts import mounting_order
 
@@ -74,6 +76,7 @@ def build_bundle(container: Container, found: Surroundings) -> Bundle:
         uts_namespace=found.uts_namespace,
         cgroup_parent=host.cgroup_parent,
         init=host.init,
+        log_max_bytes=_log_max_bytes(host.log_options),
     )
 
 
@@ -132,3 +135,13 @@ def _seccomp(options: Sequence[str], privileged: bool) -> str:
         if key == "seccomp" and separator:
             return value
     return "unconfined" if privileged else "default"
+
+
+def _log_max_bytes(options: Mapping[str, str]) -> int:
+    wanted = options.get("max-size", "")
+    if wanted in ("", "-1"):
+        return 0
+    try:
+        return parse_size(wanted)
+    except ValueError as error:
+        raise Malformed("log option max-size", str(error), "Give a size such as 10m") from error

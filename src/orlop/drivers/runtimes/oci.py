@@ -2,9 +2,9 @@
 
 Everything is below one directory of the exec root, which a reboot may clear:
 
-    state/                       the runtime's own (--root)
-    containers/<id>/             see orlop.drivers.runtimes.conmon; made by `create`, removed by `delete`
-    containers/<id>/execs/<id>/  the same for an exec
+    <runtime>/state/                       crun's or runc's own (--root)
+    <runtime>/containers/<id>/             see orlop.drivers.runtimes.conmon; made by `create`, removed by `delete`
+    <runtime>/containers/<id>/execs/<id>/  the same for an exec
 
 The daemon keeps nothing in memory that it could not read back from there, so a new daemon goes on where the last one
 stopped.
@@ -43,11 +43,12 @@ class OciRuntime:
     def __init__(self, root: Path, choice: str = "") -> None:
         """`root` is the exec root's directory for runtimes; `choice` crun, runc, a path, or "" for the best here.
         Raises Unavailable when a program is missing."""
+        self._found = probe.find_runtime(choice)
+        root = root / self._found.name
         self._containers = root / "containers"
         self._state = root / "state"
         self._containers.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._state.mkdir(mode=0o700, exist_ok=True)
-        self._found = probe.find_runtime(choice)
         creator = (*self._found.creator, f"--root={self._state}")
         self._conmon = Conmon(probe.find_supervisor(), creator, _short_directory(root))
         self._limits = Limits.of_this_host(self._found.layout)
