@@ -1,8 +1,13 @@
 """Processes by identity: a pid alone may have been handed to somebody else since."""
 
+import ctypes
 import os
 import signal
 from pathlib import Path
+
+from orlop.kernel.libc import LIBC, check
+
+_PR_SET_PDEATHSIG = 1
 
 
 def start_ticks(pid: int) -> int:
@@ -50,3 +55,10 @@ def send_signal(pid: int, ticks: int, number: int) -> None:
         signal.pidfd_send_signal(fd, number)
     finally:
         os.close(fd)
+
+
+def die_with_parent(parent: int) -> None:
+    """The kernel kills this process when the thread that started it ends. Ends at once where `parent` is gone."""
+    check(LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)), "prctl")
+    if os.getppid() != parent:
+        os._exit(1)

@@ -28,11 +28,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from orlop.archive.layer_tar import apply_layer
-from orlop.archive.pack import PackOptions, pack_tree
-from orlop.archive.recipe import rebuild
+from orlop.archive.pack import PackOptions
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Whiteouts
+from orlop.archive.worker import apply_layer_aside, pack_aside, rebuild_aside
 from orlop.drivers.layers.blame import blaming
 from orlop.drivers.layers.changes import find_changes, measure
 from orlop.drivers.layers.driver import AppliedLayer, Progress
@@ -95,7 +94,7 @@ class Overlay2Layers:
         self, layer_id: str, archive: ArchiveSource, recipe: Path, progress: Progress | None = None
     ) -> AppliedLayer:
         home = self._existing(layer_id)
-        applied = apply_layer(archive, home / "diff", recipe, home / "plain.tar", Whiteouts.MARK, progress)
+        applied = apply_layer_aside(archive, home / "diff", recipe, home / "plain.tar", Whiteouts.MARK, progress)
         if applied.hides_everything_below:
             # overlayfs does not look for the opaque mark on a layer's root, so the stack itself ends here.
             _write(home / "lower", "", synced=False)
@@ -115,7 +114,7 @@ class Overlay2Layers:
                 os.close(fd)
 
     def write_tar(self, layer_id: str, recipe: Path, out: BinaryIO) -> None:
-        rebuild(recipe, self._existing(layer_id) / "diff", out)
+        rebuild_aside(recipe, self._existing(layer_id) / "diff", out)
 
     def create_writable(self, layer_id: str, parent: str) -> None:
         below = self._existing(parent) if parent else None
@@ -168,11 +167,7 @@ class Overlay2Layers:
     def write_changes_tar(self, layer_id: str, out: BinaryIO) -> None:
         home = self._existing(layer_id)
         with blaming(f"packing layer {layer_id}"):
-            fd = os.open(home / "diff", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-            try:
-                pack_tree(fd, out, options=PackOptions(whiteouts=True))
-            finally:
-                os.close(fd)
+            pack_aside(home / "diff", out, PackOptions(whiteouts=True))
 
     def size_bytes(self, layer_id: str) -> int:
         home = self._existing(layer_id)

@@ -20,12 +20,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from orlop.archive.layer_tar import apply_layer
 from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.reader import TarReader
-from orlop.archive.recipe import rebuild
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Options, Whiteouts, unpack
+from orlop.archive.worker import apply_layer_aside, pack_aside, rebuild_aside
 from orlop.drivers.layers.blame import blaming
 from orlop.drivers.layers.changes import DELETED, find_changes, measure
 from orlop.drivers.layers.driver import AppliedLayer, Progress
@@ -75,7 +74,7 @@ class VfsLayers:
     ) -> AppliedLayer:
         tree = self._existing(layer_id)
         scratch = self._home(layer_id) / "plain.tar"
-        applied = apply_layer(archive, tree, recipe, scratch, Whiteouts.APPLY, progress)
+        applied = apply_layer_aside(archive, tree, recipe, scratch, Whiteouts.APPLY, progress)
         return AppliedLayer(applied.diff_id, applied.size_bytes, applied.tar_bytes)
 
     def seal(self, layer_id: str) -> None:
@@ -83,7 +82,7 @@ class VfsLayers:
             _sync(self._existing(layer_id))
 
     def write_tar(self, layer_id: str, recipe: Path, out: BinaryIO) -> None:
-        rebuild(recipe, self._existing(layer_id), out)
+        rebuild_aside(recipe, self._existing(layer_id), out)
 
     def create_writable(self, layer_id: str, parent: str) -> None:
         tree = self._tree(layer_id)
@@ -128,8 +127,8 @@ class VfsLayers:
             only=frozenset(path for path, kind in changes if kind != DELETED),
             deleted=tuple(path for path, kind in changes if kind == DELETED),
         )
-        with blaming(f"packing layer {layer_id}"), _opened(self._existing(layer_id)) as fd:
-            pack_tree(fd, out, options=options)
+        with blaming(f"packing layer {layer_id}"):
+            pack_aside(self._existing(layer_id), out, options)
 
     def size_bytes(self, layer_id: str) -> int:
         with blaming(f"measuring layer {layer_id}"):
