@@ -76,6 +76,12 @@ def assemble(settings: Settings) -> Assembled:
     volumes = Volumes(journal, executor, volume_drivers, events, policy)
     networks = Networks(network_drivers, journal, events)
     records = ContainerRecords(journal)
+
+    def name_of(container_id: str) -> str:
+        container = records.get(container_id)
+        return container.name if container else container_id[:12]
+
+    volumes.describe_container = name_of
     mounts = LayerMounts(layers)
     steps = ContainerSteps(records, layers, mounts, volumes, networks, runtimes, default_runtime, data_root)
     steps.register(executor)

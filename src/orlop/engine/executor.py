@@ -2,7 +2,8 @@
 
 An operation is registered once with what does and what undoes each of its steps, and with what a crash in the middle
 means for it: `undo` (a create that was cut off never happened) or `finish` (a removal that was cut off goes on). After
-a crash `recover` takes each intent found in the journal through the same code.
+a crash `recover` takes each intent found in the journal through the same code. An operation whose one step that counts
+is atomic, and whose owner finds at start by looking whether it was done (`found`), writes no intent at all.
 
     intent committed -> do step 1 .. n -> outcome committed (together with dropping the intent)
                          | error
@@ -48,7 +49,7 @@ class OperationKind:
 
     name: str
     steps: Mapping[str, StepActions]
-    after_crash: Literal["undo", "finish"]
+    after_crash: Literal["undo", "finish", "found"]
     outcome: Callable[[Plan], Sequence[Change]] = field(default=lambda plan: ())
 
 
@@ -76,7 +77,9 @@ class Executor:
         together with the end of the intent. Raises what the failing step raised."""
         kind = self._kinds[plan.operation]
         intent = Intent(secrets.token_hex(16), plan)
-        self._journal.commit(Put("operations", intent.id, intent))
+        has_intent = kind.after_crash != "found"
+        if has_intent:
+            self._journal.commit(Put("operations", intent.id, intent))
         faults_at = plan.operation
         done = 0
         try:
@@ -86,7 +89,7 @@ class Executor:
                 kind.steps[step.action].do(step)
                 faults.point(faults_at, step.action, "after")
             changes = tuple(outcome() if outcome else kind.outcome(plan))
-            self._journal.commit(*changes, Drop("operations", intent.id))
+            self._journal.commit(*changes, *([Drop("operations", intent.id)] if has_intent else []))
         except BaseException as error:
             self._give_up(kind, intent, done, error)
             named = _named(error, plan)
@@ -140,7 +143,9 @@ class Executor:
             # that fails has done nothing: the first step of such a plan must be atomic.
             self._report(f"{what} stopped half-way", error)
             return
-        if kind.after_crash == "undo" and not self._undo(kind, intent.plan.steps[:done], what):
+        if kind.after_crash != "finish" and not self._undo(kind, intent.plan.steps[:done], what):
+            return
+        if kind.after_crash == "found":
             return
         try:
             self._journal.commit(Drop("operations", intent.id))

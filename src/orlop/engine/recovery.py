@@ -123,7 +123,7 @@ class Recovery:
         self._mounts.acquire(container.layer_id, "process")
         for mount in container.mounts:
             if mount.kind is MountKind.VOLUME:
-                self._volumes.attach(mount, container.id)
+                self._volumes.remember_attached(mount, container.id)
         self._lifecycle.watch_again(container)
         return True
 

@@ -1,4 +1,8 @@
-"""What the steps of volume plans do, and what a finished plan means for the journal."""
+"""What the steps of volume plans do, and what a finished plan means for the journal.
+
+Making, retiring, restoring and giving up a volume are one rename each, and each directory says whose it is: so a start
+finds by looking what was done (engine.volume_reconcile), and no intent has to be on the disk before.
+"""
 
 import logging
 import threading
@@ -40,10 +44,10 @@ class VolumeSteps:
         restore, purge = StepActions(self._restore), StepActions(self._purge)
         publish = StepActions(self._publish)
         for kind in (
-            OperationKind(plans.CREATE, {plans.CREATE: create}, "undo"),
-            OperationKind(plans.REMOVE, removal, "finish", self.removal_outcome),
-            OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "finish", self.restore_outcome),
-            OperationKind(plans.PURGE, {plans.PURGE: purge}, "finish", self.purge_outcome),
+            OperationKind(plans.CREATE, {plans.CREATE: create}, "found"),
+            OperationKind(plans.REMOVE, removal, "found"),
+            OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "found"),
+            OperationKind(plans.PURGE, {plans.PURGE: purge}, "found"),
             OperationKind(plans.PUBLISH, {plans.PUBLISH: publish}, "finish"),
         ):
             executor.register(kind)

@@ -23,7 +23,7 @@ from orlop.engine.volume_filters import list_filter, prune_filter
 from orlop.engine.volume_reconcile import Reconciliation, adopted
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, record_id, render_record
-from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound
+from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
 from orlop.model.volume import (
@@ -64,6 +64,7 @@ class Volumes:
         self._clock = clock
         self._locks = KeyedLocks()
         self._pruning = threading.Lock()
+        self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
         self._records = VolumeRecords(journal)
         self._records.load()
         self._steps = VolumeSteps(executor, drivers, self._records)
@@ -154,9 +155,14 @@ class Volumes:
         return [volume for volume in self._records.all() if shows(volume)], ()
 
     def usage_bytes(self, name: str) -> int:
+        """-1 when it cannot be told."""
         volume = self._records.get(name)
         driver = self._drivers.get(volume.driver)
-        return driver.usage_bytes(name) if isinstance(driver, Usage) else -1
+        try:
+            return driver.usage_bytes(name) if isinstance(driver, Usage) else -1
+        except (OrlopError, OSError) as error:
+            log.warning("how much is in volume %s cannot be told: %s", name, error)
+            return -1
 
     # Remove
 
@@ -267,6 +273,7 @@ class Volumes:
             self._records.mark(volume.name, "")
             if mount.subpath:
                 path = resolve_subpath(path, mount.subpath)
+            self._attached.add(use_id(mount, container_id))
         attributes = {
             "driver": volume.driver,
             "container": container_id,
@@ -277,11 +284,19 @@ class Volumes:
         self._events.publish("volume", "mount", volume.name, attributes)
         return path
 
+    def remember_attached(self, mount: Mount, container_id: str) -> None:
+        """At start: the container runs on, with this volume attached by the daemon before us."""
+        self._attached.add(use_id(mount, container_id))
+
     def detach(self, mount: Mount, container_id: str) -> None:
+        use = use_id(mount, container_id)
         with self._locks.hold([mount.volume]):
             driver = self._drivers.get(mount.driver)
             if driver is not None:
-                driver.detach(mount.volume, use_id(mount, container_id))
+                driver.detach(mount.volume, use)
+            if use not in self._attached:
+                return
+            self._attached.discard(use)
         attributes = {"driver": mount.driver, "container": container_id}
         self._events.publish("volume", "unmount", mount.volume, attributes)
 

@@ -175,6 +175,8 @@ def mounts_at_or_below(path: _Target, table: Iterable[MountEntry] | None = None)
     """Everything mounted on `path` (links resolved, as the table has it) or under it, deepest and latest first."""
     top = os.path.realpath(path)
     prefix = top if top.endswith("/") else top + "/"
+    if table is None and not _is_in_table(top):
+        return []
     entries = read_mounts() if table is None else table
     found = [entry for entry in entries if entry.mount_point == top or entry.mount_point.startswith(prefix)]
     # A table lists mounts in the order they were made, so the reverse takes stacked ones off from the top.
@@ -183,6 +185,22 @@ def mounts_at_or_below(path: _Target, table: Iterable[MountEntry] | None = None)
     return found
 
 
+def _is_in_table(path: str) -> bool:
+    """Whether a line may be about `path`: most often none is, and then none need be taken apart."""
+    with open("/proc/self/mountinfo", "rb", buffering=0) as table:  # noqa: PTH123 - a third of the time of Path.open
+        return escape(path) in table.readall()
+
+
+def escape(path: str) -> bytes:
+    """A path as the table spells it."""
+    raw = os.fsencode(path)
+    for character in (b"\\", b" ", b"\t", b"\n"):
+        raw = raw.replace(character, b"\\%03o" % ord(character))
+    return raw
+
+
 def is_mount_point(path: _Target) -> bool:
     top = os.path.realpath(path)
+    if not _is_in_table(top):
+        return False
     return any(entry.mount_point == top for entry in read_mounts())

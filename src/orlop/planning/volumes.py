@@ -1,12 +1,12 @@
 """Plans of what is done to volumes.
 
-    volume.create    make it                                   a crash undoes it
-    volume.remove    retire one or many, then settle           a crash finishes it
-    volume.restore   bring it back in one step                 a crash finishes it
-    volume.purge     give it up in one step; bytes go later    a crash finishes it
+    volume.create    make it                                   done or not, in one step
+    volume.remove    retire one or many, then settle           each done or not, in one step
+    volume.restore   bring it back                             done or not, in one step
+    volume.purge     give it up; bytes go later                done or not, in one step
     volume.publish   put staged content in place               a crash finishes it
 
-Every plan says the whole record it is about (`record`, JSON), so that a crash needs nothing else.
+Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
 
 from collections.abc import Sequence

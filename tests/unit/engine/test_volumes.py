@@ -405,3 +405,117 @@ def test_options_that_cannot_work_are_refused(daemon: Daemon, options: dict[str,
         daemon.volumes.create("data", "", options, None)
     assert text in refused.value.message
     assert not daemon.data("data").exists()
+
+
+# What a crash between the rename and the journal leaves, and what the next start makes of it
+
+
+def record_of(daemon: Daemon, name: str) -> str:
+    return daemon.driver.metadata(name)
+
+
+def test_a_create_that_was_cut_off_after_its_rename_happened(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", {}, {"tier": "gold"})
+    record = record_of(daemon, "data")
+    daemon.volumes.remove("data")
+    daemon.volumes.purge("data")
+    daemon.driver.create("data", {}, record)
+    daemon.restart()
+    assert daemon.volumes.get("data") == volume
+
+
+def test_a_create_that_was_cut_off_before_its_rename_did_not_happen(daemon: Daemon) -> None:
+    staging = daemon.root / "volumes" / ".staging"
+    (staging / "new-1" / "_data").mkdir(parents=True)
+    daemon.restart()
+    assert daemon.names() == [] and list(staging.iterdir()) == []
+
+
+def test_a_removal_that_was_cut_off_after_its_rename_happened(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", None, None)
+    daemon.driver.retire("data", volume.id, "")
+    daemon.restart()
+    assert daemon.names() == []
+    (retired,) = daemon.volumes.list_retired()
+    assert retired.id == volume.id
+    daemon.restart()
+    assert daemon.volumes.list_retired() == [retired]
+
+
+def test_a_restore_that_was_cut_off_after_its_rename_happened(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", None, {"tier": "gold"})
+    record = record_of(daemon, "data")
+    daemon.volumes.remove("data")
+    daemon.driver.restore(volume.id, "back", record)
+    daemon.restart()
+    assert daemon.volumes.get("back").labels == {"tier": "gold"}
+    assert daemon.volumes.list_retired() == []
+
+
+def test_a_purge_that_was_cut_off_after_its_rename_happened(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", None, None)
+    daemon.volumes.remove("data")
+    daemon.driver.purge(volume.id)
+    daemon.restart()
+    assert daemon.volumes.list_retired() == []
+    daemon.volumes.retirements.cleanup()
+    assert list((daemon.root / "volumes" / ".purging").iterdir()) == []
+
+
+def test_a_journal_that_cannot_be_written_leaves_no_volume_behind(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*changes: object) -> None:
+        raise HostFailure("journal", "database or disk is full")
+
+    monkeypatch.setattr(daemon.journal, "commit", full)
+    with pytest.raises(HostFailure, match="disk is full"):
+        daemon.volumes.create("data", "", None, None)
+    assert not daemon.data("data").parent.exists()
+    assert daemon.names() == []
+
+
+def test_a_removal_whose_record_cannot_be_written_is_told_as_what_it_is(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.volumes.create("data", "", None, None)
+
+    def full(*changes: object) -> None:
+        raise HostFailure("journal", "database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(daemon.journal, "commit", full)
+        with pytest.raises(HostFailure, match="disk is full"):
+            daemon.volumes.remove("data")
+        assert daemon.names() == []
+        assert [found.volume.name for found in daemon.volumes.list_retired()] == ["data"]
+    daemon.restart()
+    assert daemon.names() == []
+    daemon.volumes.restore("data")
+
+
+def test_a_restore_whose_record_cannot_be_written_can_be_repeated(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    daemon.volumes.create("data", "", None, None)
+    daemon.volumes.remove("data")
+
+    def full(*changes: object) -> None:
+        raise HostFailure("journal", "database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(daemon.journal, "commit", full)
+        with pytest.raises(HostFailure, match="disk is full"):
+            daemon.volumes.restore("data")
+    daemon.volumes.restore("data")
+    assert daemon.names() == ["data"]
+
+
+def test_one_volume_that_cannot_go_does_not_keep_the_others_from_a_prune(daemon: Daemon) -> None:
+    for name in ("aa", "bb", "cc"):
+        daemon.volumes.create(name, "", None, None)
+    path = daemon.data("bb").parent
+    path.rename(daemon.root / "aside")
+    path.symlink_to(daemon.root / "aside")
+    assert daemon.volumes.prune({}, include_named=True).removed == ("aa", "cc")
+    assert daemon.names() == ["bb"]

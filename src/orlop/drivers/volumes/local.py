@@ -6,7 +6,7 @@
     <root>/<name>/opts.json        0600, Docker's format; only where the volume has options
     <root>/<name>/orlop.json       0600, the engine's record of it, so that a lost journal can be rebuilt
     <root>/<name>/uses/            who has a volume with mount options attached (local_mount)
-    <root>/.staging/<token>/       0700, copy-up under way (local_staging)
+    <root>/.staging/<token>/       0700, a volume or a copy-up in the making (local_staging)
     <root>/.retired/<id>/          0700, a removed volume, whole; retired.json in it says what it was
     <root>/.purging/<id>/          0700, given up; its bytes are being deleted
 
@@ -19,6 +19,7 @@ import errno
 import json
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,7 @@ from orlop.drivers.volumes.local_mount import USES, is_attached, mount_for_use, 
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
 from orlop.drivers.volumes.local_usage import apparent_bytes
 from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError, Unsupported
+from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import MountEntry, mounts_at_or_below
 from orlop.store.files import remove_tree, sync_directory, write_durably
 
@@ -40,6 +42,7 @@ RETIRED, PURGING, STAGING = ".retired", ".purging", ".staging"
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_METADATA = 4 << 20
+DATA_MODE = 0o755
 
 
 class LocalVolumes:
@@ -51,6 +54,7 @@ class LocalVolumes:
         root.mkdir(parents=True, exist_ok=True)
         self.root = root.resolve()
         self._fd = os.open(self.root, _DIRECTORY)
+        self._mounts = MountWatch()
         for folder in (RETIRED, PURGING, STAGING):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700, dir_fd=self._fd)
@@ -58,6 +62,7 @@ class LocalVolumes:
             os.fchmod(self._fd, 0o701)
 
     def close(self) -> None:
+        self._mounts.close()
         os.close(self._fd)
 
     # Create and find
@@ -69,22 +74,35 @@ class LocalVolumes:
     def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
         check_name(name)
         wanted = parse_options(name, options)
-        try:
-            os.mkdir(name, 0o701, dir_fd=self._fd)
-        except FileExistsError:
+        if _exists(self._fd, name):
             return self._adopt(name)
+        token = f"new-{secrets.token_hex(8)}"
+        try:
+            with self._folder(STAGING) as staging_fd:
+                self._build(staging_fd, token, wanted if options else None, metadata)
+                # rename(2) replaces nothing but an empty directory, and a volume's is never empty.
+                os.rename(token, name, src_dir_fd=staging_fd, dst_dir_fd=self._fd)
+        except BaseException as error:
+            self.unstage(token)
+            if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
+                return self._adopt(name)
+            raise
         with self._open(name) as fd:
+            os.fsync(fd)
+            os.fsync(self._fd)
+            return self._stored(name, fd)
+
+    def _build(self, staging_fd: int, token: str, options: MountOptions | None, metadata: str) -> None:
+        """A whole volume, out of sight. The umask was in mkdir's way, so modes are set again."""
+        os.mkdir(token, 0o701, dir_fd=staging_fd)
+        with _entered(staging_fd, token) as fd:
+            os.mkdir(DATA, DATA_MODE, dir_fd=fd)
+            os.chmod(DATA, DATA_MODE, dir_fd=fd)
             os.fchmod(fd, 0o701)
-            if options:
-                write_durably(self.root / name / OPTIONS, _render_options(wanted))
             # Not synced on its own: the journal has the same, and the disk gets it within seconds.
             _write(fd, METADATA, metadata)
-            os.mkdir(DATA, 0o755, dir_fd=fd)
-            with _entered(fd, DATA) as data_fd:
-                os.fchmod(data_fd, 0o755)  # mkdir's mode went through the umask
-            os.fsync(fd)
-        os.fsync(self._fd)
-        return self.get(name)
+            if options:
+                _write(fd, OPTIONS, _render_options(options), sync=True)
 
     def _adopt(self, name: str) -> StoredVolume:
         found = self.get(name)
@@ -231,7 +249,9 @@ class LocalVolumes:
                 with self._open(name) as fd:
                     if is_attached(fd, self.root / name / DATA):
                         raise Conflict(f"remove {name}", "volume has active mounts")
-                    self._refuse_mounts(f"remove {name}", self.root / name)
+                    # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
+                    if self._mounts.may_show(str(self.root / name)):
+                        self._refuse_mounts(f"remove {name}", self.root / name)
                     with _room_permitting(name):
                         _write(fd, RETIRED_METADATA, metadata)
             except NotFound:
@@ -360,11 +380,17 @@ def _exists(directory_fd: int, name: str) -> bool:
     return True
 
 
-def _write(directory_fd: int, name: str, text: str) -> None:
+def _write(directory_fd: int, name: str, text: str, sync: bool = False) -> None:
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
     fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        file.write(text)
+    try:
+        view = memoryview(text.encode())
+        while view:
+            view = view[os.write(fd, view) :]
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
 
 
 def _read(directory_fd: int, name: str) -> str:
@@ -377,11 +403,11 @@ def _read(directory_fd: int, name: str) -> str:
         return file.read(_MOST_METADATA).decode("utf-8", errors="replace")
 
 
-def _render_options(options: MountOptions) -> bytes:
+def _render_options(options: MountOptions) -> str:
     record = {
         "MountType": options.fs_type,
         "MountOpts": options.options,
         "MountDevice": options.device,
         "Quota": {"Size": options.quota_bytes},
     }
-    return json.dumps(record).encode()
+    return json.dumps(record)
