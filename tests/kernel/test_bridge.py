@@ -270,6 +270,18 @@ def test_without_nft_the_join_fails_and_leaves_nothing(place: Place, monkeypatch
     assert driver.join(a_container()).address
 
 
+def test_a_host_without_a_free_subnet_opens_and_tells_whoever_joins(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.drivers.networks.addresses.default_subnets", lambda: iter(()))
+    driver = place.driver()
+    assert driver.network().subnet == ""
+    with pytest.raises(Unavailable, match="--bip"):
+        driver.join(a_container())
+    monkeypatch.undo()
+    assert reaches(driver.join(a_container()), driver.network().gateway)
+
+
 def test_a_join_that_fails_half_way_leaves_nothing(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = place.driver(gateway="10.214.0.1/30")
     monkeypatch.setattr("orlop.drivers.networks.bridge.CONTAINER_INTERFACE", "a-name-that-is-too-long")

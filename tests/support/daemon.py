@@ -239,6 +239,7 @@ class LiveDaemon:
             if f"{target}/".startswith((f"{self.data_root}/", f"{self.exec_root}/")):
                 subprocess.run(["umount", "-l", target], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
+        subprocess.run(["nft", "delete", "table", "ip", f"orlop-{self.bridge}"], check=False, capture_output=True)
         for place in (self.data_root, self.exec_root, self.home):
             shutil.rmtree(place, ignore_errors=True)
 

@@ -15,6 +15,8 @@ def find_leaks(places: Sequence[Path], bridge: str = "") -> list[str]:
     if bridge:
         links = json.loads(_run("ip", "-json", "link", "show") or "[]")
         found += [f"interface {link['ifname']}" for link in links if link.get("master") == bridge]
+        tables = _run("nft", "list", "tables").splitlines()
+        found += [line for line in tables if line.endswith(f" orlop-{bridge}")]
     return found
 
 

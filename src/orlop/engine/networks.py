@@ -3,6 +3,7 @@
 The journal keeps a network's id and subnet under its name; who is in it stands with each container.
 """
 
+import logging
 import secrets
 import threading
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 
 from orlop.drivers.networks.driver import NetworkDriver
 from orlop.engine.events import Events
-from orlop.errors import Conflict, NotFound
+from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.container import Container
 from orlop.model.filters import Filters, matches_labels, require_known
 from orlop.model.network import Network, NetworkAttachment, is_loopback_only
 from orlop.store.journal import Journal, Put
+
+log = logging.getLogger(__name__)
 
 DEFAULT_NETWORK = "bridge"
 
@@ -40,9 +43,13 @@ class Networks:
             self._remember(driver)
 
     def restore(self, running: Sequence[tuple[str, NetworkAttachment]]) -> None:
-        """At start: these containers (id, attachment) still run; what else is found of ours is removed."""
+        """At start: these containers (id, attachment) still run; what else is found of ours is removed. A network that
+        cannot be put in order is told of and stops nobody."""
         for name, driver in self._drivers.items():
-            driver.restore([(each, attachment) for each, attachment in running if attachment.network == name])
+            try:
+                driver.restore([(each, attachment) for each, attachment in running if attachment.network == name])
+            except (OrlopError, OSError) as error:
+                log.error("network %s after the restart: %s", name, error)
             self._remember(driver)
 
     def list_networks(self, filters: Filters) -> Sequence[Network]:
@@ -97,8 +104,11 @@ class Networks:
 
     def close(self) -> None:
         """The daemon stops; running containers keep their network."""
-        for driver in self._drivers.values():
-            driver.close()
+        for name, driver in self._drivers.items():
+            try:
+                driver.close()
+            except (OrlopError, OSError) as error:
+                log.error("closing network %s: %s", name, error)
 
     def _remember(self, driver: NetworkDriver) -> None:
         network = driver.network()

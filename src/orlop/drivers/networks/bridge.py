@@ -22,7 +22,7 @@ from pathlib import Path
 
 from orlop.drivers.networks import firewall
 from orlop.drivers.networks.addresses import AddressPool, choose_subnet, gateway_of, mac_address_of
-from orlop.errors import Conflict, HostFailure, Malformed, Unavailable, Unsupported
+from orlop.errors import Conflict, HostFailure, Malformed, OrlopError, Unavailable, Unsupported
 from orlop.kernel import rtnetlink
 from orlop.kernel.namespaces import (
     create_network_namespace,
@@ -66,11 +66,15 @@ class BridgeDriver:
         if gateway is None and remembered.subnet:
             gateway = gateway_of(IPv4Network(remembered.subnet))
         if gateway is None:
-            with RouteSocket() as route:
-                gateway = gateway_of(self._choose_subnet(route, None))
+            try:
+                with RouteSocket() as route:
+                    gateway = gateway_of(self._choose_subnet(route, None))
+            except (OrlopError, OSError) as error:
+                log.warning("network %s: %s", self.name, error)  # told again to whoever joins
         with self._lock:
             self._network = replace(remembered, bridge=self._bridge)
-            self._use(gateway)
+            if gateway:
+                self._use(gateway)
             return self._network
 
     def network(self) -> Network:
@@ -165,11 +169,10 @@ class BridgeDriver:
 
     def _make_bridge(self, route: RouteSocket) -> tuple[int, IPv4Interface]:
         with self._lock:
-            assert self._pool is not None, "open comes first"
-            gateway = self._pool.gateway
+            gateway = self._pool.gateway if self._pool else None
             may_change = not self._attached and not self._fixed_gateway
-        if may_change:
-            gateway = gateway_of(self._choose_subnet(route, gateway.network))
+        if gateway is None or may_change:
+            gateway = gateway_of(self._choose_subnet(route, gateway.network if gateway else None))
         try:
             route.batch(rtnetlink.add_bridge(self._bridge, mac_address_of(gateway.ip)))
             link = rtnetlink.find_link(route, self._bridge)
@@ -184,7 +187,7 @@ class BridgeDriver:
         except PermissionError as error:
             raise Unsupported("network bridge", str(error), "Run the daemon as root, or use --network none") from error
         with self._lock:
-            if self._pool.gateway != gateway:
+            if self._pool is None or self._pool.gateway != gateway:
                 self._use(gateway)
         return link.index, gateway
 
