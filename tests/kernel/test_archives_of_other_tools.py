@@ -6,13 +6,15 @@ import shutil
 import stat
 import subprocess
 import tarfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from orlop.drivers.layers.driver import LayerDriver
 from orlop.drivers.layers.overlay2 import Overlay2Layers
+from orlop.drivers.layers.vfs import VfsLayers
 from orlop.errors import HostFailure, Malformed
 from support.disks import mounted_disk
 from support.image_store import ImageStore
@@ -75,12 +77,13 @@ def skopeo(*arguments: str | Path) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True, timeout=120).stdout
 
 
+DRIVERS: list[Callable[[Path], LayerDriver]] = [Overlay2Layers, VfsLayers]
 FORMS = ["buildah-docker", "buildah-oci", "skopeo-gzip", "skopeo-zstd", "skopeo-docker"]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Iterator[ImageStore]:
-    store = ImageStore(tmp_path / "root", Overlay2Layers)
+@pytest.fixture(params=DRIVERS)
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ImageStore]:
+    store = ImageStore(tmp_path / "root", request.param)
     yield store
     store.close()
 
@@ -165,11 +168,12 @@ def test_imported_root_file_system_is_saved_as_it_came(store: ImageStore, rootfs
         assert layer.read() == rootfs.read_bytes()
 
 
+@pytest.mark.parametrize("driver", DRIVERS)
 def test_image_too_large_for_the_disk_is_refused_and_the_disk_is_free_again(
-    archives: Path, rootfs: Path, tmp_path: Path
+    archives: Path, rootfs: Path, tmp_path: Path, driver: Callable[[Path], LayerDriver]
 ) -> None:
-    with mounted_disk(tmp_path, 16 << 20) as disk:
-        store = ImageStore(disk / "root", Overlay2Layers)
+    with mounted_disk(tmp_path, 20 << 20) as disk:
+        store = ImageStore(disk / "root", driver)
         try:
             store.load(archives / "skopeo-gzip.tar")
             before = store.state()

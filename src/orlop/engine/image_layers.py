@@ -43,7 +43,7 @@ class LayerOperations:
         self._applied: dict[str, AppliedLayer] = {}  # by layer id, between the apply step and the outcome
         self.cleanup = cleanup
         making = {
-            "layer.create": StepActions(self._create, self._discard),
+            "layer.create": StepActions(self._create, self._take_back),
             "layer.apply": StepActions(self._apply),
             "layer.seal": StepActions(self._seal),
         }
@@ -72,7 +72,6 @@ class LayerOperations:
         except BaseException:
             for layer in layers:
                 self._take_applied(layer.layer_id)
-            self.cleanup.request()
             raise
         self._catalogue.apply(committed)
 
@@ -134,6 +133,12 @@ class LayerOperations:
 
     def _seal(self, step: Step) -> None:
         self._driver.seal(step.subject)
+
+    def _take_back(self, step: Step) -> None:
+        """With the bytes deleted at once: a full disk must have room again for the journal to close the operation."""
+        self._discard(step)
+        self.cleanup.request()
+        self.cleanup.wait()
 
     def _discard(self, step: Step) -> None:
         self._driver.remove(step.subject)

@@ -3,6 +3,7 @@
 <root>/.trash/<name>.<random>    put aside; nothing reads it any more; deleted by `empty`
 """
 
+import errno
 import logging
 import secrets
 import threading
@@ -21,12 +22,16 @@ class Trash:
 
     def put(self, path: Path) -> None:
         """`path` is gone when this returns. What is gone already is success."""
-        self._folder.mkdir(mode=0o700, exist_ok=True)
         try:
+            self._folder.mkdir(mode=0o700, exist_ok=True)
             path.rename(self._folder / f"{path.name}.{secrets.token_hex(4)}")
         except FileNotFoundError:
             if path.exists():
                 raise
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            remove_tree(path)  # slower, but deleting is what a full disk needs
 
     def empty(self) -> None:
         """What cannot be deleted now is named in the log and tried again the next time."""
