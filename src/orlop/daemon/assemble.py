@@ -11,6 +11,7 @@ from orlop.daemon.config import Settings
 from orlop.drivers.layers.driver import LayerDriver
 from orlop.drivers.layers.overlay2 import Overlay2Layers
 from orlop.drivers.layers.probe import choose
+from orlop.drivers.layers.vfs import VfsLayers
 from orlop.drivers.networks.bridge import BridgeDriver
 from orlop.drivers.networks.driver import NetworkDriver
 from orlop.drivers.networks.host import HostDriver
@@ -40,7 +41,7 @@ from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
 from orlop.engine.volumes import Volumes
-from orlop.errors import Unavailable, Unsupported
+from orlop.errors import Unavailable
 from orlop.model.container import Container
 from orlop.model.volume import RetirementPolicy
 from orlop.store.journal import Journal, Put
@@ -154,7 +155,7 @@ def _layers(settings: Settings, data_root: DataRoot) -> LayerDriver:
     kind = choose(data_root.path, settings.storage_driver)
     root = data_root.layers(kind)
     if kind == "vfs":
-        raise Unsupported("storage driver vfs", "it is not there yet")
+        return VfsLayers(root)
     return Overlay2Layers(root)
 
 

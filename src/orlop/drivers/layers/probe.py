@@ -15,17 +15,30 @@ KINDS = ("overlay2", "vfs")  # best first
 
 
 def choose(data_root: Path, wanted: str = "") -> str:
-    """The kind of driver for a data root: `wanted`, else the best that works. Raises Unsupported with the reason."""
+    """The kind of driver for a data root: `wanted`, else the one whose layers are there already, else the best that
+    works. Never another one than before just because that one fails: its images and containers would seem gone.
+    Raises Unsupported with the reason."""
     if wanted and wanted not in KINDS:
         raise Unsupported(f"storage driver {wanted!r}", "unknown", f"There are: {', '.join(KINDS)}")
-    if wanted != "vfs":
-        why = overlay_fault(data_root)
-        if not why:
-            return "overlay2"
-        if wanted:
-            raise Unsupported("storage driver overlay2", why, "Put the data root on ext4 or xfs, or use vfs")
-        _log.warning("overlay2 cannot be used in %s: %s; falling back to vfs, which copies each layer", data_root, why)
+    before = next((kind for kind in KINDS if has_layers(data_root, kind)), "")
+    chosen = wanted or before
+    if chosen == "vfs":
+        return chosen
+    why = overlay_fault(data_root)
+    if not why:
+        return "overlay2"
+    if chosen:
+        raise Unsupported("storage driver overlay2", why, "Put the data root on ext4 or xfs, or use vfs")
+    _log.warning("overlay2 cannot be used in %s: %s; falling back to vfs, which copies each layer", data_root, why)
     return "vfs"
+
+
+def has_layers(data_root: Path, kind: str) -> bool:
+    folder = data_root / ("overlay2" if kind == "overlay2" else "vfs/dir")
+    try:
+        return any(len(path.name) >= 64 for path in folder.iterdir())
+    except (FileNotFoundError, NotADirectoryError):
+        return False
 
 
 def overlay_fault(data_root: Path) -> str:
