@@ -47,7 +47,7 @@ class PackOptions:
     only: frozenset[str] | None = None  # paths beneath the root; parents and what is below are not implied
     deleted: tuple[str, ...] = ()  # paths that get a whiteout
     sparse: bool = True  # holes as such; else as the zeros they read as, which every tar program understands
-    passed_over: frozenset[int] = frozenset()  # devices: what is mounted from them below the root shows as empty
+    passed_over: tuple[int, ...] = ()  # devices: what is mounted from them below the root shows as empty
 
 
 def pack_tree(root_fd: int, out: Output, prefix: str = "", options: PackOptions | None = None) -> None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import BinaryIO
 
+from orlop.archive.pack import PackOptions
+from orlop.archive.worker import pack_aside
 from orlop.drivers.layers.driver import LayerDriver
 from orlop.engine.container_create import ContainerCreation
 from orlop.engine.container_filters import check_filters, select
@@ -22,7 +24,7 @@ from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.process_list import list_processes
-from orlop.errors import Conflict, Malformed, NoSuchContainer, NoSuchImage, OrlopError, Unsupported
+from orlop.errors import Conflict, Malformed, NoSuchContainer, NoSuchImage, OrlopError
 from orlop.model.changes import apply_changes
 from orlop.model.container import (
     Container,
@@ -231,7 +233,7 @@ class Containers:
         if container.status.state in (ContainerState.REMOVING, ContainerState.DEAD):
             raise Conflict("", f"You cannot export container {container.id} which is being removed")
         with self._mounts.mounted(container.layer_id, f"export-{secrets.token_hex(4)}") as rootfs:
-            raise Unsupported(f"export of {rootfs}", f"packing into {out} is not there yet")
+            pack_aside(rootfs, out, PackOptions(sparse=False))
         self._lifecycle.emit(container, "export")
 
     def commit(

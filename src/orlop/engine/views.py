@@ -65,7 +65,7 @@ class Found:
 @dataclass(frozen=True, slots=True)
 class View:
     root_fd: int
-    passed_over: frozenset[int] = frozenset()  # devices whose trees an archive does not descend into
+    passed_over: tuple[int, ...] = ()  # devices whose trees an archive does not descend into
     aside: Mapping[str, int] = field(default_factory=dict)  # destination -> root of a mount that has no place yet
 
     @contextmanager
@@ -197,13 +197,13 @@ def _is_containers_process(status: Status) -> bool:
     return parent == status.supervisor_pid and is_same_process(parent, status.supervisor_started)
 
 
-def _kernel_devices(pid: int) -> frozenset[int]:
+def _kernel_devices(pid: int) -> tuple[int, ...]:
     try:
         entries = kernel.read_mounts(f"/proc/{pid}/mountinfo")
     except OSError:
-        return frozenset()
+        return ()
     devices = (e.device for e in entries if e.fs_type in _KERNEL_FILE_SYSTEMS or e.mount_point == "/dev")
-    return frozenset(os.makedev(*(int(part) for part in device.split(":"))) for device in devices)
+    return tuple({os.makedev(*(int(part) for part in device.split(":"))) for device in devices})
 
 
 def _copy_of_mount(source: Path, stack: ExitStack, mount: Mount | None = None) -> int:
