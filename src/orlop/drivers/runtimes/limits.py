@@ -33,14 +33,23 @@ class Limits:
 
     def fitted(self, bundle: Bundle) -> Bundle:
         return dataclasses.replace(
-            bundle, process=self.clamped(bundle.process), resources=self._possible(bundle.resources)[0]
+            bundle, process=self.clamped(bundle.process), resources=self.possible(bundle.resources)
         )
+
+    def possible(self, wanted: Resources) -> Resources:
+        return self._possible(wanted)[0]
 
     def capabilities_of(self, process: Process) -> tuple[str, ...]:
         return security.effective_capabilities(process.cap_add, process.cap_drop, process.privileged, self.capabilities)
 
     def clamped(self, process: Process) -> Process:
-        return dataclasses.replace(process, rlimits=tuple(self._clamp(limit) for limit in process.rlimits))
+        """Limits that the daemon may not go beyond itself, brought down to its own."""
+        score = process.oom_score_adj
+        if score is not None and not self.may_raise:
+            score = max(score, _own_oom_score())
+        return dataclasses.replace(
+            process, rlimits=tuple(self._clamp(limit) for limit in process.rlimits), oom_score_adj=score
+        )
 
     def shortfalls(self, resources: Resources, rlimits: Sequence[Ulimit]) -> Sequence[str]:
         warnings = self._possible(resources)[1]
@@ -105,3 +114,7 @@ def _status_mask(field: str) -> int:
         if line.startswith(field + ":"):
             return int(line.split()[1], 16)
     return 0
+
+
+def _own_oom_score() -> int:
+    return int(Path("/proc/self/oom_score_adj").read_text())
