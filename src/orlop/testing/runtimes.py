@@ -165,6 +165,17 @@ class RuntimeContract(RuntimeFixtures):
         running.send(b"two\n")
         running.read_until(b"two\n")
 
+    def test_a_terminal_takes_input_from_the_next_client_too(self, box: Box) -> None:
+        running = box.start(
+            "sh", "-c", "while read line; do echo heard $line; done", tty=True, stdin=True, stdin_once=True
+        )
+        running.send(b"one\n")
+        running.read_until(b"heard one")
+        running.socket.close()
+        running.socket = box.attach(running.container_id)
+        running.send(b"two\n")
+        running.read_until(b"heard two")
+
     def test_without_input_the_process_reads_nothing(self, box: Box) -> None:
         assert box.shell("cat; echo end") == "end\n"
 
@@ -300,6 +311,19 @@ class RuntimeContract(RuntimeFixtures):
         with pytest.raises((HostFailure, NotFound, Conflict)):
             box.exec(running.container_id, "true")
 
+    def test_containers_at_once(self, box: Box) -> None:
+        outputs: queue.Queue[tuple[int, str]] = queue.Queue()
+
+        def one(number: int) -> None:
+            outputs.put((number, box.shell(f"echo {number}")))
+
+        threads = [threading.Thread(target=one, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(outputs.get_nowait() for _ in threads) == [(number, f"{number}\n") for number in range(8)]
+
     def test_execs_at_once(self, box: Box) -> None:
         container = box.sleeper()
         outputs: queue.Queue[bytes] = queue.Queue()
@@ -312,7 +336,7 @@ class RuntimeContract(RuntimeFixtures):
             thread.start()
         for thread in threads:
             thread.join()
-        assert sorted(outputs.get() for _ in threads) == [f"{number}\n".encode() for number in range(8)]
+        assert sorted(outputs.get_nowait() for _ in threads) == [f"{number}\n".encode() for number in range(8)]
 
     # What goes wrong
 

@@ -276,14 +276,12 @@ class OciRuntime:
 
 
 def _stdio(process: Process) -> Sequence[str]:
-    options = []
     if process.tty:
-        options.append("--terminal")
+        # A terminal takes input by itself. With --stdin conmon would shut it for good when a client detaches.
+        return ["--terminal"]
     if process.stdin:
-        options.append("--stdin")
-        if process.tty or not process.stdin_once:  # a terminal stays, whoever hangs up
-            options.append("--leave-stdin-open")
-    return options
+        return ["--stdin"] if process.stdin_once else ["--stdin", "--leave-stdin-open"]
+    return []
 
 
 def _started(launched: Launched) -> StartedProcess:
