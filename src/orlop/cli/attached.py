@@ -9,8 +9,7 @@ import json
 import select
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orlop.cli.app import App
 from orlop.cli.output import warn
@@ -33,9 +32,8 @@ _NOT_FOUND_TEXTS = ("executable file not found", "no such file or directory", "s
 _CANNOT_INVOKE_TEXTS = ("permission denied", "is a directory", "exec format error")
 
 
-@dataclass(frozen=True, slots=True)
-class Foreground:
-    """What to join: which streams, and what the user may do meanwhile."""
+class Foreground(NamedTuple):
+    """What to join: which streams, and what the user may do meanwhile. (Importing dataclasses takes 2 ms.)"""
 
     container: str
     tty: bool

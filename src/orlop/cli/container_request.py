@@ -1,7 +1,6 @@
 """The flags of `run` and `create` as the body of the API's create call. Pure but for the files that flags name."""
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from orlop.cli.mounts import parse_mount, parse_volume_flag
@@ -216,6 +215,8 @@ def _security_options(options: Sequence[str]) -> list[str]:
     for option in options:
         key, _, value = option.replace(":", "=", 1).partition("=")
         if key == "seccomp" and value not in ("", "unconfined", "builtin"):
+            from pathlib import Path
+
             try:
                 option = f"seccomp={Path(value).read_text(encoding='utf-8')}"
             except OSError as error:

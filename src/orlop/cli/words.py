@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 from orlop.client.errors import ClientError
 
@@ -42,6 +41,8 @@ def _invalid_size(text: str, flag: str) -> ClientError:
 
 def read_pairs_file(path: str, flag: str) -> list[str]:
     """The lines of an --env-file or --label-file: comments and blank lines left out."""
+    from pathlib import Path
+
     try:
         lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:

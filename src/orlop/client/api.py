@@ -6,7 +6,7 @@ ping on the same connection, and the older of the two sides' versions is used fo
 
 import json
 import socket
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any
 
 from orlop.client.address import Address
@@ -39,9 +39,16 @@ class Api:
     def delete(self, path: str, query: Query | None = None) -> Any:
         return self.call("DELETE", path, query)
 
-    def call(self, method: str, path: str, query: Query | None = None, body: Any = None) -> Any:
-        """The answer's JSON, None when it has none. Raises ApiError."""
-        response = self._exchange(method, path, query, body)
+    def call(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        body: Any = None,
+        meanwhile: Callable[[], object] | None = None,
+    ) -> Any:
+        """The answer's JSON, None when it has none. Raises ApiError. `meanwhile` runs while the daemon works."""
+        response = self._exchange(method, path, query, body, meanwhile=meanwhile)
         content = response.read()
         self._keep(response)
         _require_success(response, content)
@@ -128,6 +135,7 @@ class Api:
         body: Any = None,
         headers: Mapping[str, str] | None = None,
         connection: Connection | None = None,
+        meanwhile: Callable[[], object] | None = None,
     ) -> Response:
         target = self.versioned(path) + render_query(query)
         sent = dict(headers or {})
@@ -137,6 +145,8 @@ class Api:
             sent["Content-Type"] = "application/json"
         channel = connection or self._take_idle()
         channel.send(method, target, sent, content)
+        if meanwhile is not None:
+            meanwhile()
         return channel.receive(method)
 
     def _upload(

@@ -47,7 +47,7 @@ def command(app: App, /, image: str, arguments: tuple[str, ...], **flags: Any) -
             parse_detach_keys(flags["detach_keys"])
         if flags["tty"] and (found := size()):
             body["HostConfig"]["ConsoleSize"] = list(found)
-    container = create_container(app, flags, body)
+    container = create_container(app, flags, body, None if flags["detach"] else _load_the_rest)
     if flags["detach"]:
         _start(app, container, flags["rm"])
         click.echo(container)
@@ -64,6 +64,11 @@ def command(app: App, /, image: str, arguments: tuple[str, ...], **flags: Any) -
         wait_condition="removed" if flags["rm"] else "next-exit",
     )
     return run_in_foreground(app, wish, lambda: _start(app, container, flags["rm"]))
+
+
+def _load_the_rest() -> None:
+    """While the daemon makes the container: what a container in the foreground needs."""
+    import orlop.cli.attached  # noqa: F401
 
 
 def _start(app: App, container: str, removes: bool) -> None:
