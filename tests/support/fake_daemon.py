@@ -93,6 +93,9 @@ class FakeDaemon:
         class Server(socketserver.ThreadingUnixStreamServer):
             daemon_threads = True
 
+            def handle_error(self, *_: object) -> None:
+                """A client that goes away in the middle is no news."""
+
         self._server = Server(str(self.path), Handler)
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
 

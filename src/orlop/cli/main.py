@@ -32,8 +32,14 @@ def run(arguments: Sequence[str]) -> int:
     from orlop.client.errors import ClientError
 
     try:
-        result = root.main(list(arguments), prog_name="orlop", standalone_mode=False)
+        if "_ORLOP_COMPLETE" in os.environ:
+            root.main(list(arguments), prog_name="orlop")  # the shell asks for completions: click answers, and exits
+        # Not main() otherwise: it has opinions of its own on broken pipes.
+        with root.make_context("orlop", list(arguments)) as context:
+            result = root.invoke(context)
         return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as request:  # --help and --version
+        return request.exit_code
     except ClientError as error:
         return _fail(error.message, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:

@@ -30,7 +30,6 @@ def command(
     from orlop.cli.moments import parse_moment
 
     path = f"/containers/{quote(container)}"
-    has_terminal = app.api.get(f"{path}/json")["Config"]["Tty"]
     query: Query = {
         "stdout": True,
         "stderr": True,
@@ -41,4 +40,5 @@ def command(
         "timestamps": timestamps,
         "details": details,
     }
+    has_terminal = app.api.get(f"{path}/json")["Config"]["Tty"]
     copy_log(app.api.stream("GET", f"{path}/logs", query), framed=not has_terminal)

@@ -1,0 +1,83 @@
+"""Every command is described, found, and imported only when it is used."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from orlop.cli.command import Command
+from orlop.cli.reference import commands, render_reference
+from orlop.cli.registry import GROUPS, TOP
+from support.daemon import CHECKOUT
+from support.fake_daemon import FakeDaemon, Run
+
+COMMANDS = {path: command for path, command, _ in commands()}
+
+
+def test_the_reference_says_what_the_commands_say() -> None:
+    written = CHECKOUT.joinpath("docs/command.md").read_text()
+    assert written == render_reference(), "write it anew: python -m orlop.cli.reference > docs/command.md"
+
+
+def test_every_module_of_a_command_is_in_the_registry() -> None:
+    folder = CHECKOUT / "src/orlop/cli/commands"
+    registered = {entry.module for entries in (TOP, *GROUPS.values()) for entry in entries.values()} - {""}
+    assert registered == {path.stem for path in folder.glob("*.py")} - {"__init__"}
+
+
+@pytest.mark.parametrize("path", COMMANDS)
+def test_every_command_has_help_with_an_example_and_statuses(orlop: Run, path: str) -> None:
+    command = COMMANDS[path]
+    assert isinstance(command, Command)
+    assert command.examples
+    for parameter in command.params:
+        if isinstance(parameter, click.Option) and not parameter.hidden:
+            assert parameter.help, f"{parameter.opts} has no help"
+    outcome = orlop(*path.split(), "--help")
+    assert outcome.status == 0
+    assert outcome.out.startswith(f"Usage: orlop {path} ")
+    assert "Examples:" in outcome.out
+    assert "Exit status:" in outcome.out
+
+
+@pytest.mark.parametrize("group", [[], *([name] for name in GROUPS)])
+def test_help_of_a_group_names_every_command_with_its_one_line(orlop: Run, group: list[str]) -> None:
+    outcome = orlop(*group, "--help")
+    assert outcome.status == 0
+    for name, entry in (GROUPS[group[0]] if group else TOP).items():
+        assert name in outcome.out
+        assert entry.summary.split()[0] in outcome.out
+    assert orlop(*group).status == 1, "without a command it is the help, and no success"
+
+
+def test_a_short_command_imports_little(tmp_path: Path) -> None:
+    script = (
+        "import sys; from orlop.cli.main import run; status = run(sys.argv[1:]); "
+        "print(*sorted(sys.modules), file=sys.stderr); sys.exit(status)"
+    )
+    with FakeDaemon(tmp_path, {"GET /volumes": {"Volumes": [], "Warnings": None}}) as fake:
+        program = f"import sys; sys.path[:0] = {sys.path!r}; {script}"
+        command = [sys.executable, "-I", "-c", program, "--host", fake.host, "volume", "ls"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    loaded = set(done.stderr.split())
+    assert "orlop.cli.commands.volume_ls" in loaded
+    assert {name for name in loaded if name.startswith("orlop.cli.commands.")} == {"orlop.cli.commands.volume_ls"}
+    costly = {
+        *("asyncio", "http.client", "requests", "rich", "subprocess", "ssl", "dataclasses", "pathlib", "urllib.parse"),
+        *("orlop.cli.container_options", "orlop.engine", "orlop.daemon", "msgspec", "logging"),
+    }
+    assert not costly & loaded
+
+
+def test_shell_completion_knows_the_commands() -> None:
+    environment = {"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": "orlop volume re", "COMP_CWORD": "2"}
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; from orlop.cli.main import main; main()"],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == ["plain,restore"]
