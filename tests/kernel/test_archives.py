@@ -67,12 +67,14 @@ class House:
     def release(self, layer_id: str, user: str) -> None:
         self.in_use.discard(user)
 
-    def attach(self, mount: Mount, use_id: str) -> Path:
-        self.attached.add(use_id)
+    def attach(self, mount: Mount, container_id: str, purpose: str) -> Path:
+        assert (container_id, purpose) == (ID, "view"), "a use apart from the process's own"
+        self.attached.add(mount.destination)
         return self.volume
 
-    def detach(self, mount: Mount, use_id: str) -> None:
-        self.attached.discard(use_id)
+    def detach(self, mount: Mount, container_id: str, purpose: str) -> None:
+        assert (container_id, purpose) == (ID, "view")
+        self.attached.discard(mount.destination)
 
     # What a client does
 
@@ -404,14 +406,33 @@ def test_links_swapped_while_copying_never_lead_outside(running: House, tar_of: 
 
 
 def test_what_a_crash_left_is_put_away_at_the_next_start(house: House) -> None:
-    left = house.views / "0123"
+    left = house.views / f"{ID}-0123"
     left.mkdir(parents=True)
     subprocess.run(["mount", "--bind", house.layer, left], check=True)
     subprocess.run(["mount", "--bind", house.volume, left / "vol"], check=True)
     (house.volume / "f").write_text("kept")
-    Views(house, house.attach, house.detach, house.views, lambda _: {}).reconcile()
+    house.mount(volume_at("/vol"))
+    house.attached.add("/vol")
+    nobodys = house.views / ("99" * 32 + "-0123")
+    nobodys.mkdir()
+    new = Views(house, house.attach, house.detach, house.views, lambda _: {})
+    new.reconcile({ID: house.container}.get)
     assert not left.exists()
+    assert not nobodys.exists()
+    assert not house.attached
     assert (house.volume / "f").read_text() == "kept"
+
+
+def test_two_copies_at_once_let_go_of_the_volume_once(house: House) -> None:
+    house.mount(volume_at("/vol"))
+    (house.volume / "f").write_text("kept")
+    views = Views(house, house.attach, house.detach, house.views, lambda _: {})
+    with views.open(house.container) as first:
+        with views.open(house.container):
+            pass
+        assert house.attached == {"/vol"}
+        with first.open("/vol/f", os.O_RDONLY, follow_last=True) as found:
+            assert os.read(found.fd, 10) == b"kept"
 
 
 @pytest.mark.parametrize(

@@ -75,7 +75,7 @@ class Recovery:
         known = {container.id for container in self._records.all()}
         for report in [*self._volumes.reconcile(), *self._volumes.release_unknown(known)]:
             log.info("recovery: %s", report)
-        self._views.reconcile()
+        self._views.reconcile(self._records.get)
         alive: list[Container] = []
         for container in self._records.all():
             try:

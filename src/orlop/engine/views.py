@@ -3,9 +3,9 @@
 A running one is there already: /proc/<pid>/root is the root of its process's mount namespace, volumes, tmpfs and all.
 For a stopped one a view is put together:
 
-    <exec-root>/views/<random>/   a private copy of the writable layer's mount, the container's volumes and binds
-                                  mounted inside it; owner: this module; gone at the end of the call, or at the next
-                                  start after a crash
+    <exec-root>/views/<container id>-<random>/   a private copy of the writable layer's mount, the container's volumes
+                                                 and binds mounted inside it; owner: this module; gone at the end of
+                                                 the call, or at the next start after a crash
 
 Nothing is named twice: every mount is made from a descriptor onto a descriptor that was found beneath the root
 (move_mount), so a link swapped in meanwhile leads nowhere. Read-only mounts are read-only here too. A mount whose
@@ -16,6 +16,7 @@ import errno
 import logging
 import os
 import secrets
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -23,7 +24,8 @@ from pathlib import Path
 from typing import Protocol
 
 from orlop.engine.archive_paths import open_resolved, resolve
-from orlop.errors import Conflict
+from orlop.engine.keyed_locks import KeyedLocks
+from orlop.errors import Conflict, OrlopError
 from orlop.kernel import mounts as kernel
 from orlop.kernel.openat2 import open_in_root
 from orlop.kernel.process import is_same_process, parent_pid
@@ -39,8 +41,10 @@ _KERNEL_FILE_SYSTEMS = frozenset(
     "proc sysfs cgroup cgroup2 devpts mqueue devtmpfs bpf securityfs tracefs debugfs configfs binfmt_misc".split()
 )
 
-Attach = Callable[[Mount, str], Path]  # a volume for one use, named by an id: where its data is
-Detach = Callable[[Mount, str], None]
+# A volume's data for a container and a purpose, which makes it a use apart from that of the container's process.
+Attach = Callable[[Mount, str, str], Path]
+Detach = Callable[[Mount, str, str], None]
+_PURPOSE = "view"
 
 
 class LayerUsers(Protocol):
@@ -109,12 +113,19 @@ class Views:
         self._detach = detach
         self._directory = directory
         self._generated = generated
+        self._locks = KeyedLocks()
+        self._open: Counter[str] = Counter()  # views a container has, under its lock
 
-    def reconcile(self) -> None:
+    def reconcile(self, find: Callable[[str], Container | None]) -> None:
         """At start: put away what a crash left."""
-        if self._directory.is_dir():
-            for place in self._directory.iterdir():
-                _put_away(place)
+        if not self._directory.is_dir():
+            return
+        for place in self._directory.iterdir():
+            _unmount(place)
+            container = find(place.name.partition("-")[0])
+            if container:
+                self._detach_all(container)
+            _remove(place)
 
     @contextmanager
     def open(self, container: Container) -> Iterator[View]:
@@ -129,14 +140,13 @@ class Views:
                 yield View(root_fd, _kernel_devices(container.status.pid))
 
     def _assemble(self, container: Container, stack: ExitStack) -> View:
-        # What is put on the stack first is let go of last: the sources outlive the view that shows them.
-        use_id = secrets.token_hex(32)
-        sources = [
-            (mount, self._source(mount, use_id, stack))
-            for mount in sorted(container.mounts, key=lambda each: each.destination)
-            if mount.kind is not MountKind.TMPFS  # its content went with the process
-        ]
-        root_fd = self._mount_layer(container, use_id, stack)
+        # What is put on the stack first is let go of last: the sources outlive the view that shows them, and the
+        # folder, which tells of it after a crash, everything.
+        place = self._directory / f"{container.id}-{secrets.token_hex(4)}"
+        place.mkdir(mode=0o700, parents=True)
+        stack.callback(_remove, place)
+        sources = self._attach_all(container, stack)
+        root_fd = self._mount_layer(container, place, stack)
         for destination, path in self._generated(container).items():
             if path.exists():
                 _mount_inside(root_fd, destination, _copy_of_mount(path, stack))
@@ -147,25 +157,52 @@ class Views:
                 aside[mount.destination] = tree
         return View(root_fd, aside=aside)
 
-    def _source(self, mount: Mount, use_id: str, stack: ExitStack) -> Path:
+    def _attach_all(self, container: Container, stack: ExitStack) -> list[tuple[Mount, Path]]:
+        """The mounts that can be shown, outermost first, with where their data is."""
+        stack.callback(self._close, container)
+        with self._locks.hold([container.id]):
+            self._open[container.id] += 1
+            return [
+                (
+                    mount,
+                    Path(mount.source) if mount.kind is MountKind.BIND else self._attach(mount, container.id, _PURPOSE),
+                )
+                for mount in sorted(container.mounts, key=lambda each: each.destination)
+                if mount.kind is not MountKind.TMPFS  # its content went with the process
+            ]
+
+    def _source(self, container: Container, mount: Mount) -> Path:
         if mount.kind is MountKind.BIND:
             return Path(mount.source)
-        path = self._attach(mount, use_id)
-        stack.callback(self._detach, mount, use_id)
-        return path
+        return self._attach(mount, container.id, _PURPOSE)
 
-    def _mount_layer(self, container: Container, use_id: str, stack: ExitStack) -> int:
-        layer = self._layers.acquire(container.layer_id, use_id)
-        stack.callback(self._layers.release, container.layer_id, use_id)
-        place = self._directory / use_id[:32]
-        place.mkdir(mode=0o700, parents=True)
-        stack.callback(_put_away, place)
+    def _close(self, container: Container) -> None:
+        with self._locks.hold([container.id]):
+            self._open[container.id] -= 1
+            if self._open[container.id] <= 0:
+                del self._open[container.id]
+                self._detach_all(container)
+
+    def _detach_all(self, container: Container) -> None:
+        """Failures are told: the caller's work is done, or has an error of its own."""
+        for mount in container.mounts:
+            if mount.kind is MountKind.VOLUME:
+                try:
+                    self._detach(mount, container.id, _PURPOSE)
+                except (OrlopError, OSError) as error:
+                    log.error("detaching volume %s after a copy: %s", mount.volume, error)
+
+    def _mount_layer(self, container: Container, place: Path, stack: ExitStack) -> int:
+        user = f"{_PURPOSE}-{place.name}"
+        layer = self._layers.acquire(container.layer_id, user)
+        stack.callback(self._layers.release, container.layer_id, user)
         tree = _copy_of_mount(layer, stack)
         place_fd = os.open(place, _DIRECTORY)
         try:
             kernel.move_mount(tree, place_fd)
         finally:
             os.close(place_fd)
+        stack.callback(_unmount, place)
         # Opened anew, for reading: the tree's own descriptor is of the kind that only names a place.
         root_fd = os.open(".", _DIRECTORY, dir_fd=tree)
         stack.callback(os.close, root_fd)
@@ -238,15 +275,17 @@ def _mount_inside(root_fd: int, destination: str, tree: int) -> bool:
     return True
 
 
-def _put_away(place: Path) -> None:
-    """Take the view apart. What cannot be is told and left for the next start: the caller's work is done."""
+def _unmount(place: Path) -> None:
+    """All of it. What cannot be is told and left for the next start."""
     try:
         while True:
             kernel.unmount(place, kernel.MNT_DETACH)
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOENT):
             log.error("cannot unmount %s: %s", place, error)
-            return
+
+
+def _remove(place: Path) -> None:
     try:
         place.rmdir()
     except OSError as error:

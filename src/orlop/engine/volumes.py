@@ -256,15 +256,15 @@ class Volumes:
         stale = self._records.release_others(container_ids)
         return [f"volume {use.volume} was held by {use.container_id[:12]}, which is no more" for use in stale]
 
-    def attach(self, mount: Mount, container_id: str) -> Path:
+    def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
-        give a container other data than its own."""
+        give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
         with self._locks.hold([mount.volume]):
             volume = self._records.get(mount.volume)
             driver = self._driver(volume.name, volume.driver)
             self._check_identity(driver, volume)
             try:
-                path = driver.attach(volume.name, use_id(mount, container_id))
+                path = driver.attach(volume.name, use_id(mount, container_id, purpose))
             except NotFound as error:
                 why = f"its data directory {volume.mountpoint} is missing"
                 self._records.mark(volume.name, why)
@@ -273,7 +273,7 @@ class Volumes:
             self._records.mark(volume.name, "")
             if mount.subpath:
                 path = resolve_subpath(path, mount.subpath)
-            self._attached.add(use_id(mount, container_id))
+            self._attached.add(use_id(mount, container_id, purpose))
         attributes = {
             "driver": volume.driver,
             "container": container_id,
@@ -288,8 +288,8 @@ class Volumes:
         """At start: the container runs on, with this volume attached by the daemon before us."""
         self._attached.add(use_id(mount, container_id))
 
-    def detach(self, mount: Mount, container_id: str) -> None:
-        use = use_id(mount, container_id)
+    def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
+        use = use_id(mount, container_id, purpose)
         with self._locks.hold([mount.volume]):
             driver = self._drivers.get(mount.driver)
             if driver is not None:
@@ -321,6 +321,6 @@ class Volumes:
             raise HostFailure(f"attaching volume {volume.name}", why, hint)
 
 
-def use_id(mount: Mount, container_id: str) -> str:
+def use_id(mount: Mount, container_id: str, purpose: str = "") -> str:
     """One container may mount one volume at several places: each is a use of its own."""
-    return hashlib.sha256(f"{container_id}:{mount.destination}".encode()).hexdigest()
+    return hashlib.sha256(f"{container_id}:{mount.destination}:{purpose}".rstrip(":").encode()).hexdigest()
