@@ -17,7 +17,6 @@ again by a repeated call. Durable is: a sealed layer (one syncfs, for files can 
 start (fsync of the few files it has).
 """
 
-import errno
 import logging
 import os
 import re
@@ -34,16 +33,16 @@ from orlop.archive.unpack import Whiteouts
 from orlop.archive.worker import apply_layer_aside, pack_aside, rebuild_aside
 from orlop.drivers.layers.blame import blaming
 from orlop.drivers.layers.changes import find_changes, measure
+from orlop.drivers.layers.departures import Departures
 from orlop.drivers.layers.driver import AppliedLayer, Progress
 from orlop.drivers.layers.skeleton import write_skeleton
 from orlop.drivers.layers.stack import drop_idle_whiteouts
 from orlop.drivers.layers.trash import Trash
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound
-from orlop.kernel.filesystems import filesystem_name, syncfs
-from orlop.kernel.mounts import MNT_DETACH, mount, unmount
+from orlop.kernel.filesystems import filesystem_name, sync_files, syncfs
+from orlop.kernel.mounts import mount
 from orlop.kernel.thread_directory import call_in_directory
 from orlop.model.container import LayerChange
-from orlop.store.files import sync_directory
 
 _log = logging.getLogger(__name__)
 
@@ -66,6 +65,7 @@ class Overlay2Layers:
         self._root = root
         self._links = root / "l"
         self._trash = Trash(root)
+        self._departures = Departures()
         self._linking = threading.Lock()
         try:
             root.mkdir(mode=0o710, parents=True, exist_ok=True)
@@ -88,7 +88,7 @@ class Overlay2Layers:
 
     def create(self, layer_id: str, parent: str) -> None:
         with blaming(f"creating layer {layer_id}"):
-            self._make(self._home(layer_id), self._existing(parent) if parent else None, synced=False)
+            self._make(self._home(layer_id), self._existing(parent) if parent else None)
 
     def apply(
         self, layer_id: str, archive: ArchiveSource, recipe: Path, progress: Progress | None = None
@@ -97,7 +97,7 @@ class Overlay2Layers:
         applied = apply_layer_aside(archive, home / "diff", recipe, home / "plain.tar", Whiteouts.MARK, progress)
         if applied.hides_everything_below:
             # overlayfs does not look for the opaque mark on a layer's root, so the stack itself ends here.
-            _write(home / "lower", "", synced=False)
+            _write(home / "lower", "")
         with blaming(f"applying layer {layer_id}"):
             drop_idle_whiteouts(home / "diff", self._lower_directories(home), applied.whiteouts)
         if applied.lost_xattrs:
@@ -120,11 +120,11 @@ class Overlay2Layers:
         below = self._existing(parent) if parent else None
         home, init = self._home(layer_id), self._home(layer_id, _INIT)
         with blaming(f"creating writable layer {layer_id}"):
-            self._make(init, below, synced=True)
+            self._make(init, below)
             write_skeleton(init / "diff", self._lower_directories(init))
-            self._make(home, init, synced=True)
-            for directory in (init, home, self._links, self._root):
-                sync_directory(directory)
+            self._make(home, init)
+            files = [path for path in (init / "link", init / "lower", home / "link", home / "lower") if path.exists()]
+            sync_files([*files, init / "diff", init, home, self._links, self._root])
 
     def mount(self, layer_id: str) -> Path:
         home = self._existing(layer_id)
@@ -132,6 +132,7 @@ class Overlay2Layers:
         with blaming(f"mounting layer {layer_id}"):
             if _is_mounted(merged):
                 return merged
+            self._departures.wait(merged)
             merged.mkdir(mode=0o700, exist_ok=True)
             try:
                 self._mount(home, merged)
@@ -144,13 +145,7 @@ class Overlay2Layers:
         merged = self._home(layer_id) / "merged"
         with blaming(f"unmounting layer {layer_id}"):
             if _is_mounted(merged):
-                try:
-                    unmount(merged)
-                except OSError as error:
-                    # Something still stands in it: it goes out of sight now and away with its last user.
-                    if error.errno != errno.EBUSY:
-                        raise
-                    unmount(merged, MNT_DETACH)
+                self._departures.unmount(merged)
             try:
                 merged.rmdir()
             except FileNotFoundError:
@@ -209,7 +204,7 @@ class Overlay2Layers:
             raise NotFound(f"layer {layer_id}", "no such layer")
         return home
 
-    def _make(self, home: Path, parent: Path | None, synced: bool) -> None:
+    def _make(self, home: Path, parent: Path | None) -> None:
         """A layer's directory with all that belongs in it; what is there already stays."""
         home.mkdir(mode=0o710, exist_ok=True)
         (home / "diff").mkdir(exist_ok=True)
@@ -217,7 +212,7 @@ class Overlay2Layers:
         link = _read(home / "link")
         if not link:
             link = "".join(secrets.choice(_LINK_ALPHABET) for _ in range(26))
-            _write(home / "link", link, synced)
+            _write(home / "link", link)
         with self._linking:
             if not (self._links / link).is_symlink():
                 (self._links / link).symlink_to(f"../{home.name}/diff")
@@ -226,7 +221,7 @@ class Overlay2Layers:
         (home / "work").mkdir(mode=0o700, exist_ok=True)
         if not (home / "lower").exists():
             lower = ":".join(filter(None, (f"l/{_read(parent / 'link')}", _read(parent / "lower"))))
-            _write(home / "lower", lower, synced)
+            _write(home / "lower", lower)
         (parent / "committed").touch()
 
     def _lower_directories(self, home: Path) -> list[Path]:
@@ -270,12 +265,8 @@ def _read(path: Path) -> str:
         return ""
 
 
-def _write(path: Path, text: str, synced: bool) -> None:
-    """Whole or not at all, also when the daemon is killed in between; with `synced`, when the power is."""
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all, also when the daemon is killed in between."""
     temporary = path.with_name(f".{path.name}")
-    with temporary.open("w") as file:
-        file.write(text)
-        if synced:
-            file.flush()
-            os.fsync(file.fileno())
+    temporary.write_text(text)
     temporary.rename(path)
