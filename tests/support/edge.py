@@ -301,7 +301,8 @@ class FakeArchives:
             raise NotFound("", f"Could not find the file {path} in container {reference}")
         return PathStat("etc", 4096, 0o041755, NOW_NS, "")
 
-    def get(self, reference: str, path: str, out: BinaryIO) -> None:
+    def get(self, reference: str, path: str, out: BinaryIO, tell: Callable[[PathStat], None]) -> None:
+        tell(self.stat(reference, path))
         out.write(b"tar of " + path.encode())
 
     def put(self, reference: str, path: str, archive: Path, no_overwrite_dir_non_dir: bool, copy_uid_gid: bool) -> None:

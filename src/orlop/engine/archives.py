@@ -53,17 +53,15 @@ class Archives:
         wanted = parse_requested_path(path)
         container = self._find(reference)
         with self._views.open(container) as view, _found(view, wanted, path, reference) as found:
-            details = os.fstat(found.fd)
-            is_link = stat.S_ISLNK(details.st_mode)
-            target = view.resolve(wanted.cleaned) if is_link else ""
-            return PathStat(wanted.name, details.st_size, details.st_mode, details.st_mtime_ns, target)
+            return _describe(view, wanted, found)
 
-    def get(self, reference: str, path: str, out: BinaryIO) -> None:
-        """The file or directory as a tar, its members named from the last part of `path`. Raises before the first
-        byte is written what `stat` raises."""
+    def get(self, reference: str, path: str, out: BinaryIO, tell: Callable[[PathStat], None] = lambda _: None) -> None:
+        """The file or directory as a tar, its members named from the last part of `path`. Before the first byte is
+        written, `tell` is given what `stat` would say, or what it would raise is raised."""
         wanted = parse_requested_path(path)
         container = self._find(reference)
         with self._views.open(container) as view, _found(view, wanted, path, reference) as found:
+            tell(_describe(view, wanted, found))
             self._announce(container, "archive-path")
             # Without holes and with whole seconds, as Docker does: any tar program may be at the other end.
             pack_opened(found.fd, out, wanted.name, PackOptions(sparse=False, passed_over=view.passed_over))
@@ -115,6 +113,12 @@ def _found(view: View, wanted: RequestedPath, path: str, reference: str, extract
                 raise Malformed(path, "too many levels of symbolic links") from error
             raise HostFailure(path, error.strerror or str(error)) from error
         yield found
+
+
+def _describe(view: View, wanted: RequestedPath, found: Found) -> PathStat:
+    details = os.fstat(found.fd)
+    target = view.resolve(wanted.cleaned) if stat.S_ISLNK(details.st_mode) else ""
+    return PathStat(wanted.name, details.st_size, details.st_mode, details.st_mtime_ns, target)
 
 
 def _refuse_read_only(container: Container, path: str) -> None:

@@ -58,9 +58,13 @@ async def stat_path(service: Service, request: Request) -> Reply:
 @routes.get("/containers/{id}/archive")
 async def get_archive(service: Service, request: Request) -> Reply:
     archives, reference, path = service.engine.archives, request.parameters["id"], _path(request)
-    found = await service.long(archives.stat, reference, path)
-    headers = {STAT_HEADER: render_path_stat(found)}
-    return await stream_output(service, lambda out: archives.get(reference, path, out), TAR, headers)
+    headers: dict[str, str] = {}
+
+    def tell(found: PathStat) -> None:
+        headers[STAT_HEADER] = render_path_stat(found)
+
+    # The headers are read once the first byte of the body is there, and `tell` comes before that.
+    return await stream_output(service, lambda out: archives.get(reference, path, out, tell), TAR, headers)
 
 
 @routes.put("/containers/{id}/archive")
