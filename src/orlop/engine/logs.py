@@ -8,6 +8,7 @@ F ends a line; P is a part of one whose rest follows, because it was longer than
 program paused in the middle. The supervisor runs with TZ=UTC, so the time has one width and sorts as text.
 """
 
+import errno
 import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -68,7 +69,7 @@ class LogStream:
         self._parts: dict[int, tuple[int, list[bytes], int]] = {}  # by stream: time, parts, their length
         self._unended: set[int] = set()  # streams in the middle of a line, in read_output
         self._seconds: tuple[bytes, int] = (b"", 0)
-        self._inotify = inotify.open_inotify()
+        self._watches, self._inotify = _open_watcher()
         self._fd = -1
         try:
             self._open()
@@ -81,12 +82,15 @@ class LogStream:
         try:
             fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
-            inotify.add_watch(self._inotify, self._path.parent, inotify.IN_CREATE | inotify.IN_MOVED_TO)
+            self._watch(self._path.parent, inotify.IN_CREATE | inotify.IN_MOVED_TO)
             return
         self._fd = fd
         # By descriptor: the name may mean another file a moment later.
-        mask = inotify.IN_MODIFY | inotify.IN_CLOSE_WRITE | inotify.IN_ATTRIB
-        inotify.add_watch(self._inotify, f"/proc/self/fd/{fd}", mask)
+        self._watch(Path(f"/proc/self/fd/{fd}"), inotify.IN_MODIFY | inotify.IN_CLOSE_WRITE | inotify.IN_ATTRIB)
+
+    def _watch(self, path: Path, mask: int) -> None:
+        if self._watches:
+            inotify.add_watch(self._inotify, path, mask)
 
     def seek_tail(self, lines: int) -> None:
         """Go to where the last so many lines begin."""
@@ -182,7 +186,7 @@ class LogStream:
 
     def _read_news(self) -> bool:
         """Take note of what inotify tells; True when there may be something to read."""
-        events = inotify.read_events(self._inotify)
+        events = inotify.read_events(self._inotify) if self._watches else ()
         if self._fd < 0:
             self._open()
             return self._fd >= 0
@@ -264,6 +268,17 @@ class Logs:
         if tail is not None:
             stream.seek_tail(tail)
         return stream
+
+
+def _open_watcher() -> tuple[bool, int]:
+    """An inotify descriptor; or, when the user has no more of them (128 is the kernel's default), one that never wakes:
+    a follower then finds out when it looks again by itself."""
+    try:
+        return True, inotify.open_inotify()
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+        return False, os.eventfd(0, os.EFD_CLOEXEC)
 
 
 def _text(line: bytes) -> bytes:

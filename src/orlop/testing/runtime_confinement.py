@@ -134,6 +134,17 @@ class RuntimeConfinement(RuntimeFixtures):
         assert {line for line in lines if "=" in line} <= {"PATH=/bin", "A=b c", "HOME=/root", "PWD=/", "SHLVL=1"}
         assert [line for line in lines if line.isdigit()] == ["0", "1", "2", "3"]
 
+    def test_the_daemons_umask_is_not_the_containers(self, box: Box) -> None:
+        before = os.umask(0o077)
+        try:
+            name = secrets.token_hex(4)
+            said = box.shell(f"umask; stat -c %a /{name}", cwd=f"/{name}")  # the runtime makes the directory
+            running = box.exec(box.sleeper().container_id, "sh", "-c", "umask")
+        finally:
+            os.umask(before)
+        assert said.split() == ["0022", "755"]
+        assert running.output()[0] == b"0022\n"
+
     # Identity
 
     def test_user_groups_and_directory_are_as_wished(self, box: Box) -> None:

@@ -1,5 +1,6 @@
 """Reading logs: what the supervisor wrote comes back as the program wrote it."""
 
+import errno
 import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from orlop.engine.logs import LogRecord, Logs, LogStream
+from orlop.kernel import inotify
 
 SECOND = 1_000_000_000
 EPOCH = 1_475_712_000  # 2016-10-06T00:00:00Z
@@ -245,3 +247,16 @@ def test_closing_gives_the_descriptors_back(box: Box) -> None:
     close()
     close()
     assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
+def test_a_user_without_any_inotify_left_still_follows(box: Box, monkeypatch: pytest.MonkeyPatch) -> None:
+    def none_left() -> int:
+        raise OSError(errno.EMFILE, "inotify_init1: Too many open files")
+
+    monkeypatch.setattr(inotify, "open_inotify", none_left)
+    box.running = True
+    stream = box.open()
+    assert not stream.read()
+    box.write(line(1, "a"))
+    assert waits(stream)  # nothing wakes it, so its reader looks again by itself
+    assert [record.data for record in stream.read()] == [b"a\n"]

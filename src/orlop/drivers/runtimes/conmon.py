@@ -105,7 +105,7 @@ class Conmon:
     def launch(
         self, place: Place, unique: str, name: str, log: str, options: Sequence[str], attach: bool = False
     ) -> Launched:
-        """Run conmon until it reports. RuntimeRefused with what the runtime said."""
+        """Run conmon until it reports. RuntimeRefused with what the runtime said. `log` is a path, "" for none."""
         with contextlib.ExitStack() as stack:
             sync = _Pipe(stack)
             pipes: dict[str, int] = {"_OCI_SYNCPIPE": sync.write_end}
@@ -114,6 +114,10 @@ class Conmon:
                 options = [*options, "--exec-attach"]
                 pipes |= {"_OCI_STARTPIPE": start.read_end, "_OCI_ATTACHPIPE": attached_pipe.write_end}
                 os.write(start.write_end, b"\n")  # the first go: fork at once
+            if ":" in log:
+                raise HostFailure(
+                    f"log {log}", "conmon cannot write to a path with a colon in it", "Move the data root"
+                )
             process = self._spawn(place, self._arguments(place, unique, name, log, options), pipes)
             stack.callback(_reap, process)
             sync.close_write_end()
@@ -158,7 +162,7 @@ class Conmon:
             "--persist-dir",
             str(place.directory),
             "-l",
-            log,
+            f"k8s-file:{log}" if log else "none",
             "--full-attach",
             "--no-sync-log",
             *options,
@@ -182,6 +186,7 @@ class Conmon:
                     env=environment,
                     pass_fds=tuple(pipes.values()),
                     start_new_session=True,
+                    umask=0o022,  # else the daemon's would be that of an exec and of directories made for mounts
                 )
             except FileNotFoundError as error:
                 raise Unavailable(self.program, "not installed", "Install it: apt-get install conmon") from error

@@ -93,8 +93,7 @@ class OciRuntime:
         options = [*_stdio(bundle.process)]
         if bundle.log_max_bytes:
             options += ["--log-size-max", str(bundle.log_max_bytes)]
-        log_to = f"k8s-file:{bundle.log_path}"
-        return self._conmon.launch(place, bundle.container_id, bundle.name, log_to, options)
+        return self._conmon.launch(place, bundle.container_id, bundle.name, str(bundle.log_path), options)
 
     def _took_filter(self, container_id: str) -> bool:
         """crun keeps the filter it loads here, for execs. An annotation that a later crun no longer knows would be
@@ -188,7 +187,7 @@ class OciRuntime:
             rendered = specification.render_process(self._limits.clamped(process), capabilities)
             place.process.write_text(json.dumps(rendered))
             options = [*_stdio(process), "--exec", "--exec-process-spec", str(place.process)]
-            launched = self._conmon.launch(place, exec_id, container_id, "none", options, attach)
+            launched = self._conmon.launch(place, exec_id, container_id, "", options, attach)
         except RuntimeRefused as refusal:
             self.forget_exec(container_id, exec_id)
             raise failures.failure("exec", process.args[0] if process.args else "", str(refusal)) from refusal
