@@ -4,6 +4,7 @@ A volume's life: created -> (used by containers) -> retired -> purged, and back 
 takes it out of sight and frees its name; only the purge of a retired volume destroys bytes.
 """
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -64,3 +65,28 @@ class RetirementPolicy:
 class PruneReport:
     removed: tuple[str, ...] = field(default_factory=tuple)
     reclaimed_bytes: int = 0
+
+
+# Words of mount options, and names of driver options, whose values nobody is shown.
+_SECRET = re.compile(
+    r"(?i)pass(word|wd|phrase)?2?|(.*[_-])?(secret|token|password|(access|secret|api|private)[_-]?key)"
+)
+_USER_IN_URL = re.compile(r"(//[^/@:]*):[^/@]*@")
+HIDDEN = "********"
+
+
+def hide_secret_words(words: str) -> str:
+    """Mount options ("rw,username=me,password=...") as they may be shown."""
+    shown = []
+    for word in words.split(","):
+        key, separator, _ = word.partition("=")
+        shown.append(f"{key}={HIDDEN}" if separator and _SECRET.fullmatch(key) else word)
+    return ",".join(shown)
+
+
+def hide_secrets(options: Mapping[str, str]) -> dict[str, str]:
+    """Driver options as they may be shown."""
+    return {
+        key: HIDDEN if _SECRET.fullmatch(key) else _USER_IN_URL.sub(rf"\1:{HIDDEN}@", hide_secret_words(value))
+        for key, value in options.items()
+    }

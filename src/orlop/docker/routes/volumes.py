@@ -4,6 +4,7 @@ from orlop.docker.filters import parse_filters
 from orlop.docker.messages import Reply, Request, empty, json_response
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
+from orlop.docker.translate import volume_out
 from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.wire import volume as wire
 from orlop.errors import Malformed, Unavailable
@@ -50,7 +51,7 @@ def _asks_for_all(filters: Filters) -> bool:
 
 @routes.get("/volumes/{name}")
 def inspect_volume(service: Service, request: Request) -> Reply:
-    return json_response(show_volume(service.engine.volumes.get(request.parameters["name"])))
+    return json_response(volume_out.inspect_volume(service.engine.volumes.get(request.parameters["name"])))
 
 
 @routes.put("/volumes/{name}", since=(1, 42))

@@ -2,7 +2,14 @@
 
 from orlop.docker.wire import volume as wire
 from orlop.docker.wire.times import render_seconds
-from orlop.model.volume import Volume
+from orlop.model.volume import Volume, hide_secrets
+
+
+def inspect_volume(volume: Volume) -> wire.Volume:
+    """With what is wrong with it, which listings leave out."""
+    shown = show_volume(volume)
+    shown.Status = {"problem": volume.problem} if volume.problem else None
+    return shown
 
 
 def show_volume(volume: Volume, usage: wire.UsageData | None = None) -> wire.Volume:
@@ -12,7 +19,7 @@ def show_volume(volume: Volume, usage: wire.UsageData | None = None) -> wire.Vol
         Labels=None if volume.labels is None else dict(volume.labels),
         Mountpoint=volume.mountpoint,
         Name=volume.name,
-        Options=dict(volume.options) if volume.options else None,
+        Options=hide_secrets(volume.options) if volume.options else None,
         Scope=volume.scope,
         UsageData=usage,
     )

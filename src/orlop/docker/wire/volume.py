@@ -19,6 +19,7 @@ class Volume(msgspec.Struct, omit_defaults=True):
     Name: str
     Options: dict[str, str] | None
     Scope: str
+    Status: dict[str, str] | None = None
     UsageData: UsageData | None = None
 
 

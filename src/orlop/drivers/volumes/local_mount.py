@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.errors import HostFailure
 from orlop.kernel import mounts
+from orlop.model.volume import hide_secret_words
 
 USES = "uses"
 
@@ -56,7 +57,6 @@ _PROPAGATION = {
     "shared": mounts.MS_SHARED,
     "rshared": mounts.MS_SHARED | mounts.MS_REC,
 }
-_SECRETS = ("password", "pass", "password2")
 
 
 def parse_mount_words(words: str) -> tuple[int, str, int]:
@@ -72,14 +72,6 @@ def parse_mount_words(words: str) -> tuple[int, str, int]:
         else:
             data.append(word)
     return flags, ",".join(data), propagation
-
-
-def hide_secrets(words: str) -> str:
-    shown = []
-    for word in words.split(","):
-        key, separator, _ = word.partition("=")
-        shown.append(f"{key}=********" if separator and key.lower() in _SECRETS else word)
-    return ",".join(shown)
 
 
 def is_attached(volume_fd: int, path: Path) -> bool:
@@ -158,7 +150,7 @@ def _unmount(path: Path) -> None:
 def _mount(path: Path, options: MountOptions) -> None:
     flags, data, propagation = parse_mount_words(_with_address(options))
     source, fs_type = options.device, options.fs_type
-    shown = f"mount {source}:{path}, data: {hide_secrets(data)}, flags: {flags:#x}"
+    shown = f"mount {source}:{path}, data: {hide_secret_words(data)}, flags: {flags:#x}"
     try:
         mounts.mount(source, path, "" if flags & mounts.MS_BIND else fs_type, flags, data)
         try:
