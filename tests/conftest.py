@@ -2,6 +2,7 @@
 after each; `make_daemon` starts one of the test's own, in the state and with the settings that it wants."""
 
 import os
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -22,6 +23,21 @@ Daemon = Dockerd if os.environ.get("ORLOP_TEST_PEER") else LiveDaemon
 def pytest_configure(config: pytest.Config) -> None:
     skips.register(config)
     pytest.register_assert_rewrite("orlop.testing")  # so that a failing contract shows the values
+
+
+@pytest.fixture(autouse=True)
+def no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
+    """A test that waits for ever fails instead, and says where it waited."""
+    seconds = 600 if request.node.get_closest_marker("slow") else 120
+
+    def give_up(number: int, frame: object) -> None:
+        raise TimeoutError(f"the test did not end in {seconds} seconds")
+
+    usual = signal.signal(signal.SIGALRM, give_up)
+    signal.alarm(seconds)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, usual)
 
 
 def version_key(version: str) -> tuple[int, ...]:

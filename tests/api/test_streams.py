@@ -32,7 +32,7 @@ def test_logs_tail_since_until_and_timestamps(daemon: LiveDaemon) -> None:
 def test_logs_follow_until_the_container_ends(docker_clients: LiveDaemon) -> None:
     docker_clients.docker("run", "-d", "--name", "app", "-v", "gate:/gate", "busybox", "sh", "-c",
                           "echo begin; until [ -e /gate/open ]; do sleep 0.05; done; echo end")  # fmt: skip
-    with docker_clients.spawn("logs", "-f", "app", stdout=-1) as follower:
+    with docker_clients.spawned("logs", "-f", "app", stdout=-1) as follower:
         assert follower.stdout
         read_until(follower.stdout, b"begin\n")
         docker_clients.volume_data("gate").joinpath("open").touch()
@@ -58,7 +58,7 @@ def test_a_long_line_arrives_whole(daemon: LiveDaemon) -> None:
 
 def test_attach_to_a_running_container_sends_and_receives(docker_clients: LiveDaemon) -> None:
     docker_clients.docker("run", "-d", "-i", "--name", "app", "busybox", "sh", "-c", 'read a; echo "got $a"; exit 5')
-    with docker_clients.spawn("attach", "app", stdin=-1, stdout=-1) as attached:
+    with docker_clients.spawned("attach", "app", stdin=-1, stdout=-1) as attached:
         assert attached.stdin
         assert attached.stdout
         attached.stdin.write(b"hello\n")
@@ -99,7 +99,7 @@ def test_other_detach_keys(daemon: LiveDaemon) -> None:
 
 def test_a_signal_to_the_client_reaches_the_container(daemon: LiveDaemon) -> None:
     script = "trap 'echo bye; exit 9' INT; echo ready; while :; do sleep 0.05; done"
-    with daemon.spawn("run", "--name", "app", "busybox", "sh", "-c", script, stdout=-1) as client:
+    with daemon.spawned("run", "--name", "app", "busybox", "sh", "-c", script, stdout=-1) as client:
         assert client.stdout
         read_until(client.stdout, b"ready\n")
         client.send_signal(signal.SIGINT)

@@ -119,14 +119,13 @@ def test_garbage_on_the_socket_harms_nobody(daemon: LiveDaemon) -> None:
 
 
 def test_events_tell_the_life_of_a_container_and_its_volume(docker_clients: LiveDaemon) -> None:
-    with docker_clients.spawn("events", "--format", "{{.Type}} {{.Action}}", stdout=-1) as listener:
+    with docker_clients.spawned("events", "--format", "{{.Type}} {{.Action}}", stdout=-1) as listener:
         assert listener.stdout
         docker_clients.docker("volume", "create", "warmup")
         read_until(listener.stdout, b"volume create\n")
         docker_clients.docker("run", "--rm", "-v", "data:/data", "busybox", "true")
         docker_clients.docker("volume", "rm", "data")
         said = read_until(listener.stdout, b"volume destroy\n").decode().splitlines()
-        listener.terminate()
     wanted = [
         "container create",
         "volume mount",

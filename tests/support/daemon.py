@@ -10,7 +10,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
@@ -190,6 +191,16 @@ class LiveDaemon:
     def spawn(self, *arguments: str | Path, **more: Any) -> subprocess.Popen[bytes]:
         """A docker command that goes on running; the caller ends it."""
         return subprocess.Popen(self.docker_argv(*arguments), env=self.docker_environment, **more)
+
+    @contextmanager
+    def spawned(self, *arguments: str | Path, **more: Any) -> Iterator[subprocess.Popen[bytes]]:
+        """A docker command that is ended at the end of the block, however that comes."""
+        with self.spawn(*arguments, **more) as process:
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.kill()
 
     def inspect(self, kind: str, name: str) -> dict[str, Any]:
         answer: list[dict[str, Any]] = json.loads(self.docker(kind, "inspect", name).stdout)
