@@ -21,7 +21,7 @@ from pathlib import Path
 import pytest
 
 from orlop.drivers.runtimes.driver import BundleMount, Exit, Process, Runtime
-from orlop.errors import Conflict, Forbidden, HostFailure, Malformed, NotFound
+from orlop.errors import Conflict, Forbidden, HostFailure, Malformed, NotFound, OrlopError
 from orlop.testing.runtime_box import PATIENCE_SECONDS, Box, is_alive
 
 
@@ -63,6 +63,16 @@ class RuntimeContract(RuntimeFixtures):
         box.runtime.start(running.container_id)
         assert box.runtime.is_started(running.container_id)
         assert running.output() == (b"hello\n", b"")
+
+    def test_what_has_ended_or_runs_is_not_started(self, box: Box) -> None:
+        running = box.sleeper()
+        with pytest.raises(OrlopError):
+            box.runtime.start(running.container_id)
+        killed = box.create(box.bundle("true"))
+        box.runtime.signal(killed.container_id, killed.process.pid, signal.SIGKILL)
+        killed.wait()
+        with pytest.raises(OrlopError):
+            box.runtime.start(killed.container_id)
 
     def test_output_comes_by_stream_and_is_logged(self, box: Box) -> None:
         running = box.start("sh", "-c", "echo out; echo err >&2")

@@ -34,6 +34,8 @@ from orlop.store.files import remove_tree
 log = logging.getLogger(__name__)
 
 _CALL_SECONDS = 60.0
+# Both runtimes keep a created process waiting at this FIFO and unlink it when it goes on.
+_GATE = "exec.fifo"
 # crun's: a compiled filter to load as it is, base64.
 _READY_FILTER = "run.oci.seccomp_bpf_data"
 _KILLED = 128 + signal.SIGKILL
@@ -102,7 +104,8 @@ class OciRuntime:
         return kept.exists() and kept.stat().st_size > 0
 
     def start(self, container_id: str) -> None:
-        self._call("start", container_id)
+        if self.name != "crun" or not _release(self._state / container_id / _GATE):
+            self._call("start", container_id)
 
     def signal(self, container_id: str, pid: int, signal_number: int) -> None:
         place = self._place(container_id)
@@ -157,9 +160,8 @@ class OciRuntime:
         return is_same_process(process.supervisor_pid, process.supervisor_started)
 
     def is_started(self, container_id: str) -> bool:
-        # Both runtimes keep the process waiting at this FIFO and unlink it when it goes on.
         state = self._state / container_id
-        return state.exists() and not (state / "exec.fifo").exists()
+        return state.exists() and not (state / _GATE).exists()
 
     def exit_of(self, container_id: str, exec_id: str = "") -> Exit | None:
         place = self._place(container_id, exec_id)
@@ -281,6 +283,21 @@ def _stdio(process: Process) -> Sequence[str]:
     if process.stdin:
         return ["--stdin"] if process.stdin_once else ["--stdin", "--leave-stdin-open"]
     return []
+
+
+def _release(gate: Path) -> bool:
+    """What `crun start` does when there is nothing to check, without a process for it: all versions of crun have done
+    just this. False when it cannot be done so; then crun is asked, which also knows the reason."""
+    try:
+        fd = os.open(gate, os.O_WRONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        gate.unlink()
+        os.write(fd, b"\0")
+    finally:
+        os.close(fd)
+    return True
 
 
 def _started(launched: Launched) -> StartedProcess:
