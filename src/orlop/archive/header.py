@@ -141,8 +141,10 @@ def _time(mtime_ns: int, exact: bool, records: list[tuple[str, bytes]]) -> int:
     seconds, nanoseconds = divmod(mtime_ns, 1_000_000_000)
     if 0 <= seconds <= _MAX_LONG and not (exact and nanoseconds):
         return seconds
-    sign, (whole, part) = ("-", divmod(-mtime_ns, 1_000_000_000)) if mtime_ns < 0 else ("", (seconds, nanoseconds))
-    text = f"{sign}{whole}.{part:09d}" if exact and part else f"{sign}{whole}"
+    text = str(seconds)
+    if exact and nanoseconds:
+        whole, part = divmod(abs(mtime_ns), 1_000_000_000)
+        text = f"{'-' if mtime_ns < 0 else ''}{whole}.{part:09d}"
     records.append(("mtime", text.encode()))
     return min(max(seconds, 0), _MAX_LONG)
 

@@ -330,6 +330,7 @@ class _Unpacker:
     def _white_out(self, directory: Directory, name: str) -> None:
         """Hide `name`, or with "" everything, that the layers below have in the directory; never what this layer
         itself brings, whatever comes first in the archive."""
+        self._note_made(directory.path)
         if self._options.whiteouts is Whiteouts.APPLY:
             names = [name] if name else os.listdir(directory.fd)
             for each in names:
