@@ -249,6 +249,7 @@ class FakeSessions:
         self.attachments: list[Future[socket.socket]] = []
         self.by_hand = False  # the future is completed by `connect`, as at a container's start
         self.resized: list[tuple[int, int]] = []
+        self.ends: list[Future[None]] = []
 
     def connect(self) -> socket.socket:
         """Complete the oldest attachment that waits; the container's end."""
@@ -276,10 +277,13 @@ class FakeSessions:
         return exec_id
 
     def start_exec(self, exec_id: str, detach: bool) -> socket.socket | None:
+        if self.get_exec(exec_id).wish.command == ("missing",):
+            raise NotFound("", 'exec: "missing": executable file not found in $PATH')
         if detach:
             return None
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         theirs.settimeout(10)
+        self.ends.append(Future())
         self.attached.append(theirs)
         return ours
 
@@ -287,6 +291,9 @@ class FakeSessions:
         if exec_id not in self.execs:
             raise NoSuchExec(exec_id)
         return self.execs[exec_id]
+
+    def exec_end(self, exec_id: str) -> "Future[None]":
+        return self.ends[-1]
 
     def exec_ids(self, container_id: str) -> Sequence[str]:
         return list(self.execs)
@@ -373,7 +380,9 @@ class Fakes:
 
     def write_log(self, container: Container, text: str) -> None:
         """The file stays open for writing, as the supervisor keeps it: closing it means the end."""
-        log = self.logs.setdefault(container.id, (self.root / f"{container.id}.log").open("a"))
+        if container.id not in self.logs:
+            self.logs[container.id] = (self.root / f"{container.id}.log").open("a")
+        log = self.logs[container.id]
         log.write(text)
         log.flush()
 

@@ -215,12 +215,24 @@ def test_exec_runs_over_the_taken_connection(served: Served, fakes: Fakes) -> No
     with served.connect() as exchange:
         exchange.request("POST", f"/exec/{exec_id}/start", {"Detach": False}, **UPGRADE)
         assert exchange.head()[0] == 101
+        wait_until(lambda: bool(fakes.sessions.attached))
         inside = fakes.sessions.attached[0]
         exchange.send(b"id\n")
         assert inside.recv(100) == b"id\n"
         inside.send(b"\x02uid=0")
         assert frames(exchange, 1) == [(1, b"uid=0")]
         inside.close()
+        fakes.sessions.ends[0].set_result(None)
+        assert exchange.is_closed()
+
+
+def test_an_exec_that_cannot_start_says_so_in_its_stream(served: Served, fakes: Fakes) -> None:
+    fakes.container("app")
+    exec_id = served.call("POST", "/containers/app/exec", {"Cmd": ["missing"], "AttachStdout": True}).json["Id"]
+    with served.connect() as exchange:
+        exchange.request("POST", f"/exec/{exec_id}/start", {}, **UPGRADE)
+        assert exchange.head()[0] == 101
+        assert frames(exchange, 1) == [(1, b'exec: "missing": executable file not found in $PATH\r\n')]
         assert exchange.is_closed()
 
 
