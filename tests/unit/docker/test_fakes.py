@@ -1,0 +1,35 @@
+"""The fakes must not drift from what they stand for."""
+
+import inspect
+
+import pytest
+
+from orlop.engine.archives import Archives
+from orlop.engine.containers import Containers
+from orlop.engine.images import Images
+from orlop.engine.networks import Networks
+from orlop.engine.sessions import Sessions
+from orlop.engine.system import System
+from orlop.engine.volumes import Volumes
+from support import edge
+
+PAIRS = [
+    (edge.FakeContainers, Containers),
+    (edge.FakeImages, Images),
+    (edge.FakeVolumes, Volumes),
+    (edge.FakeNetworks, Networks),
+    (edge.FakeSessions, Sessions),
+    (edge.FakeArchives, Archives),
+    (edge.FakeSystem, System),
+]
+OWN = {"put", "connect"}  # what the tests use to play the world
+
+
+@pytest.mark.parametrize(("fake", "real"), PAIRS, ids=lambda kind: kind.__name__)
+def test_a_fake_has_the_signatures_of_the_real_service(fake: type, real: type) -> None:
+    methods = [name for name, _ in inspect.getmembers(fake, inspect.isfunction) if not name.startswith("_")]
+    assert methods
+    for name in set(methods) - OWN:
+        ours, theirs = inspect.signature(getattr(fake, name)), inspect.signature(getattr(real, name))
+        assert list(ours.parameters) == list(theirs.parameters), name
+        assert [p.default for p in ours.parameters.values()] == [p.default for p in theirs.parameters.values()], name
