@@ -139,46 +139,48 @@ def _papers(
     """The files at the top, and all blobs by digest."""
     blobs: dict[str, bytes | Layer] = {}
     index: list[dict[str, Any]] = []
-    manifests: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     repositories: dict[str, dict[str, str]] = {}
     for item in wanted:
         stack = layers[item.image.id]
-        config = item.image.raw_config.encode()
-        blobs[item.image.id] = config
-        blobs.update({layer.diff_id: layer for layer in stack})
-        layer_descriptors = [_descriptor(_LAYER_TYPE, layer.diff_id, layer.tar_bytes) for layer in stack]
-        manifest = _json(
-            {
-                "schemaVersion": 2,
-                "mediaType": _MANIFEST_TYPE,
-                "config": _descriptor(_CONFIG_TYPE, item.image.id, len(config)),
-                "layers": layer_descriptors,
-            }
-        )
+        manifest = _manifest(item.image, stack)
         digest = "sha256:" + hashlib.sha256(manifest).hexdigest()
-        blobs[digest] = manifest
+        blobs |= {item.image.id: item.image.raw_config.encode(), digest: manifest}
+        blobs |= {layer.diff_id: layer for layer in stack}
         descriptor = _descriptor(_MANIFEST_TYPE, digest, len(manifest))
         index += [descriptor | {"annotations": _annotations(name)} for name in item.references] or [descriptor]
-        manifests.append(
-            {
-                "Config": _path(item.image.id),
-                "RepoTags": item.references or None,
-                "Layers": [_path(layer.diff_id) for layer in stack],
-                "LayerSources": {entry["digest"]: entry for entry in layer_descriptors},
-            }
-        )
-        for name in item.references:
-            reference = parse_reference(name)
-            top = stack[-1].diff_id if stack else item.image.id
-            repositories.setdefault(reference.familiar_name, {})[reference.tag] = top.removeprefix("sha256:")
+        entries.append(_docker_entry(item, stack))
+        top = (stack[-1].diff_id if stack else item.image.id).removeprefix("sha256:")
+        for reference in map(parse_reference, item.references):
+            repositories.setdefault(reference.familiar_name, {})[reference.tag] = top
     files = {
         "oci-layout": _json(_LAYOUT),
         "index.json": _json({"schemaVersion": 2, "mediaType": _INDEX_TYPE, "manifests": index}),
-        "manifest.json": _json(manifests),
+        "manifest.json": _json(entries),
     }
-    if repositories:
-        files["repositories"] = _json(repositories)
-    return files, blobs
+    return files | ({"repositories": _json(repositories)} if repositories else {}), blobs
+
+
+def _manifest(image: Image, stack: Sequence[Layer]) -> bytes:
+    return _json(
+        {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST_TYPE,
+            "config": _descriptor(_CONFIG_TYPE, image.id, len(image.raw_config.encode())),
+            "layers": [_descriptor(_LAYER_TYPE, layer.diff_id, layer.tar_bytes) for layer in stack],
+        }
+    )
+
+
+def _docker_entry(item: _Wanted, stack: Sequence[Layer]) -> dict[str, Any]:
+    """The image in manifest.json."""
+    sources = [_descriptor(_LAYER_TYPE, layer.diff_id, layer.tar_bytes) for layer in stack]
+    return {
+        "Config": _path(item.image.id),
+        "RepoTags": item.references or None,
+        "Layers": [_path(layer.diff_id) for layer in stack],
+        "LayerSources": {source["digest"]: source for source in sources},
+    }
 
 
 def _annotations(name: str) -> dict[str, str]:
