@@ -70,7 +70,7 @@ CONFIG: Mapping[str, Field] = {
     "WorkingDir": _MAPPED,
     "Entrypoint": _MAPPED,
     "NetworkDisabled": _MAPPED,
-    "MacAddress": _refused("a container's MAC address cannot be chosen yet"),
+    "MacAddress": _MAPPED,
     "OnBuild": _ignored("is of use when an image is built from this one"),
     "Labels": _MAPPED,
     "StopSignal": _MAPPED,

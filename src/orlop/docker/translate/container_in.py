@@ -18,6 +18,7 @@ from orlop.model.container import (
     RestartPolicy,
     Ulimit,
 )
+from orlop.model.network import parse_mac_address
 
 DEFAULT_SHM_BYTES = 64 << 20
 LOG_DRIVERS = ("json-file", "local", "none")
@@ -57,7 +58,7 @@ def container_wish(
     host = request.HostConfig or wire.HostConfig()
     plain = wire.Config(**{field: getattr(request, field) for field in wire.Config.__struct_fields__})
     warnings = fields.check_fields(plain, fields.CONFIG) + fields.check_fields(host, fields.HOST_CONFIG)
-    config = container_config(plain)
+    config = dataclasses.replace(container_config(plain), mac_address=_mac_address(plain, request.NetworkingConfig))
     translated = _host_config(host, api)
     if plain.NetworkDisabled:
         translated = dataclasses.replace(translated, network_mode="none")
@@ -235,10 +236,19 @@ def _aliases(networking: wire.NetworkingConfig | None, mode: str) -> dict[str, l
             )
         if endpoint.IPAMConfig and any(endpoint.IPAMConfig.values()):
             raise Unsupported(f"network {name}", "an address of one's own choice is not supported yet")
-        if endpoint.MacAddress or endpoint.Links:
-            raise Unsupported(f"network {name}", "a MAC address of one's own choice and links are not supported yet")
+        if endpoint.Links:
+            raise Unsupported(f"network {name}", "links are not supported yet")
         found[name] = endpoint.Aliases or []
     return found or None
+
+
+def _mac_address(config: wire.Config, networking: wire.NetworkingConfig | None) -> str:
+    """Of the endpoint since API 1.44, of the container before; a client may say it in both places."""
+    endpoints = ((networking and networking.EndpointsConfig) or {}).values()
+    wanted = {parse_mac_address(text) for text in (config.MacAddress, *(each.MacAddress for each in endpoints)) if text}
+    if len(wanted) > 1:
+        raise Malformed("", "conflicting MAC address specified: the container's and its endpoint's must be the same")
+    return wanted.pop() if wanted else ""
 
 
 def _normalised(host: wire.HostConfig, runtime: str) -> wire.HostConfig:
