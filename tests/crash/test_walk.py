@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from crash.house import disorder
-from support.daemon import LiveDaemon, wait_for
+from support.daemon import LiveDaemon, Result, wait_for
 from support.images import write_busybox_tar
 
 
@@ -23,7 +23,7 @@ class Scenario:
 
     name: str
     prepare: Callable[[LiveDaemon], object]
-    act: Callable[[LiveDaemon], object]
+    act: Callable[[LiveDaemon], Result]
     redo: Callable[[LiveDaemon], object]
     operations: tuple[str, ...]  # whose steps are walked
 
@@ -35,7 +35,7 @@ def _create_again(daemon: LiveDaemon) -> None:
     _no_volume_in_use(daemon)
 
 
-def _create(daemon: LiveDaemon) -> None:
+def _create(daemon: LiveDaemon) -> Result:
     command = (
         "create",
         "--name",
@@ -49,7 +49,7 @@ def _create(daemon: LiveDaemon) -> None:
         "busybox",
         "true",
     )
-    daemon.docker(*command, code=None)
+    return daemon.docker(*command, code=None)
 
 
 def _no_volume_in_use(daemon: LiveDaemon) -> None:
@@ -219,3 +219,22 @@ def _kill_at(scenario: Scenario, point: str, daemon: LiveDaemon, bystander: int)
     assert (daemon.volume_data("data") / "note").read_text() == "kept\n"
     scenario.redo(daemon)
     assert disorder(daemon) == [], f"after doing it again, following a kill at {point}:\n{daemon.logs()}"
+
+
+@pytest.mark.parametrize("name", ["create", "start", "load"])
+def test_a_full_disk_at_every_step_of_making(name: str, ship: LiveDaemon, archive: Path, tmp_path: Path) -> None:
+    """The user is told which disk is full, nothing half made stays, and once there is room it works."""
+    scenario = next(item for item in scenarios(archive) if item.name == name)
+    for point in _points_of(scenario, ship, tmp_path / "points"):
+        if not point.endswith("/before"):
+            continue  # what comes after a step comes before the next one
+        scenario.prepare(ship)
+        ship.stop()
+        ship.start(environment={"ORLOP_FAULT": f"{point}=errno:ENOSPC"})
+        told = scenario.act(ship)
+        assert "No space left on device" in told.stderr, f"a full disk at {point} was not told of: {told}"
+        assert disorder(ship) == [], f"after a full disk at {point}:\n{ship.logs()}"
+        ship.stop()
+        ship.start()
+        scenario.redo(ship)
+        assert disorder(ship) == [], f"after doing it again, following a full disk at {point}:\n{ship.logs()}"
