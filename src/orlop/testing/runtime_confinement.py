@@ -172,6 +172,15 @@ class RuntimeConfinement(RuntimeFixtures):
         joined = box.shell("readlink /proc/self/ns/net", network_namespace=path).strip()
         assert joined == str(Path(path).readlink())
 
+    def test_who_shares_the_hosts_ipc_shares_its_memory(self, box: Box) -> None:
+        note = Path("/dev/shm") / f"orlop-test-{secrets.token_hex(8)}"  # noqa: S108
+        note.write_text("seen")
+        try:
+            assert box.shell(f"cat {note}", ipc_namespace="host") == "seen"
+            assert "No such file" in box.shell(f"cat {note} 2>&1 || true")
+        finally:
+            note.unlink()
+
     def test_a_new_network_has_only_lo_and_it_is_up(self, box: Box) -> None:
         assert box.shell("ls /sys/class/net") == "lo\n"
         assert "LOOPBACK,UP" in box.shell("ip link show lo")

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
+from orlop.errors import Malformed
+
 ROOT = Path("/sys/fs/cgroup")
 _DEFAULT_PARENT = "/orlop"
 
@@ -56,7 +58,9 @@ def find_controllers(layout: CgroupLayout, root: Path = ROOT) -> Controllers:
 
 
 def cgroup_path(container_id: str, parent: str) -> str:
-    """Below the root of each tree, e.g. /orlop/<id>."""
+    """Below the root of each tree, e.g. /orlop/<id>. Malformed for a parent that leads out of it."""
+    if ".." in parent.split("/"):
+        raise Malformed(f"cgroup parent {parent}", "must not contain ..", "Give a path below the cgroup root")
     base = parent.strip("/")
     return f"/{base}/{container_id}" if base else f"{_DEFAULT_PARENT}/{container_id}"
 

@@ -113,7 +113,7 @@ def _default_mounts(bundle: Bundle, wanted: Sequence[BundleMount]) -> list[Bundl
         BundleMount("/sys", "sysfs", "sysfs", (*quiet, access)),
         BundleMount("/sys/fs/cgroup", "cgroup", "cgroup", (*quiet, access)),
         BundleMount("/dev/mqueue", "mqueue", "mqueue", quiet),
-        BundleMount("/dev/shm", "shm", "tmpfs", (*quiet, "mode=1777", f"size={bundle.shm_size_bytes}")),  # noqa: S108
+        _shared_memory(bundle, quiet),
     ]
     taken = {mount.destination.rstrip("/") for mount in wanted}
     return [
@@ -121,6 +121,13 @@ def _default_mounts(bundle: Bundle, wanted: Sequence[BundleMount]) -> list[Bundl
         for mount in defaults
         if mount.destination not in taken and not ("/dev" in taken and mount.destination.startswith("/dev/"))
     ]
+
+
+def _shared_memory(bundle: Bundle, options: Sequence[str]) -> BundleMount:
+    where = "/dev/shm"  # noqa: S108
+    if bundle.ipc_namespace == "host":
+        return BundleMount(where, where, "bind", ("rbind", "rprivate", "rw"))
+    return BundleMount(where, "shm", "tmpfs", (*options, "mode=1777", f"size={bundle.shm_size_bytes}"))
 
 
 def _mount(mount: BundleMount) -> Document:
@@ -150,7 +157,8 @@ def _namespaces(bundle: Bundle, layout: CgroupLayout) -> list[Document]:
 
 def _sysctls(bundle: Bundle) -> dict[str, str]:
     sysctls: dict[str, str] = {}
-    if bundle.network_namespace != "host":
+    # Another container's namespace, named by its process, has its own settings already.
+    if bundle.network_namespace != "host" and not bundle.network_namespace.startswith("/proc/"):
         # An unprivileged process may ping and listen on any port: the namespace is its own.
         sysctls |= {"net.ipv4.ip_unprivileged_port_start": "0", "net.ipv4.ping_group_range": "0 2147483647"}
     if bundle.domainname and bundle.uts_namespace != "host":

@@ -9,6 +9,7 @@ import pytest
 from orlop.drivers.runtimes.cgroups import CgroupLayout, cgroup_path, processes_in
 from orlop.drivers.runtimes.driver import Bundle, BundleMount, Process
 from orlop.drivers.runtimes.specification import render_bundle, render_process
+from orlop.errors import Malformed
 from orlop.model.container import Device, Resources, Ulimit
 
 BUNDLE = Bundle(
@@ -158,6 +159,17 @@ def test_a_process_with_everything() -> None:
 def test_a_cgroup_is_below_its_parent() -> None:
     assert cgroup_path("id", "") == "/orlop/id"
     assert cgroup_path("id", "/batch/jobs/") == "/batch/jobs/id"
+
+
+@pytest.mark.parametrize("parent", ["..", "/a/../../b", "../x"])
+def test_a_cgroup_never_leaves_its_tree(parent: str) -> None:
+    with pytest.raises(Malformed):
+        cgroup_path("id", parent)
+
+
+def test_a_joined_containers_sysctls_are_left_as_they_are() -> None:
+    assert rendered(network_namespace="/proc/1/ns/net")["linux"]["sysctl"] == {}
+    assert rendered(network_namespace="/run/netns/mine")["linux"]["sysctl"] != {}
 
 
 def test_processes_of_cgroups_below_are_counted_too(tmp_path: Path) -> None:
