@@ -138,7 +138,7 @@ class ContainerSteps:
 
     def _remove_layer(self, step: Step) -> None:
         if self._layers.is_mounted(step.subject):
-            self._mounts.release(step.subject, "process")
+            self._mounts.evict(step.subject)
         self._layers.remove(step.subject)
         self._mounts.forget(step.subject)
 

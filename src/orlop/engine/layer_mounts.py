@@ -38,6 +38,13 @@ class LayerMounts:
                 self._users.pop(layer_id, None)
                 self._layers.unmount(layer_id)
 
+    def evict(self, layer_id: str) -> None:
+        """The layer is about to be removed: it is unmounted whoever uses it. A copy going on keeps what it has open and
+        ends with an error; waiting for a client that does not read would leave the removal half done."""
+        with self._lock_of(layer_id):
+            self._users.pop(layer_id, None)
+            self._layers.unmount(layer_id)
+
     @contextmanager
     def mounted(self, layer_id: str, user: str) -> Iterator[Path]:
         path = self.acquire(layer_id, user)

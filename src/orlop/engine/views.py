@@ -129,8 +129,8 @@ class Views:
 
     @contextmanager
     def open(self, container: Container) -> Iterator[View]:
-        """No lock is held meanwhile: the container may be started and stopped. Its layer stays mounted, so removing
-        it has to wait until the last view is closed."""
+        """No lock is held meanwhile: the container may be started, stopped and removed. Removing it takes nothing
+        away that is open already."""
         with ExitStack() as stack:
             root_fd = _open_process_root(container.status) if container.is_running else None
             if root_fd is None:

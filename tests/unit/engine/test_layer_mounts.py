@@ -44,3 +44,12 @@ def test_releasing_what_a_crash_left_mounted_unmounts_it() -> None:
     driver.mounted.add("a")
     LayerMounts(cast(LayerDriver, driver)).release("a", "process")
     assert driver.mounted == set()
+
+
+def test_a_layer_that_goes_is_unmounted_whoever_uses_it() -> None:
+    driver = Mounted()
+    mounts = LayerMounts(cast(LayerDriver, driver))
+    with mounts.mounted("a", "view"):
+        mounts.evict("a")
+        assert driver.mounted == set()
+    assert driver.mounted == set()
