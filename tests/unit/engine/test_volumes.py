@@ -1,6 +1,8 @@
 """Volumes as the engine keeps them: real journal, real executor, real directories."""
 
-from collections.abc import Iterator
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -519,3 +521,79 @@ def test_one_volume_that_cannot_go_does_not_keep_the_others_from_a_prune(daemon:
     path.symlink_to(daemon.root / "aside")
     assert daemon.volumes.prune({}, include_named=True).removed == ("aa", "cc")
     assert daemon.names() == ["bb"]
+
+
+# Many at once
+
+
+def test_many_callers_on_few_names_leave_everything_in_order(daemon: Daemon) -> None:
+    """Whatever they do to each other, no volume is lost, none is in two places, and no hold outlives its release."""
+    errors: list[BaseException] = []
+
+    def work(number: int) -> None:
+        container = f"{number:064x}"
+        try:
+            for turn in range(25):
+                name = f"v{(number + turn) % 3}"
+                daemon.volumes.create(name, "", None, None)
+                try:
+                    daemon.volumes.hold(name, container)
+                except NoSuchVolume:
+                    continue
+                with pytest.raises(Conflict):
+                    daemon.volumes.remove(name)
+                daemon.volumes.release(name, container)
+                try:
+                    daemon.volumes.remove(name)
+                except (Conflict, NoSuchVolume):
+                    continue
+        except BaseException as error:  # noqa: BLE001 - told by the test's own thread
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    created = daemon.actions().count("create")
+    assert created == len(daemon.names()) + len(daemon.volumes.list_retired())
+    retired = {found.id for found in daemon.volumes.list_retired()}
+    assert retired == set(daemon.driver.list_retired())
+    assert all(daemon.volumes.holders(name) == [] for name in ("v0", "v1", "v2"))
+    before = (daemon.names(), daemon.volumes.list_retired())
+    daemon.restart()
+    assert (daemon.names(), daemon.volumes.list_retired()) == before
+
+
+def test_restoring_purging_and_removing_at_once_never_loses_a_volume_that_was_not_purged(daemon: Daemon) -> None:
+    for number in range(10):
+        daemon.volumes.create("data", "", None, None)
+        (daemon.data("data") / "note").write_text(str(number))
+        daemon.volumes.remove("data")
+    ids = [found.id for found in daemon.volumes.list_retired()]
+    purged: list[str] = []
+
+    def attempt(act: Callable[[], object]) -> None:
+        with contextlib.suppress(NotFound, Conflict):
+            act()
+
+    def purge(retired_id: str) -> None:
+        daemon.volumes.purge(retired_id)
+        purged.append(retired_id)
+
+    acts: list[Callable[[], object]] = []
+    for number, retired_id in enumerate(ids):
+        acts.append(lambda i=retired_id, n=number: daemon.volumes.restore(i, f"back{n}"))  # type: ignore[misc]
+        acts.append(lambda i=retired_id: purge(i))  # type: ignore[misc]
+        acts.append(lambda i=retired_id: daemon.volumes.restore(i, "data"))  # type: ignore[misc]
+    threads = [threading.Thread(target=attempt, args=(act,)) for act in acts]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted([volume.id for volume in daemon.volumes.list_volumes({})[0]] + purged) == sorted(ids)
+    assert daemon.volumes.list_retired() == [] or daemon.names()
+    daemon.restart()
+    for name in daemon.names():
+        assert (daemon.data(name) / "note").exists()
