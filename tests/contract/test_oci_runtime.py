@@ -176,6 +176,22 @@ def test_a_missing_supervisor_says_what_to_install(tmp_path: Path, monkeypatch: 
         OciRuntime(tmp_path / "root")
 
 
+def test_crun_works_without_busybox_too(
+    root: Path, rootfs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    for name in (root.name, "conmon", "unshare", "umount"):
+        (programs / name).symlink_to(str(shutil.which(name)))
+    monkeypatch.setenv("PATH", str(programs))
+    box = Box(OciRuntime(root, root.name), rootfs, tmp_path)
+    try:
+        assert box.shell("echo works") == "works\n"
+        assert box.exec(box.sleeper().container_id, "echo", "too").output() == (b"too\n", b"")
+    finally:
+        box.close()
+
+
 def test_containers_leave_no_namespace_behind(box: Box) -> None:
     """The wrapper that hides an empty cgroup tree from crun makes a mount namespace; only the runtime may be in it."""
     running = box.sleeper()
