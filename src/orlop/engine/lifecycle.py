@@ -157,7 +157,8 @@ class Lifecycle:
                     exit_code=exit_.exit_code,
                     oom_killed=exit_.oom_killed,
                     error=exit_.error,
-                    finished_at_ns=exit_.at_ns or time.time_ns(),
+                    # The record of an exit is stamped by the kernel's tick, which may lie before a quick one's start.
+                    finished_at_ns=max(exit_.at_ns, container.status.started_at_ns) if exit_.at_ns else time.time_ns(),
                 )
                 self._executor.sweep(plan_cleanup(ended))
                 ended = dataclasses.replace(ended, network=None)
