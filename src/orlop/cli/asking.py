@@ -1,20 +1,15 @@
 """Asking before something is lost."""
 
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Sequence
 
-import click
-
+from orlop.cli.declaring import option
 from orlop.client.errors import ClientError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 _SHOWN = 20
 
 
-def force_option(function: Function) -> Function:
-    return click.option("-f", "--force", is_flag=True, help="Do not ask.")(function)
+force_option = option("-f", "--force", is_flag=True, help="Do not ask.")
 
 
 def confirm(what: str, items: Sequence[str], force: bool) -> None:
@@ -24,8 +19,11 @@ def confirm(what: str, items: Sequence[str], force: bool) -> None:
     text = f"{what}:\n" + "".join(f"  {item}\n" for item in items[:_SHOWN]) if items else f"{what}.\n"
     if len(items) > _SHOWN:
         text += f"  ... and {len(items) - _SHOWN} more\n"
-    click.echo(text, err=True, nl=False)
+    sys.stderr.write(text)
     if not sys.stdin.isatty():
         raise ClientError("nobody is there to be asked: use --force to go on without")
-    if not click.confirm("Go on?", err=True):
+    sys.stderr.write("Go on? [y/N] ")
+    sys.stderr.flush()
+    answer = sys.stdin.readline()
+    if answer.strip().lower() not in ("y", "yes"):
         raise ClientError("nothing was done")

@@ -4,12 +4,7 @@ A flag's value arrives in the command under its own name (`--cap-add` as `cap_ad
 API's body of them.
 """
 
-from collections.abc import Callable
-from typing import Any, TypeVar
-
-import click
-
-Function = TypeVar("Function", bound=Callable[..., Any])
+from orlop.cli.declaring import Function, option
 
 # (names, metavar, help): flags that take a value, once or several times, and switches
 _SINGLE = (
@@ -95,25 +90,17 @@ _SWITCHES = (
     ("--no-healthcheck", ""),
 )
 _PULL_WORDS = ("missing", "never", "always")
+_PULL_HELP = "Registries come later: an image that is not here is not fetched, and `always` is refused."
 
 
 def container_options(function: Function) -> Function:
     """All of them, the everyday ones first in the help."""
-    options: list[Callable[[Function], Function]] = []
-    for names, text in _SWITCHES:
-        options.append(click.option(*names.split(","), is_flag=True, help=text, hidden=not text))
-    for names, metavar, text in _SEVERAL:
-        options.append(click.option(*names.split(","), multiple=True, metavar=metavar, help=text, hidden=not metavar))
-    for names, metavar, text in _SINGLE:
-        options.append(click.option(*names.split(","), metavar=metavar, help=text, hidden=not metavar))
-    options.append(
-        click.option(
-            "--pull",
-            type=click.Choice(_PULL_WORDS),
-            default="missing",
-            help="Registries come later: an image that is not here is not fetched, and `always` is refused.",
-        )
-    )
-    for option in reversed(options):
-        function = option(function)
+    options = [option(*names.split(","), is_flag=True, help=text, hidden=not text) for names, text in _SWITCHES]
+    for rows, multiple in ((_SEVERAL, True), (_SINGLE, False)):
+        for names, metavar, text in rows:
+            settings = {"multiple": multiple, "metavar": metavar, "help": text, "hidden": not metavar}
+            options.append(option(*names.split(","), **settings))
+    options.append(option("--pull", choices=_PULL_WORDS, default="missing", help=_PULL_HELP))
+    for add in reversed(options):
+        function = add(function)
     return function

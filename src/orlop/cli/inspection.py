@@ -2,16 +2,13 @@
 
 import json
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
-
-import click
+from typing import Any
 
 from orlop.cli.app import App
+from orlop.cli.declaring import option
 from orlop.cli.output import print_json, print_lines, warn
 from orlop.client.api import quote
 from orlop.client.errors import ApiError, ClientError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 PATHS = {
     "container": "/containers/{}/json",
@@ -21,9 +18,10 @@ PATHS = {
 }
 
 
-def template_option(function: Function) -> Function:
-    return click.option("-f", "--format", "template", default="json", metavar="FORMAT",
-                        help="json, or a path such as {{.State.Status}}: only that value.")(function)  # fmt: skip
+template_option = option(
+    "-f", "--format", "template", default="json", metavar="FORMAT",
+    help="json, or a path such as {{.State.Status}}: only that value.",
+)  # fmt: skip
 
 
 def inspect_all(app: App, names: Iterable[str], kinds: Sequence[str], template: str, size: bool = False) -> int:

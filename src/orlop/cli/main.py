@@ -1,6 +1,6 @@
 """Entry point of the `orlop` command: run it, turn every failure into one line on stderr and an exit status.
 
-A short command lives for some 30 milliseconds, most of them imports: so the garbage collector rests (nothing lives long
+A short command lives for some 25 milliseconds, most of them imports: so the garbage collector rests (nothing lives long
 enough to be collected; `orlop daemon` turns it on again), and the process ends by os._exit once the output is
 flushed, because taking the interpreter apart costs as much as an API call.
 """
@@ -14,8 +14,16 @@ import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
 from typing import NoReturn  # noqa: E402
 
+from orlop import __version__  # noqa: E402
+from orlop.cli.app import App  # noqa: E402
+from orlop.cli.declaring import Declared  # noqa: E402
+from orlop.cli.parsing import Fields, parse  # noqa: E402
+from orlop.cli.registry import GROUPS, TOP  # noqa: E402
+from orlop.client.errors import ClientError  # noqa: E402
+
 USAGE_STATUS = 125  # what Docker's command ends with after a flag it does not know
 INTERRUPTED_STATUS = 130
+PIPE_STATUS = 141
 
 
 def main() -> NoReturn:
@@ -26,10 +34,57 @@ def main() -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """The exit status of `orlop ARGUMENTS...`."""
+    if list(arguments) in (["--version"], ["-v"]):
+        sys.stdout.write(f"orlop {__version__}\n")
+        return 0
+    try:
+        understood = None if "_ORLOP_COMPLETE" in os.environ else _read(arguments)
+        if understood is None:
+            return _run_by_click(arguments)
+        app, declared, fields = understood
+        return declared.function(app, **fields) or 0
+    except ClientError as error:
+        return _fail(error.message, error.exit_code)
+    except KeyboardInterrupt:
+        sys.stderr.write("\n")
+        return INTERRUPTED_STATUS
+    except BrokenPipeError:
+        return _close_pipe()
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+
+
+def _read(arguments: Sequence[str]) -> tuple[App, Declared, Fields] | None:
+    """The command and its fields; None for whatever click should look at."""
+    words = list(arguments)
+    host = ""
+    while words and words[0].startswith("-"):
+        name, has_value, value = words.pop(0).partition("=")
+        if name not in ("-H", "--host") or not (has_value or words):
+            return None
+        host = value if has_value else words.pop(0)
+    entries = TOP
+    while words:
+        entry = entries.get(words[0])
+        if entry is None:
+            return None
+        if entry.module:
+            declared = _load(entry.module)
+            fields = parse(declared, words[1:])
+            return None if fields is None else (App(host), declared, fields)
+        entries = GROUPS[words.pop(0)]
+    return None
+
+
+def _load(module: str) -> Declared:
+    declared: Declared = __import__(f"orlop.cli.commands.{module}", fromlist=["command"]).command
+    return declared
+
+
+def _run_by_click(arguments: Sequence[str]) -> int:
     import click
 
-    from orlop.cli.root import root
-    from orlop.client.errors import ClientError
+    from orlop.cli.by_click import root
 
     try:
         if "_ORLOP_COMPLETE" in os.environ:
@@ -40,8 +95,6 @@ def run(arguments: Sequence[str]) -> int:
         return result if isinstance(result, int) else 0
     except click.exceptions.Exit as request:  # --help and --version
         return request.exit_code
-    except ClientError as error:
-        return _fail(error.message, error.exit_code)
     except click.exceptions.NoArgsIsHelpError as error:
         sys.stderr.write(error.format_message() + "\n")
         return 1
@@ -52,15 +105,6 @@ def run(arguments: Sequence[str]) -> int:
         )
         message = error.format_message().rstrip(".")
         return _fail(f"{message}. See `{path} --help`", USAGE_STATUS if is_flag else 1)
-    except click.ClickException as error:
-        return _fail(error.format_message(), error.exit_code)
-    except (KeyboardInterrupt, click.Abort):
-        sys.stderr.write("\n")
-        return INTERRUPTED_STATUS
-    except BrokenPipeError:
-        return _close_pipe()
-    except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
 
 
 def _fail(message: str, status: int) -> int:
@@ -82,7 +126,7 @@ def _flush(status: int) -> int:
 def _close_pipe() -> int:
     """Whoever read the output has had enough (`orlop logs web | head`): end quietly, as a program killed by SIGPIPE."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-    return 141
+    return PIPE_STATUS
 
 
 if __name__ == "__main__":

@@ -3,38 +3,32 @@
 import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeVar
+from typing import Any
 
-import click
-
+from orlop.cli.declaring import Function, option
 from orlop.cli.table import render_table
 from orlop.client.errors import ClientError
-
-Function = TypeVar("Function", bound=Callable[..., Any])
 
 FORMAT_HELP = "table, or json: one JSON object a line, as the API gives it"
 
 
-def _check_format(_context: click.Context, _option: click.Parameter, value: str) -> str:
+def _check_format(value: str) -> str:
     if value in ("table", "json"):
         return value
     raise ClientError(f"--format {value!r} is not understood: use table or json (orlop has no templates; try jq)", 125)
 
 
-def format_option(function: Function) -> Function:
-    return click.option("--format", "output_format", default="table", metavar="FORMAT", callback=_check_format,
-                        help=f"Output format: {FORMAT_HELP}.")(function)  # fmt: skip
+format_option = option(
+    "--format", "output_format", default="table", metavar="FORMAT", check=_check_format,
+    help=f"Output format: {FORMAT_HELP}.",
+)  # fmt: skip
 
 
-def filter_option(known: str) -> Callable[[Function], Function]:
-    return click.option("-f", "--filter", "filters", multiple=True, metavar="KEY=VALUE",
-                        help=f"Only those that match; may be repeated. Keys: {known}.")  # fmt: skip
-
-
-def prune_filter_option(known: str) -> Callable[[Function], Function]:
-    """As above, without -f: that is --force there."""
-    return click.option("--filter", "filters", multiple=True, metavar="KEY=VALUE",
-                        help=f"Only those that match; may be repeated. Keys: {known}.")  # fmt: skip
+def filter_option(known: str, *, short: bool = True) -> Callable[[Function], Function]:
+    """--filter; `short` is off where -f is --force."""
+    names = ("-f", "--filter") if short else ("--filter",)
+    text = f"Only those that match; may be repeated. Keys: {known}."
+    return option(*names, "filters", multiple=True, metavar="KEY=VALUE", help=text)
 
 
 def parse_filters(terms: Iterable[str]) -> dict[str, list[str]]:
@@ -62,6 +56,10 @@ def print_listing(
 
 def print_lines(lines: Iterable[str]) -> None:
     sys.stdout.writelines(f"{line}\n" for line in lines)
+
+
+def print_line(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
 
 
 def print_json(value: Any) -> None:

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 
 import click
 
-from orlop.cli.command import DEFAULT_STATUSES, Command
+from orlop.cli.by_click import Command, root
 from orlop.cli.registry import GROUPS, TOP
-from orlop.cli.root import root
 
 INTRODUCTION = """\
 # The `orlop` command
@@ -100,7 +99,7 @@ def _sections() -> Iterator[str]:
         yield from _options(command, context)
         if isinstance(command, Command):
             yield from _examples(command)
-            statuses = command.statuses or DEFAULT_STATUSES
+            statuses = command.declared.statuses
             yield f"Exit status: {'; '.join(f'{code}: {meaning}' for code, meaning in statuses)}.\n"
 
 
@@ -120,8 +119,8 @@ def _options(command: click.Command, context: click.Context) -> Iterator[str]:
 
 
 def _examples(command: Command) -> Iterator[str]:
-    if command.examples:
-        lines = [f"    {line}" + (f"   # {meaning}" if meaning else "") for line, meaning in command.examples]
+    if command.declared.examples:
+        lines = [f"    {line}" + (f"   # {meaning}" if meaning else "") for line, meaning in command.declared.examples]
         yield "\n".join(lines) + "\n"
 
 

@@ -71,7 +71,7 @@ def test_flags_after_the_image_belong_to_the_program(orlop: Run) -> None:
         (("--log-driver", "none"), "HostConfig.LogConfig", {"Type": "none", "Config": {}}),
         (("--init",), "HostConfig.Init", True),
         (("--rm=true",), "HostConfig.AutoRemove", True),
-        (("--rm", "--rm=false"), "HostConfig.AutoRemove", True),
+        (("--rm", "--rm=false"), "HostConfig.AutoRemove", False),
         (("--stop-timeout", "5"), "StopTimeout", 5),
         (("-a", "STDOUT"), "AttachStderr", False),
         (("--expose", "80"), "ExposedPorts", {"80/tcp": {}}),

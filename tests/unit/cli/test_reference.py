@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 import pytest
 
-from orlop.cli.command import Command
+from orlop.cli.by_click import Command
 from orlop.cli.reference import commands, render_reference
 from orlop.cli.registry import GROUPS, TOP
 from support.daemon import CHECKOUT
@@ -31,7 +31,7 @@ def test_every_module_of_a_command_is_in_the_registry() -> None:
 def test_every_command_has_help_with_an_example_and_statuses(orlop: Run, path: str) -> None:
     command = COMMANDS[path]
     assert isinstance(command, Command)
-    assert command.examples
+    assert command.declared.examples
     for parameter in command.params:
         if isinstance(parameter, click.Option) and not parameter.hidden:
             assert parameter.help, f"{parameter.opts} has no help"
@@ -65,7 +65,7 @@ def test_a_short_command_imports_little(tmp_path: Path) -> None:
     assert "orlop.cli.commands.volume_ls" in loaded
     assert {name for name in loaded if name.startswith("orlop.cli.commands.")} == {"orlop.cli.commands.volume_ls"}
     costly = {
-        *("asyncio", "http.client", "requests", "rich", "subprocess", "ssl", "dataclasses", "pathlib", "urllib.parse"),
+        *("asyncio", "click", "http.client", "inspect", "subprocess", "ssl", "dataclasses", "pathlib", "urllib.parse"),
         *("orlop.cli.container_options", "orlop.engine", "orlop.daemon", "msgspec", "logging"),
     }
     assert not costly & loaded

@@ -1,26 +1,22 @@
 """`orlop attach`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.client.api import quote
 from orlop.client.errors import ClientError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop attach shell", "ctrl-p ctrl-q leaves it running"),
         ("orlop attach --no-stdin --no-sig-proxy web", "only look on; ctrl-c ends the looking"),
     ],
     statuses=[("0-255", "the exit code of the program; 0 after detaching"), ("1", "it does not run")],
 )
-@click.option("--no-stdin", is_flag=True, help="Do not pass standard input on.")
-@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the program [default: yes].")
-@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
-@click.argument("container", metavar="CONTAINER")
-@click.pass_obj
+@option("--no-stdin", is_flag=True, help="Do not pass standard input on.")
+@option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the program [default: yes].")
+@option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
+@argument("container", metavar="CONTAINER")
 def command(app: App, container: str, no_stdin: bool, sig_proxy: bool, detach_keys: str) -> int:
     """Connect the terminal to a running container."""
     from orlop.cli.attached import Foreground, run_in_foreground

@@ -1,21 +1,19 @@
 """`orlop commit`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
+from orlop.cli.output import print_line
 from orlop.cli.references import split_reference
 
 
-@click.command(cls=Command, examples=[("orlop commit -m 'with tools' -c 'CMD [\"sh\"]' shell tools:1", "")])
-@click.option("-a", "--author", default="", metavar="NAME", help="Author.")
-@click.option("-m", "--message", default="", metavar="TEXT", help="Comment for the history.")
-@click.option("-c", "--change", "changes", multiple=True, metavar="INSTRUCTION",
+@declare(examples=[("orlop commit -m 'with tools' -c 'CMD [\"sh\"]' shell tools:1", "")])
+@option("-a", "--author", default="", metavar="NAME", help="Author.")
+@option("-m", "--message", default="", metavar="TEXT", help="Comment for the history.")
+@option("-c", "--change", "changes", multiple=True, metavar="INSTRUCTION",
               help="Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR or STOPSIGNAL.")  # fmt: skip
-@click.option("-p", "--pause/--no-pause", default=True, help="Freeze it meanwhile [default: yes].")
-@click.argument("container", metavar="CONTAINER")
-@click.argument("name", default="", metavar="[NAME[:TAG]]")
-@click.pass_obj
+@option("-p", "--pause/--no-pause", default=True, help="Freeze it meanwhile [default: yes].")
+@argument("container", metavar="CONTAINER")
+@argument("name", default="", metavar="[NAME[:TAG]]")
 def command(
     app: App, container: str, name: str, author: str, message: str, changes: tuple[str, ...], pause: bool
 ) -> None:
@@ -30,4 +28,4 @@ def command(
         "pause": "1" if pause else "0",
         "changes": changes,
     }
-    click.echo(app.api.post("/commit", query, {})["Id"])
+    print_line(app.api.post("/commit", query, {})["Id"])

@@ -1,21 +1,17 @@
 """`orlop container prune`."""
 
-import click
-
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
-from orlop.cli.command import Command
-from orlop.cli.output import parse_filters, prune_filter_option
+from orlop.cli.declaring import declare
+from orlop.cli.output import filter_option, parse_filters
 from orlop.cli.pruning import prune_containers, stopped_containers
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[("orlop container prune", ""), ("orlop container prune -f --filter until=24h", "older than a day")],
 )
-@prune_filter_option("label, label!, until")
+@filter_option("label, label!, until", short=False)
 @force_option
-@click.pass_obj
 def command(app: App, filters: tuple[str, ...], force: bool) -> None:
     """Remove all stopped containers, and with them what they wrote outside of volumes."""
     wanted = parse_filters(filters)

@@ -1,26 +1,22 @@
 """`orlop cp`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.client.errors import ClientError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop cp settings.ini web:/etc/web/", "into a directory that exists"),
         ("orlop cp web:/var/log/. logs", "what is in the directory, to logs here"),
         ("orlop cp web:/etc - | tar -t", "as a tar archive"),
     ],
 )
-@click.option("-a", "--archive", is_flag=True, help="Keep owners.")
-@click.option("-L", "--follow-link", is_flag=True, help="Copy what SOURCE points at, where it is a symbolic link.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.argument("source", metavar="SOURCE")
-@click.argument("target", metavar="TARGET")
-@click.pass_obj
+@option("-a", "--archive", is_flag=True, help="Keep owners.")
+@option("-L", "--follow-link", is_flag=True, help="Copy what SOURCE points at, where it is a symbolic link.")
+@option("-q", "--quiet", is_flag=True, help="No progress.")
+@argument("source", metavar="SOURCE")
+@argument("target", metavar="TARGET")
 def command(app: App, source: str, target: str, archive: bool, follow_link: bool, quiet: bool) -> None:
     """Copy files between a container, running or not, and this machine.
 

@@ -5,26 +5,27 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 from orlop.client.errors import ClientError
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _seconds(_context: click.Context, option: click.Parameter, text: str | None) -> int | None:
-    if text is None:
-        return None
+def _seconds(text: str) -> int:
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     if not number.isdigit():
-        raise ClientError(f"{option.opts[0]} {text!r}: use seconds, or a number with s, m, h or d, such as 24h", 125)
+        raise ClientError(f"{text!r} is no time: use seconds, or a number with s, m, h or d, such as 24h", 125)
     return int(number) * _UNITS[unit]
 
 
-@click.command(
-    cls=Command,
+def _percent(text: str) -> int:
+    if not text.isdigit() or int(text) > 100:
+        raise ClientError(f"--volume-low-space {text!r}: use 0 to 100", 125)
+    return int(text)
+
+
+@declare(
     examples=[
         ("sudo orlop daemon", "Docker's data root and socket"),
         ("sudo orlop daemon --data-root /srv/orlop --exec-root /run/orlop2 --host unix:///run/orlop2.sock",
@@ -32,28 +33,23 @@ def _seconds(_context: click.Context, option: click.Parameter, text: str | None)
     ],
     statuses=[("0", "stopped by SIGTERM; containers keep running"), ("1", "it could not start")],
 )  # fmt: skip
-@click.option("--data-root", metavar="DIR", help="Where images, containers and volumes are kept [/var/lib/docker].")
-@click.option("--exec-root", metavar="DIR", help="Sockets, pid files and mounts of the running ones [/var/run/orlop].")
-@click.option("-H", "--host", "hosts", multiple=True, metavar="ADDRESS",
+@option("--data-root", metavar="DIR", help="Where images, containers and volumes are kept [/var/lib/docker].")
+@option("--exec-root", metavar="DIR", help="Sockets, pid files and mounts of the running ones [/var/run/orlop].")
+@option("-H", "--host", "hosts", multiple=True, metavar="ADDRESS",
               help="Listen here: unix:///path or tcp://host:port; may be repeated [/var/run/docker.sock].")  # fmt: skip
-@click.option("-G", "--group", metavar="NAME", help="The group that may use the unix sockets [docker].")
-@click.option(
-    "--config", "--config-file", "config_file", metavar="FILE", help="Settings as JSON [/etc/orlop/daemon.json]."
-)
-@click.option("-s", "--storage-driver", metavar="NAME", help="overlay2 or vfs [the best that works here].")
-@click.option("--runtime", metavar="NAME|PATH", help="crun, runc or a path [the best that works here].")
-@click.option(
-    "-b", "--bridge", metavar="NAME", help="Name of the bridge [orlop0, or one of its own for another data root]."
-)
-@click.option("--bip", metavar="ADDRESS/BITS", help="Address of the bridge [the first free of Docker's ranges].")
-@click.option("--volume-grace", "volume_grace_seconds", metavar="TIME", callback=_seconds,
+@option("-G", "--group", metavar="NAME", help="The group that may use the unix sockets [docker].")
+@option("--config", "--config-file", "config_file", metavar="FILE", help="Settings as JSON [/etc/orlop/daemon.json].")
+@option("-s", "--storage-driver", metavar="NAME", help="overlay2 or vfs [the best that works here].")
+@option("--runtime", metavar="NAME|PATH", help="crun, runc or a path [the best that works here].")
+@option("-b", "--bridge", metavar="NAME", help="Name of the bridge [orlop0, or one of its own for another data root].")
+@option("--bip", metavar="ADDRESS/BITS", help="Address of the bridge [the first free of Docker's ranges].")
+@option("--volume-grace", "volume_grace_seconds", metavar="TIME", check=_seconds,
               help="How long a removed volume can be restored, such as 24h; 0: not at all [24h].")  # fmt: skip
-@click.option("--anonymous-volume-grace", "anonymous_volume_grace_seconds", metavar="TIME", callback=_seconds,
+@option("--anonymous-volume-grace", "anonymous_volume_grace_seconds", metavar="TIME", check=_seconds,
               help="The same for anonymous volumes [1h].")  # fmt: skip
-@click.option("--volume-low-space", "volume_low_space_percent", type=click.IntRange(0, 100), metavar="PERCENT",
+@option("--volume-low-space", "volume_low_space_percent", check=_percent, metavar="PERCENT",
               help="Below so much free space, removed volumes are given up early [5].")  # fmt: skip
-@click.option("-D", "--debug", is_flag=True, default=None, help="Log more.")
-@click.pass_obj
+@option("-D", "--debug", is_flag=True, help="Log more.")
 def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """Run the engine in the foreground, until SIGTERM. Containers keep running when it ends.
 
@@ -61,7 +57,7 @@ def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """
     if app.host and not settings["hosts"]:  # orlop --host ADDRESS daemon
         settings["hosts"] = (app.host,)
-    given = {name: value for name, value in settings.items() if value not in (None, ())}
+    given = {name: value for name, value in settings.items() if value not in (None, (), False)}
     for name in ("data_root", "exec_root"):
         if name in given:
             given[name] = Path(given[name])

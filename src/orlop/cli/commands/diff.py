@@ -1,19 +1,16 @@
 """`orlop diff`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
-from orlop.cli.output import format_option, print_listing
+from orlop.cli.declaring import argument, declare
+from orlop.cli.output import format_option, print_line, print_listing
 from orlop.client.api import quote
 
 _KINDS = "CAD"  # changed, added, deleted: the API's 0, 1, 2
 
 
-@click.command(cls=Command, examples=[("orlop diff web", "A is added, C changed, D deleted")])
+@declare(examples=[("orlop diff web", "A is added, C changed, D deleted")])
 @format_option
-@click.argument("container", metavar="CONTAINER")
-@click.pass_obj
+@argument("container", metavar="CONTAINER")
 def command(app: App, container: str, output_format: str) -> None:
     """Show what a container changed in its file system, outside of volumes."""
     changes = app.api.get(f"/containers/{quote(container)}/changes") or []
@@ -21,4 +18,4 @@ def command(app: App, container: str, output_format: str) -> None:
         print_listing(output_format, changes, (), lambda it: ())
         return
     for change in changes:
-        click.echo(f"{_KINDS[change['Kind']]} {change['Path']}")
+        print_line(f"{_KINDS[change['Kind']]} {change['Path']}")

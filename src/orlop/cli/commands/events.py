@@ -5,26 +5,22 @@ import sys
 from datetime import datetime
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 from orlop.cli.output import filter_option, format_option, parse_filters
 from orlop.client.api import json_messages, render_filters
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop events", "until ctrl-c"),
         ("orlop events --since 1h --until 0s --filter type=volume", "what happened to volumes in the last hour"),
     ],
 )
-@click.option("--since", default="", metavar="TIME", help="Begin with those after: a time, or an age such as 10m.")
-@click.option("--until", default="", metavar="TIME", help="End with those before.")
+@option("--since", default="", metavar="TIME", help="Begin with those after: a time, or an age such as 10m.")
+@option("--until", default="", metavar="TIME", help="End with those before.")
 @filter_option("container, event, image, label, network, scope, type, volume")
 @format_option
-@click.pass_obj
 def command(app: App, since: str, until: str, filters: tuple[str, ...], output_format: str) -> None:
     """Show what happens to containers, images, volumes and networks, as it happens."""
     from orlop.cli.moments import parse_moment

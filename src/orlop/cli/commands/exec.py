@@ -4,17 +4,14 @@ import contextlib
 import signal
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.client.api import quote
 from orlop.client.errors import ApiError, ClientError
 
 
-@click.command(
-    cls=Command,
-    context_settings={"allow_interspersed_args": False},
+@declare(
+    interspersed=False,
     examples=[
         ("orlop exec -it web sh", "a shell in it"),
         ("orlop exec -u postgres db psql -c 'select 1'", ""),
@@ -27,20 +24,17 @@ from orlop.client.errors import ApiError, ClientError
         ("127", "the command was not found"),
     ],
 )
-@click.option("-d", "--detach", is_flag=True, help="Run it in the background.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
-@click.option("-t", "--tty", is_flag=True, help="Give it a terminal.")
-@click.option(
-    "-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable; only a name: pass on this shell's."
-)
-@click.option("--env-file", multiple=True, metavar="FILE", help="Set the variables of a file, one a line.")
-@click.option("-u", "--user", default="", metavar="USER[:GROUP]", help="Run as this user.")
-@click.option("-w", "--workdir", default="", metavar="PATH", help="Working directory.")
-@click.option("--privileged", is_flag=True, help="Give it everything that the host's root has.")
-@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
-@click.argument("container", metavar="CONTAINER")
-@click.argument("arguments", nargs=-1, required=True, type=click.UNPROCESSED, metavar="COMMAND [ARG...]")
-@click.pass_obj
+@option("-d", "--detach", is_flag=True, help="Run it in the background.")
+@option("-i", "--interactive", is_flag=True, help="Pass standard input on.")
+@option("-t", "--tty", is_flag=True, help="Give it a terminal.")
+@option("-e", "--env", multiple=True, metavar="NAME[=VALUE]", help="Set a variable; only a name: pass on this shell's.")
+@option("--env-file", multiple=True, metavar="FILE", help="Set the variables of a file, one a line.")
+@option("-u", "--user", default="", metavar="USER[:GROUP]", help="Run as this user.")
+@option("-w", "--workdir", default="", metavar="PATH", help="Working directory.")
+@option("--privileged", is_flag=True, help="Give it everything that the host's root has.")
+@option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
+@argument("container", metavar="CONTAINER")
+@argument("arguments", many=True, required=True, metavar="COMMAND [ARG...]")
 def command(app: App, /, container: str, arguments: tuple[str, ...], **flags: Any) -> int:
     """Run a command in a running container."""
     from orlop.cli.terminal import parse_detach_keys, require_terminal, size

@@ -2,22 +2,19 @@
 
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.human import from_seconds, now, render_ago, render_size, short_id
 from orlop.cli.output import format_option, print_lines, print_listing
 from orlop.client.api import quote
 
 
-@click.command(cls=Command, examples=[("orlop history busybox", "")])
-@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten anything.")
-@click.option("-H", "--human/--no-human", default=True, help="Sizes and times for people.")
+@declare(examples=[("orlop history busybox", "")])
+@option("-q", "--quiet", is_flag=True, help="Only ids.")
+@option("--no-trunc", is_flag=True, help="Do not shorten anything.")
+@option("-H", "--human/--no-human", default=True, help="Sizes and times for people.")
 @format_option
-@click.argument("image", metavar="IMAGE")
-@click.pass_obj
+@argument("image", metavar="IMAGE")
 def command(app: App, image: str, quiet: bool, no_trunc: bool, human: bool, output_format: str) -> None:
     """Show how an image was made, the last step first."""
     steps = app.api.get(f"/images/{quote(image)}/history")

@@ -3,10 +3,8 @@
 from collections.abc import Iterator
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.human import from_seconds, now, render_ago, render_size, short_id
 from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing
 from orlop.client.api import render_filters
@@ -14,22 +12,20 @@ from orlop.client.api import render_filters
 NONE = "<none>"
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop images", ""),
         ("orlop images busybox", "those of that name"),
         ("orlop images --filter dangling=true -q", "ids of those without a name"),
     ],
 )
-@click.option("-a", "--all", "all_images", is_flag=True, help="Those in between, too.")
-@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
-@click.option("--digests", is_flag=True, help="With digests.")
+@option("-a", "--all", "all_images", is_flag=True, help="Those in between, too.")
+@option("-q", "--quiet", is_flag=True, help="Only ids.")
+@option("--no-trunc", is_flag=True, help="Do not shorten ids.")
+@option("--digests", is_flag=True, help="With digests.")
 @filter_option("before, dangling, label, reference, since")
 @format_option
-@click.argument("name", default="", metavar="[NAME[:TAG]]")
-@click.pass_obj
+@argument("name", default="", metavar="[NAME[:TAG]]")
 def command(
     app: App,
     name: str,

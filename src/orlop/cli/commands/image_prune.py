@@ -1,25 +1,21 @@
 """`orlop image prune`."""
 
-import click
-
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
-from orlop.cli.command import Command
-from orlop.cli.output import parse_filters, prune_filter_option
+from orlop.cli.declaring import declare, option
+from orlop.cli.output import filter_option, parse_filters
 from orlop.cli.pruning import nameless_images, prune_images
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop image prune", ""),
         ("orlop image prune --all", "also those with a name, where no container uses them"),
     ],
 )
-@click.option("-a", "--all", "all_images", is_flag=True, help="All that no container uses, also those with a name.")
-@prune_filter_option("label, label!, until")
+@option("-a", "--all", "all_images", is_flag=True, help="All that no container uses, also those with a name.")
+@filter_option("label, label!, until", short=False)
 @force_option
-@click.pass_obj
 def command(app: App, all_images: bool, filters: tuple[str, ...], force: bool) -> None:
     """Remove images that have no name and no container."""
     wanted = parse_filters(filters)

@@ -2,28 +2,24 @@
 
 import sys
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.client.api import Query
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop import rootfs.tar busybox", ""),
         ("""tar -C rootfs -c . | orlop import -c 'CMD ["sh"]' -c 'ENV LANG=C' - mine:1""", ""),
     ],
 )
-@click.option("-c", "--change", "changes", multiple=True, metavar="INSTRUCTION",
+@option("-c", "--change", "changes", multiple=True, metavar="INSTRUCTION",
               help="Set CMD, ENTRYPOINT, ENV, EXPOSE, LABEL, USER, VOLUME, WORKDIR or STOPSIGNAL.")  # fmt: skip
-@click.option("-m", "--message", default="", metavar="TEXT", help="Comment for the history.")
-@click.option("--platform", default="", metavar="OS/ARCH", help="Platform of the image.")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.argument("archive", metavar="FILE|-")
-@click.argument("name", default="", metavar="[NAME[:TAG]]")
-@click.pass_obj
+@option("-m", "--message", default="", metavar="TEXT", help="Comment for the history.")
+@option("--platform", default="", metavar="OS/ARCH", help="Platform of the image.")
+@option("-q", "--quiet", is_flag=True, help="No progress.")
+@argument("archive", metavar="FILE|-")
+@argument("name", default="", metavar="[NAME[:TAG]]")
 def command(
     app: App, archive: str, name: str, changes: tuple[str, ...], message: str, platform: str, quiet: bool
 ) -> None:

@@ -3,17 +3,14 @@
 from collections.abc import Iterator
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare
 from orlop.cli.human import render_size
-from orlop.cli.output import format_option, print_json, print_lines
+from orlop.cli.output import format_option, print_json, print_lines, warn
 
 
-@click.command(cls=Command, examples=[("orlop info", ""), ("orlop info --format json", "all of it, one JSON document")])
+@declare(examples=[("orlop info", ""), ("orlop info --format json", "all of it, one JSON document")])
 @format_option
-@click.pass_obj
 def command(app: App, output_format: str) -> None:
     """Show facts about the daemon and its host."""
     facts = app.api.get("/info")
@@ -22,7 +19,7 @@ def command(app: App, output_format: str) -> None:
         return
     print_lines(_render(facts))
     for warning in facts.get("Warnings") or []:
-        click.echo(warning, err=True)
+        warn(warning)
 
 
 def _render(facts: dict[str, Any]) -> Iterator[str]:

@@ -2,25 +2,19 @@
 
 import sys
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop load -i debian.tar.zst", ""),
         ("skopeo copy docker://debian:12 docker-archive:/dev/stdout:debian:12 | orlop load", ""),
     ],
 )
-@click.option(
-    "-i", "--input", "path", default="-", metavar="FILE", help="Read from this file [default: standard input]."
-)
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--platform", default="", metavar="OS/ARCH", hidden=True)
-@click.pass_obj
+@option("-i", "--input", "path", default="-", metavar="FILE", help="Read from this file [default: standard input].")
+@option("-q", "--quiet", is_flag=True, help="No progress.")
+@option("--platform", default="", metavar="OS/ARCH", hidden=True)
 def command(app: App, path: str, quiet: bool, platform: str) -> None:
     """Load images from an archive: as `docker save` or other tools write it, or an OCI layout; plain or compressed.
 

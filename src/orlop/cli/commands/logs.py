@@ -1,27 +1,23 @@
 """`orlop logs`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.client.api import Query, quote
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop logs -f --tail 20 web", "the last 20 lines, and what follows"),
         ("orlop logs --since 10m web", ""),
     ],
 )
-@click.option("-f", "--follow", is_flag=True, help="Go on with what is written, until it exits.")
-@click.option("-n", "--tail", default="all", metavar="N", help="Only the last N lines [default: all].")
-@click.option("--since", default="", metavar="TIME", help="Only after: 2026-01-02T15:04:05, seconds, or 10m ago.")
-@click.option("--until", default="", metavar="TIME", help="Only before.")
-@click.option("-t", "--timestamps", is_flag=True, help="With the time of each line.")
-@click.option("--details", is_flag=True, hidden=True)
-@click.argument("container", metavar="CONTAINER")
-@click.pass_obj
+@option("-f", "--follow", is_flag=True, help="Go on with what is written, until it exits.")
+@option("-n", "--tail", default="all", metavar="N", help="Only the last N lines [default: all].")
+@option("--since", default="", metavar="TIME", help="Only after: 2026-01-02T15:04:05, seconds, or 10m ago.")
+@option("--until", default="", metavar="TIME", help="Only before.")
+@option("-t", "--timestamps", is_flag=True, help="With the time of each line.")
+@option("--details", is_flag=True, hidden=True)
+@argument("container", metavar="CONTAINER")
 def command(
     app: App, container: str, follow: bool, tail: str, since: str, until: str, timestamps: bool, details: bool
 ) -> None:

@@ -1,20 +1,17 @@
 """`orlop network ls`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 from orlop.cli.human import short_id
 from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing
 from orlop.client.api import render_filters
 
 
-@click.command(cls=Command, examples=[("orlop network ls", "")])
-@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten ids.")
+@declare(examples=[("orlop network ls", "")])
+@option("-q", "--quiet", is_flag=True, help="Only ids.")
+@option("--no-trunc", is_flag=True, help="Do not shorten ids.")
 @filter_option("driver, id, name, scope, type")
 @format_option
-@click.pass_obj
 def command(app: App, quiet: bool, no_trunc: bool, filters: tuple[str, ...], output_format: str) -> None:
     """List networks."""
     networks = app.api.get("/networks", {"filters": render_filters(parse_filters(filters))})

@@ -1,16 +1,13 @@
 """`orlop pause`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare
 from orlop.cli.output import each
 from orlop.client.api import quote
 
 
-@click.command(cls=Command, examples=[("orlop pause web", "")])
-@click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
-@click.pass_obj
+@declare(examples=[("orlop pause web", "")])
+@argument("containers", many=True, required=True, metavar="CONTAINER...")
 def command(app: App, containers: tuple[str, ...]) -> int:
     """Freeze all processes of containers, until `orlop unpause`."""
     return each(containers, lambda name: app.api.post(f"/containers/{quote(name)}/pause"))

@@ -2,32 +2,28 @@
 
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 from orlop.cli.human import from_seconds, now, render_ago, render_size, short_id
 from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing
 from orlop.client.api import render_filters
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop ps", "those that run"),
         ("orlop ps -a --filter volume=data", "all that use the volume"),
         ("orlop ps -q --filter status=exited", "ids, for other commands"),
     ],
 )
-@click.option("-a", "--all", "all_containers", is_flag=True, help="Stopped ones too.")
-@click.option("-n", "--last", type=int, default=-1, metavar="N", help="The N created last, whatever their state.")
-@click.option("-l", "--latest", is_flag=True, help="The one created last, whatever its state.")
-@click.option("-q", "--quiet", is_flag=True, help="Only ids.")
-@click.option("-s", "--size", is_flag=True, help="With the size of what they wrote.")
-@click.option("--no-trunc", is_flag=True, help="Do not shorten ids and commands.")
+@option("-a", "--all", "all_containers", is_flag=True, help="Stopped ones too.")
+@option("-n", "--last", kind=int, default=-1, metavar="N", help="The N created last, whatever their state.")
+@option("-l", "--latest", is_flag=True, help="The one created last, whatever its state.")
+@option("-q", "--quiet", is_flag=True, help="Only ids.")
+@option("-s", "--size", is_flag=True, help="With the size of what they wrote.")
+@option("--no-trunc", is_flag=True, help="Do not shorten ids and commands.")
 @filter_option("ancestor, exited, health, id, label, name, network, status, volume, before, since")
 @format_option
-@click.pass_obj
 def command(
     app: App,
     all_containers: bool,

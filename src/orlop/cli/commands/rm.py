@@ -1,27 +1,23 @@
 """`orlop rm`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.output import each
 from orlop.client.api import quote
 from orlop.client.errors import ApiError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop rm web", ""),
         ("orlop rm -f web", "though it runs"),
         ("orlop rm -v web", "and its anonymous volumes, which can be restored for a while"),
     ],
 )
-@click.option("-f", "--force", is_flag=True, help="Kill it if it runs; one that does not exist is fine.")
-@click.option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes too.")
-@click.option("-l", "--link", is_flag=True, hidden=True)
-@click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
-@click.pass_obj
+@option("-f", "--force", is_flag=True, help="Kill it if it runs; one that does not exist is fine.")
+@option("-v", "--volumes", is_flag=True, help="Remove its anonymous volumes too.")
+@option("-l", "--link", is_flag=True, hidden=True)
+@argument("containers", many=True, required=True, metavar="CONTAINER...")
 def command(app: App, containers: tuple[str, ...], force: bool, volumes: bool, link: bool) -> int:
     """Remove containers, and with them what they wrote outside of volumes."""
 

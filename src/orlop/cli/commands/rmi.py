@@ -1,27 +1,21 @@
 """`orlop rmi`, `orlop image rm`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.output import each
 from orlop.client.api import quote
 from orlop.client.errors import ApiError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop rmi busybox:old", "a name; the image itself goes with its last name"),
         ("orlop rmi -f 1f0ab3", ""),
     ],
 )
-@click.option(
-    "-f", "--force", is_flag=True, help="Even with several names or stopped containers; a missing one is fine."
-)
-@click.option("--no-prune", is_flag=True, help="Keep parents without a name.")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.pass_obj
+@option("-f", "--force", is_flag=True, help="Even with several names or stopped containers; a missing one is fine.")
+@option("--no-prune", is_flag=True, help="Keep parents without a name.")
+@argument("images", many=True, required=True, metavar="IMAGE...")
 def command(app: App, images: tuple[str, ...], force: bool, no_prune: bool) -> int:
     """Remove images."""
 

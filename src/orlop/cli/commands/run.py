@@ -3,16 +3,14 @@
 import contextlib
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
 from orlop.cli.container_options import container_options
+from orlop.cli.declaring import argument, declare, option
+from orlop.cli.output import print_line
 
 
-@click.command(
-    cls=Command,
-    context_settings={"allow_interspersed_args": False},
+@declare(
+    interspersed=False,
     examples=[
         ("orlop run --rm -it busybox sh", "a shell, gone when it ends"),
         ("orlop run --rm -v data:/data busybox touch /data/note", "what it writes to /data stays in the volume data"),
@@ -25,13 +23,12 @@ from orlop.cli.container_options import container_options
         ("127", "the program was not found"),
     ],
 )
-@click.option("-d", "--detach", is_flag=True, help="Run in the background and print the id.")
-@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the program [default: yes].")
-@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
+@option("-d", "--detach", is_flag=True, help="Run in the background and print the id.")
+@option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the program [default: yes].")
+@option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
 @container_options
-@click.argument("image", metavar="IMAGE")
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[COMMAND [ARG...]]")
-@click.pass_obj
+@argument("image", metavar="IMAGE")
+@argument("arguments", many=True, metavar="[COMMAND [ARG...]]")
 def command(app: App, /, image: str, arguments: tuple[str, ...], **flags: Any) -> int:
     """Create a container from an image and run it: in the foreground, or with -d in the background."""
     from orlop.cli.container_request import attached_streams, render_request
@@ -50,7 +47,7 @@ def command(app: App, /, image: str, arguments: tuple[str, ...], **flags: Any) -
     container = create_container(app, flags, body, None if flags["detach"] else _load_the_rest)
     if flags["detach"]:
         _start(app, container, flags["rm"])
-        click.echo(container)
+        print_line(container)
         return 0
     from orlop.cli.attached import Foreground, run_in_foreground
 

@@ -1,20 +1,16 @@
 """`orlop save`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[("orlop save -o both.tar busybox debian:12", ""), ("orlop save busybox | zstd > busybox.tar.zst", "")],
 )
-@click.option("-o", "--output", default="", metavar="FILE", help="Write to this file [default: standard output].")
-@click.option("-q", "--quiet", is_flag=True, help="No progress.")
-@click.option("--platform", default="", metavar="OS/ARCH", hidden=True)
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
-@click.pass_obj
+@option("-o", "--output", default="", metavar="FILE", help="Write to this file [default: standard output].")
+@option("-q", "--quiet", is_flag=True, help="No progress.")
+@option("--platform", default="", metavar="OS/ARCH", hidden=True)
+@argument("images", many=True, required=True, metavar="IMAGE...")
 def command(app: App, images: tuple[str, ...], output: str, quiet: bool, platform: str) -> None:
     """Write images to an archive that `load` reads, and other tools too. The file appears only when it is whole."""
     from orlop.cli.transfer import open_output, receive_archive

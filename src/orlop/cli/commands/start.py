@@ -1,28 +1,24 @@
 """`orlop start`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.output import each
 from orlop.client.api import quote
 from orlop.client.errors import ApiError, ClientError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[("orlop start web db", ""), ("orlop start -ai shell", "in the foreground, with the terminal")],
     statuses=[
         ("0", "done; with --attach the exit code of the program"),
         ("1", "one of them could not be started: the reason is on stderr"),
     ],
 )
-@click.option("-a", "--attach", is_flag=True, help="Stay in the foreground and show its output.")
-@click.option("-i", "--interactive", is_flag=True, help="Pass standard input on; implies --attach.")
-@click.option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the program [default: yes].")
-@click.option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
-@click.argument("containers", nargs=-1, required=True, metavar="CONTAINER...")
-@click.pass_obj
+@option("-a", "--attach", is_flag=True, help="Stay in the foreground and show its output.")
+@option("-i", "--interactive", is_flag=True, help="Pass standard input on; implies --attach.")
+@option("--sig-proxy/--no-sig-proxy", default=True, help="Pass signals on to the program [default: yes].")
+@option("--detach-keys", default="", metavar="KEYS", help="Keys that detach from a terminal [ctrl-p,ctrl-q].")
+@argument("containers", many=True, required=True, metavar="CONTAINER...")
 def command(
     app: App, containers: tuple[str, ...], attach: bool, interactive: bool, sig_proxy: bool, detach_keys: str
 ) -> int:

@@ -1,22 +1,20 @@
 """`orlop system df`."""
 
+import sys
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 from orlop.cli.human import render_size, short_id
-from orlop.cli.output import format_option, print_json
+from orlop.cli.output import format_option, print_json, print_line
 from orlop.cli.table import render_table
 
 _ACTIVE = ("running", "paused", "restarting")
 
 
-@click.command(cls=Command, examples=[("orlop system df", ""), ("orlop system df -v", "each object")])
-@click.option("-v", "--verbose", is_flag=True, help="Each image, container and volume.")
+@declare(examples=[("orlop system df", ""), ("orlop system df -v", "each object")])
+@option("-v", "--verbose", is_flag=True, help="Each image, container and volume.")
 @format_option
-@click.pass_obj
 def command(app: App, verbose: bool, output_format: str) -> None:
     """Show how much disk images, containers and volumes use, and how much of it nobody needs now.
 
@@ -41,7 +39,7 @@ def command(app: App, verbose: bool, output_format: str) -> None:
             lambda it: max(0, (it.get("UsageData") or {}).get("Size") or 0),
         ),
     ]  # fmt: skip
-    click.echo(render_table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows), nl=False)
+    sys.stdout.write(render_table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows))
 
 
 def _references(volume: dict[str, Any]) -> int:
@@ -87,4 +85,4 @@ def _print_each(images: list[Any], containers: list[Any], volumes: list[Any]) ->
         ("Containers", ("CONTAINER ID", "IMAGE", "SIZE", "STATUS", "NAMES"), container_rows),
         ("Local Volumes", ("VOLUME NAME", "LINKS", "SIZE"), volume_rows),
     ):
-        click.echo(f"{title}:\n\n{render_table(headings, rows)}")
+        print_line(f"{title}:\n\n{render_table(headings, rows)}")

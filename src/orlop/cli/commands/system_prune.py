@@ -1,25 +1,19 @@
 """`orlop system prune`."""
 
-import click
-
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
-from orlop.cli.command import Command
-from orlop.cli.output import parse_filters, prune_filter_option
+from orlop.cli.declaring import declare, option
+from orlop.cli.output import filter_option, parse_filters
 from orlop.cli.pruning import prune_containers, prune_images, prune_volumes, stopped_containers
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[("orlop system prune", ""), ("orlop system prune --all --volumes --force", "")],
 )
-@click.option(
-    "-a", "--all", "all_images", is_flag=True, help="All images that no container uses, also those with a name."
-)
-@click.option("--volumes", is_flag=True, help="Anonymous volumes too (they can be restored for a while).")
-@prune_filter_option("label, label!, until")
+@option("-a", "--all", "all_images", is_flag=True, help="All images that no container uses, also those with a name.")
+@option("--volumes", is_flag=True, help="Anonymous volumes too (they can be restored for a while).")
+@filter_option("label, label!, until", short=False)
 @force_option
-@click.pass_obj
 def command(app: App, all_images: bool, volumes: bool, filters: tuple[str, ...], force: bool) -> None:
     """Remove stopped containers and the images that nothing uses then. Volumes stay, unless --volumes."""
     wanted = parse_filters(filters)

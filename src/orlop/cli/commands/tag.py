@@ -1,17 +1,14 @@
 """`orlop tag`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare
 from orlop.cli.references import split_reference
 from orlop.client.api import quote
 
 
-@click.command(cls=Command, examples=[("orlop tag busybox backup/busybox:monday", "")])
-@click.argument("source", metavar="IMAGE")
-@click.argument("target", metavar="NAME[:TAG]")
-@click.pass_obj
+@declare(examples=[("orlop tag busybox backup/busybox:monday", "")])
+@argument("source", metavar="IMAGE")
+@argument("target", metavar="NAME[:TAG]")
 def command(app: App, source: str, target: str) -> None:
     """Give an image another name."""
     repository, tag = split_reference(target)

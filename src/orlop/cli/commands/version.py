@@ -4,19 +4,16 @@ import os
 import sys
 from typing import Any
 
-import click
-
 from orlop import __version__
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare
 from orlop.cli.output import format_option, print_json, print_lines
 from orlop.client.api import NEWEST_VERSION
 from orlop.client.errors import ClientError
 
 
-@click.command(cls=Command, examples=[("orlop version --format json", "one JSON document")])
+@declare(examples=[("orlop version --format json", "one JSON document")])
 @format_option
-@click.pass_obj
 def command(app: App, output_format: str) -> None:
     """Show the versions of the command and of the daemon."""
     client = {

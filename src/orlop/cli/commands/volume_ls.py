@@ -1,26 +1,22 @@
 """`orlop volume ls`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import declare, option
 from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing
 from orlop.client.api import render_filters
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop volume ls", ""),
         ("orlop volume ls --filter dangling=true -q", "the names of those that no container uses"),
         ("orlop volume ls --retired", "what was removed and can still be restored"),
     ],
 )
-@click.option("-q", "--quiet", is_flag=True, help="Only names (ids with --retired).")
-@click.option("--retired", is_flag=True, help="Removed volumes that `orlop volume restore` can bring back.")
+@option("-q", "--quiet", is_flag=True, help="Only names (ids with --retired).")
+@option("--retired", is_flag=True, help="Removed volumes that `orlop volume restore` can bring back.")
 @filter_option("dangling, driver, label, name")
 @format_option
-@click.pass_obj
 def command(app: App, quiet: bool, retired: bool, filters: tuple[str, ...], output_format: str) -> None:
     """List volumes."""
     if retired:

@@ -2,28 +2,24 @@
 
 from typing import Any
 
-import click
-
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
-from orlop.cli.command import Command
-from orlop.cli.output import parse_filters, prune_filter_option
+from orlop.cli.declaring import declare, option
+from orlop.cli.output import filter_option, parse_filters
 from orlop.cli.pruning import prune_volumes
 from orlop.client.api import render_filters
 from orlop.client.errors import ClientError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop volume prune", "anonymous volumes that no container uses"),
         ("orlop volume prune --all --filter label=stage=test --force", ""),
     ],
 )
-@click.option("-a", "--all", "all_volumes", is_flag=True, help="Named volumes too, not only anonymous ones.")
-@prune_filter_option("label, label!")
+@option("-a", "--all", "all_volumes", is_flag=True, help="Named volumes too, not only anonymous ones.")
+@filter_option("label, label!", short=False)
 @force_option
-@click.pass_obj
 def command(app: App, all_volumes: bool, filters: tuple[str, ...], force: bool) -> None:
     """Remove the volumes that no container uses. Like all removed volumes they can be restored for a while."""
     wanted = parse_filters(filters)

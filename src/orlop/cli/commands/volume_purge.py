@@ -1,26 +1,22 @@
 """`orlop volume purge`."""
 
-import click
-
 from orlop.cli.app import App
 from orlop.cli.asking import confirm, force_option
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.output import each
 from orlop.client.api import quote
 from orlop.client.errors import ClientError
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop volume purge data", "asks first"),
         ("orlop volume purge --all --force", "everything that was removed"),
     ],
 )
-@click.option("-a", "--all", "all_retired", is_flag=True, help="Everything that was removed.")
+@option("-a", "--all", "all_retired", is_flag=True, help="Everything that was removed.")
 @force_option
-@click.argument("references", nargs=-1, metavar="[NAME|ID...]")
-@click.pass_obj
+@argument("references", many=True, metavar="[NAME|ID...]")
 def command(app: App, references: tuple[str, ...], all_retired: bool, force: bool) -> int:
     """Destroy the data of removed volumes now, for good, without waiting for their time to run out.
 

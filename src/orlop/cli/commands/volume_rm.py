@@ -1,24 +1,20 @@
 """`orlop volume rm`."""
 
-import click
-
 from orlop.cli.app import App
-from orlop.cli.command import Command
+from orlop.cli.declaring import argument, declare, option
 from orlop.cli.output import each
 from orlop.client.api import quote
 
 
-@click.command(
-    cls=Command,
+@declare(
     examples=[
         ("orlop volume rm data", ""),
         ("orlop volume rm data && orlop volume restore data", "think again"),
     ],
 )
-@click.option("-f", "--force", is_flag=True, help="A volume that does not exist is no failure.")
-@click.option("-q", "--quiet", is_flag=True, help="Do not say how to bring them back.")
-@click.argument("names", nargs=-1, required=True, metavar="VOLUME...")
-@click.pass_obj
+@option("-f", "--force", is_flag=True, help="A volume that does not exist is no failure.")
+@option("-q", "--quiet", is_flag=True, help="Do not say how to bring them back.")
+@argument("names", many=True, required=True, metavar="VOLUME...")
 def command(app: App, names: tuple[str, ...], force: bool, quiet: bool) -> int:
     """Remove volumes. Their data is put aside, not destroyed: until its time has run out, `orlop volume restore`
     brings it back.
