@@ -139,7 +139,7 @@ class LocalVolumes:
             names = [entry.name for entry in entries if not entry.name.startswith(".")]
         for name in sorted(names):
             with suppress(OrlopError, FileNotFoundError), self._open(name) as fd:
-                if any(_exists(fd, file) for file in (DATA, OPTIONS, METADATA)):
+                if not set(os.listdir(fd)).isdisjoint((DATA, OPTIONS, METADATA)):
                     found.append(self._stored(name, fd))
         return found
 
@@ -162,12 +162,14 @@ class LocalVolumes:
 
     def _problem(self, name: str, fd: int) -> str:
         try:
-            mode = os.lstat(DATA, dir_fd=fd).st_mode
-        except FileNotFoundError:
-            return f"its data directory {self.root / name / DATA} is missing"
-        if not stat.S_ISDIR(mode):
-            return f"{self.root / name / DATA} is not a directory"
-        try:
+            # The entry's type, not a stat of what may be mounted there, whose server may not answer.
+            with os.scandir(fd) as entries:
+                found = next((entry for entry in entries if entry.name == DATA), None)
+                is_directory = found is not None and found.is_dir(follow_symlinks=False)
+            if found is None:
+                return f"its data directory {self.root / name / DATA} is missing"
+            if not is_directory:
+                return f"{self.root / name / DATA} is not a directory"
             self._options(name, fd)
         except HostFailure as error:
             return error.why
@@ -211,8 +213,11 @@ class LocalVolumes:
 
     def usage_bytes(self, name: str) -> int:
         try:
-            with self._open(name) as fd, _entered(fd, DATA) as data_fd:
-                return apparent_bytes(data_fd)
+            with self._open(name) as fd:
+                if _exists(fd, OPTIONS):
+                    return -1  # what is mounted there is not ours to walk, and may not answer
+                with _entered(fd, DATA) as data_fd:
+                    return apparent_bytes(data_fd)
         except OSError:
             return -1
 

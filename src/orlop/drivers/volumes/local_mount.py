@@ -16,11 +16,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orlop.drivers.volumes.local_rules import MountOptions
-from orlop.errors import HostFailure
+from orlop.errors import HostFailure, Unavailable
 from orlop.kernel import mounts
+from orlop.kernel.mount_process import mount_within, unmount_within
 from orlop.model.volume import hide_secret_words
 
 USES = "uses"
+DEADLINE_SECONDS = 30.0  # for storage that is not of this host
 
 # Words that become flags of mount(2): (bits to set, bits to clear). All others are the file system's own.
 _FLAGS: dict[str, tuple[int, int]] = {
@@ -136,25 +138,38 @@ def _marks(volume_fd: int) -> list[str]:
 
 
 def _unmount(path: Path) -> None:
+    entry = next(iter(mounts.mounts_at_or_below(path)), None)
     try:
         # Not lazily at first: when this returns, a block device's bytes are on it.
-        mounts.unmount(path)
+        if entry is not None and _is_foreign(entry.source, entry.fs_type):
+            unmount_within(DEADLINE_SECONDS, str(path))
+        else:
+            mounts.unmount(path)
     except OSError as error:
         if error.errno == errno.EINVAL:
             return
-        if error.errno != errno.EBUSY:
+        if error.errno not in (errno.EBUSY, errno.ETIMEDOUT):
             raise
         mounts.unmount(path, mounts.MNT_DETACH)
+
+
+def _is_foreign(source: str, fs_type: str) -> bool:
+    """Whether somebody else's storage has to answer. A device, memory and what is mounted here already do not wait."""
+    return not (source.startswith("/dev/") or fs_type in ("none", "bind", "tmpfs", "ramfs", "overlay"))
 
 
 def _mount(path: Path, options: MountOptions) -> None:
     flags, data, propagation = parse_mount_words(_with_address(options))
     source, fs_type = options.device, options.fs_type
     shown = f"mount {source}:{path}, data: {hide_secret_words(data)}, flags: {flags:#x}"
+    is_bind = bool(flags & mounts.MS_BIND)
     try:
-        mounts.mount(source, path, "" if flags & mounts.MS_BIND else fs_type, flags, data)
+        if not is_bind and _is_foreign(source, fs_type):
+            mount_within(DEADLINE_SECONDS, source, str(path), fs_type, flags, data)
+        else:
+            mounts.mount(source, path, "" if is_bind else fs_type, flags, data)
         try:
-            if flags & mounts.MS_BIND and flags & ~(mounts.MS_BIND | mounts.MS_REC):
+            if is_bind and flags & ~(mounts.MS_BIND | mounts.MS_REC):
                 # The kernel heeds no other flag on the call that makes a bind mount.
                 mounts.mount("none", path, "", flags & ~mounts.MS_REC | mounts.MS_REMOUNT)
             if propagation:
@@ -162,9 +177,14 @@ def _mount(path: Path, options: MountOptions) -> None:
         except OSError:
             mounts.unmount(path, mounts.MNT_DETACH)
             raise
+    except TimeoutError as error:
+        hint = "Check that the server runs and can be reached from here"
+        raise Unavailable("failed to mount local volume", f"{shown}: {error.strerror}", hint) from error
     except OSError as error:
         reason = os.strerror(error.errno or 0)
         hint = "Check the volume's options with: docker volume inspect"
+        if error.errno == errno.ENODEV:
+            hint = f"This kernel has no file system of the type {fs_type}"
         raise HostFailure("failed to mount local volume", f"{shown}: {reason}", hint) from error
 
 
