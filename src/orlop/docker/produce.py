@@ -7,7 +7,7 @@ kernel does the waiting. An error before the first byte becomes a proper answer;
 import asyncio
 import fcntl
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from orlop.docker.messages import BodyWriter, Reply, Stream
@@ -21,9 +21,10 @@ async def stream_output(
     service: Service,
     call: Callable[[BinaryIO], None],
     content_type: str,
-    headers: dict[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> Reply:
-    """The reply whose body `call` writes to the file it is given. Raises what it raises before its first byte."""
+    """The reply whose body `call` writes to the file it is given. Raises what it raises before its first byte; until
+    then `call` may also fill `headers`."""
     read_end, write_end = os.pipe2(os.O_CLOEXEC)
     fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
     os.set_blocking(read_end, False)

@@ -1,9 +1,10 @@
 """What routes work with: the engine, the pools, and the spool for uploads."""
 
 import asyncio
+import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -11,12 +12,16 @@ from typing import ParamSpec, TypeVar
 from orlop.docker.messages import Request
 from orlop.docker.pools import Pools
 from orlop.engine.engine import Engine
-from orlop.errors import Unavailable
+from orlop.errors import OrlopError, Unavailable
+from orlop.model.container import Container
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 P = ParamSpec("P")
 
 SPOOL_BATCH_BYTES = 1 << 20
+MAX_LAYER_FACTS = 2000
 
 
 class Service:
@@ -27,6 +32,7 @@ class Service:
         self.layer_driver = ""
         self.runtime = ""
         self.runtime_version = ""
+        self._layer_facts: dict[str, Mapping[str, str]] = {}
 
     @property
     def ready(self) -> bool:
@@ -45,6 +51,19 @@ class Service:
         if self._engine is None:
             raise Unavailable("", "the daemon is still starting", "Try again in a moment")
         return self._engine
+
+    def layer_facts(self, container: Container) -> Mapping[str, str] | None:
+        """Where a container's layers are; they never change, so the disk is asked once."""
+        facts = self._layer_facts.get(container.layer_id)
+        if facts is None:
+            if len(self._layer_facts) >= MAX_LAYER_FACTS:
+                self._layer_facts.clear()
+            try:
+                facts = self._layer_facts[container.layer_id] = self.engine.containers.describe_layer(container)
+            except (OrlopError, OSError) as error:
+                log.warning("the layers of container %s cannot be described: %s", container.id, error)
+                return None
+        return facts
 
     def quick(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "asyncio.Future[T]":
         return self.pools.quick(call, *args, **kwargs)

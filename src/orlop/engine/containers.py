@@ -7,7 +7,7 @@ undone). What a listing may filter by is in container_filters.
 import dataclasses
 import logging
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from typing import BinaryIO
 
@@ -31,7 +31,6 @@ from orlop.model.container import (
     ContainerConfig,
     ContainerState,
     ContainerWish,
-    HostConfig,
     LayerChange,
 )
 from orlop.model.filters import Filters, require_known
@@ -281,12 +280,21 @@ class Containers:
         except NoSuchImage:
             return own, own
 
-    def update(self, reference: str, change: Callable[[HostConfig], HostConfig]) -> Container:
-        """Another restart policy for a container; limits of a running one cannot be changed yet."""
+    def describe_layer(self, container: Container) -> Mapping[str, str]:
+        """Where the writable layer and those below it are, in the words of the layer driver."""
+        return self._layers.describe(container.layer_id)
+
+    def update(self, reference: str, change: Callable[[Container], Container]) -> Container:
+        """The container with other settings; what of them may be changed now is the caller's to judge."""
         with self._records.locked(reference) as container:
-            changed = dataclasses.replace(container, host=change(container.host))
-            self._records.save(changed)
-            return changed
+            changed = change(container)
+            try:
+                self._records.save(changed)
+            except OrlopError:
+                self._records.remember(container)
+                raise
+        self._lifecycle.emit(changed, "update")
+        return changed
 
 
 def _silent(_: str) -> None:

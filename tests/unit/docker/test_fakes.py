@@ -32,4 +32,9 @@ def test_a_fake_has_the_signatures_of_the_real_service(fake: type, real: type) -
     for name in set(methods) - OWN:
         ours, theirs = inspect.signature(getattr(fake, name)), inspect.signature(getattr(real, name))
         assert list(ours.parameters) == list(theirs.parameters), name
-        assert [p.default for p in ours.parameters.values()] == [p.default for p in theirs.parameters.values()], name
+        assert defaults(ours) == defaults(theirs), name
+
+
+def defaults(signature: inspect.Signature) -> list[object]:
+    """Two functions are never equal: that there is one must do."""
+    return [callable(each.default) or each.default for each in signature.parameters.values()]

@@ -9,6 +9,7 @@ from orlop.docker.routes import (
     images,
     networks,
     orlop,
+    stats,
     system,
     volumes,
 )
@@ -17,6 +18,7 @@ TABLES = (
     system.routes,
     container_streams.routes,
     container_files.routes,
+    stats.routes,
     containers.routes,
     execs.routes,
     images.routes,

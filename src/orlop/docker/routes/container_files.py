@@ -63,7 +63,6 @@ async def get_archive(service: Service, request: Request) -> Reply:
     def tell(found: PathStat) -> None:
         headers[STAT_HEADER] = render_path_stat(found)
 
-    # The headers are read once the first byte of the body is there, and `tell` comes before that.
     return await stream_output(service, lambda out: archives.get(reference, path, out, tell), TAR, headers)
 
 

@@ -1,6 +1,7 @@
 """/containers: the life cycle."""
 
-from collections.abc import Awaitable
+import contextlib
+from collections.abc import Awaitable, Iterator
 
 from orlop.docker.filters import parse_filters
 from orlop.docker.messages import Reply, Request, empty, json_response
@@ -8,8 +9,9 @@ from orlop.docker.router import Routes
 from orlop.docker.service import Service
 from orlop.docker.translate.container_in import container_wish
 from orlop.docker.translate.container_out import inspect_container, summarise_container
+from orlop.docker.translate.update_in import apply_update
 from orlop.docker.wire import container as wire
-from orlop.errors import Malformed, NoSuchImage, NotFound, Unsupported
+from orlop.errors import Forbidden, Malformed, NoSuchContainer, NoSuchImage, NotFound, Unsupported
 from orlop.model.container import Container
 
 routes = Routes()
@@ -72,15 +74,29 @@ async def _inspect_with_size(service: Service, container: Container) -> Reply:
 def _shown(service: Service, container: Container, size: tuple[int, int] | None) -> object:
     engine = service.engine
     exec_ids = engine.sessions.exec_ids(container.id)
-    return inspect_container(container, engine.data_root, service.layer_driver, exec_ids, None, size)
+    layer = service.layer_facts(container)
+    return inspect_container(container, engine.data_root, service.layer_driver, exec_ids, layer, size)
 
 
 @routes.post("/containers/{id}/start")
 async def start(service: Service, request: Request) -> Reply:
     if request.text("checkpoint"):
         raise Unsupported("checkpoint", "starting from a checkpoint is not supported")
-    started = await service.quick(service.engine.containers.start, request.parameters["id"])
+    with _start_faults():
+        started = await service.quick(service.engine.containers.start, request.parameters["id"])
     return empty(204 if started else 304)
+
+
+@contextlib.contextmanager
+def _start_faults() -> Iterator[None]:
+    """A program that is not in the container is the request's fault: 404 would tell clients that the container is
+    missing."""
+    try:
+        yield
+    except NoSuchContainer:
+        raise
+    except (NotFound, Forbidden) as error:
+        raise Malformed(error.subject, error.why, error.hint) from error
 
 
 def _timeout(request: Request) -> int | None:
@@ -103,7 +119,8 @@ async def stop(service: Service, request: Request) -> Reply:
 @routes.post("/containers/{id}/restart")
 async def restart(service: Service, request: Request) -> Reply:
     signal = request.text("signal") if request.api >= (1, 42) else ""
-    await service.long(service.engine.containers.restart, request.parameters["id"], _timeout(request), signal)
+    with _start_faults():
+        await service.long(service.engine.containers.restart, request.parameters["id"], _timeout(request), signal)
     return empty()
 
 
@@ -136,8 +153,10 @@ async def rename(service: Service, request: Request) -> Reply:
 
 @routes.post("/containers/{id}/update")
 async def update(service: Service, request: Request) -> Reply:
-    service.engine.containers.get(request.parameters["id"])
-    raise Unsupported("update", "changing a container's limits is not supported yet", "Create it again with new limits")
+    wanted = await request.json(wire.HostConfig)
+    reference = request.parameters["id"]
+    await service.quick(service.engine.containers.update, reference, lambda container: apply_update(container, wanted))
+    return json_response({"Warnings": None})
 
 
 @routes.get("/containers/{id}/top")

@@ -96,7 +96,7 @@ def _no_registry(image: str, tag: str) -> Reply:
     name = image if not tag else f"{image}@{tag}" if tag.startswith("sha256:") else f"{image}:{tag}"
     raise NotFound(
         "",
-        f"pull access denied for {name}: registries are not supported yet",
+        f"pull access denied for {name}, repository does not exist: Orlop cannot pull from registries yet",
         "Bring the image in with: docker load -i FILE, or: docker import FILE NAME "
         "(skopeo copy docker://NAME docker-archive:FILE makes such a file)",
     )

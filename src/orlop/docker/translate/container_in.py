@@ -120,13 +120,13 @@ def _host_config(host: wire.HostConfig, api: ApiVersion) -> HostConfig:
         volume_driver=host.VolumeDriver,
         network_mode=_network_mode(host.NetworkMode),
         auto_remove=host.AutoRemove,
-        restart_policy=_restart_policy(host),
+        restart_policy=restart_policy(host),
         privileged=host.Privileged,
         cap_add=words(host.CapAdd) or (),
         cap_drop=words(host.CapDrop) or (),
         readonly_rootfs=host.ReadonlyRootfs,
         ulimits=tuple(Ulimit(limit.Name, limit.Soft, limit.Hard) for limit in host.Ulimits or ()),
-        resources=_resources(host),
+        resources=resources(host),
         devices=tuple(_device(device) for device in host.Devices or ()),
         dns=tuple(host.Dns or ()),
         dns_options=tuple(host.DnsOptions or ()),
@@ -155,7 +155,7 @@ def _network_mode(mode: str) -> str:
     return "default" if mode in ("", "default") else mode
 
 
-def _restart_policy(host: wire.HostConfig) -> RestartPolicy:
+def restart_policy(host: wire.HostConfig) -> RestartPolicy:
     policy = host.RestartPolicy
     if policy.Name not in RESTART_POLICIES:
         raise Malformed("", f"invalid restart policy '{policy.Name}'", "Use no, always, unless-stopped or on-failure")
@@ -174,7 +174,7 @@ def _shm_size(host: wire.HostConfig) -> int:
     return host.ShmSize
 
 
-def _resources(host: wire.HostConfig) -> Resources:
+def resources(host: wire.HostConfig) -> Resources:
     _check_limits(host)
     return Resources(
         memory_bytes=host.Memory,

@@ -62,7 +62,7 @@ def show_info(info: SystemInfo, events_listening: int) -> dict[str, Any]:
         "Labels": list(info.labels),
         "ExperimentalBuild": False,
         "ServerVersion": __version__,
-        "Runtimes": {name: {"path": path} for name, path in info.runtimes.items()},
+        "Runtimes": {name: {"path": name} for name in info.runtimes},
         "DefaultRuntime": info.runtime,
         "Swarm": {
             "NodeID": "",
