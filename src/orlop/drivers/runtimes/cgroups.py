@@ -57,6 +57,27 @@ def find_controllers(layout: CgroupLayout, root: Path = ROOT) -> Controllers:
     )
 
 
+def available(kind: str, layout: CgroupLayout, root: Path = ROOT) -> str:
+    """The CPUs (`cpus`) or memory nodes (`mems`) that this host has, as in 0-3,8; "" when the kernel does not tell."""
+    name = f"cpuset.{kind}.effective" if layout is CgroupLayout.UNIFIED else f"cpuset/cpuset.{kind}"
+    try:
+        return (root / name).read_text().strip()
+    except FileNotFoundError:
+        return ""
+
+
+def parse_set(text: str) -> frozenset[int]:
+    """0-2,5 as numbers. ValueError when it is none."""
+    numbers: set[int] = set()
+    for part in filter(None, text.split(",")):
+        first, separator, last = part.partition("-")
+        low, high = int(first), int(last if separator else first)
+        if not 0 <= low <= high < 1 << 16:
+            raise ValueError(f"invalid range: {part}")
+        numbers.update(range(low, high + 1))
+    return frozenset(numbers)
+
+
 def cgroup_path(container_id: str, parent: str) -> str:
     """Below the root of each tree, e.g. /orlop/<id>. Malformed for a parent that leads out of it."""
     if ".." in parent.split("/"):

@@ -123,7 +123,8 @@ class Runtime(Protocol):
     def version(self) -> str: ...
 
     def shortfalls(self, resources: Resources, rlimits: Sequence[Ulimit]) -> Sequence[str]:
-        """What of these wishes this host cannot give and `create` leaves out or lowers, as sentences for the user."""
+        """What of these wishes this host cannot give and `create` leaves out or lowers, as sentences for the user.
+        Malformed for what can never be given here: a CPU that there is not."""
 
     def create(self, bundle: Bundle) -> StartedProcess: ...
 

@@ -6,14 +6,16 @@ to start the container otherwise.
 """
 
 import dataclasses
+import os
 import resource
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.runtimes import security
-from orlop.drivers.runtimes.cgroups import CgroupLayout, Controllers, find_controllers
+from orlop.drivers.runtimes.cgroups import CgroupLayout, Controllers, available, find_controllers, parse_set
 from orlop.drivers.runtimes.driver import Bundle, Process
+from orlop.errors import Malformed
 from orlop.model.container import Resources, Ulimit
 
 _UNLIMITED = -1
@@ -24,12 +26,20 @@ class Limits:
     controllers: Controllers
     capabilities: tuple[str, ...]  # that a process here can have at all
     may_raise: bool
+    cpus: str = ""  # that there are, as in 0-3,8; "" = not known
+    memory_nodes: str = ""
 
     @staticmethod
     def of_this_host(layout: CgroupLayout) -> "Limits":
         bounding = security.capabilities_in_mask(_status_mask("CapBnd"))
         effective = security.capabilities_in_mask(_status_mask("CapEff"))
-        return Limits(find_controllers(layout), bounding, "CAP_SYS_RESOURCE" in effective)
+        return Limits(
+            find_controllers(layout),
+            bounding,
+            "CAP_SYS_RESOURCE" in effective,
+            available("cpus", layout),
+            available("mems", layout),
+        )
 
     def fitted(self, bundle: Bundle) -> Bundle:
         return dataclasses.replace(
@@ -52,6 +62,7 @@ class Limits:
         )
 
     def shortfalls(self, resources: Resources, rlimits: Sequence[Ulimit]) -> Sequence[str]:
+        self._refuse_impossible(resources)
         warnings = self._possible(resources)[1]
         for limit in rlimits:
             lowered = self._clamp(limit)
@@ -61,6 +72,15 @@ class Limits:
                     f" lowered to {_shown(lowered)}"
                 )
         return warnings
+
+    def _refuse_impossible(self, wanted: Resources) -> None:
+        """In dockerd's words."""
+        count = len(parse_set(self.cpus)) or os.cpu_count() or 1
+        if wanted.nano_cpus > count * 1_000_000_000:
+            why = f"range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+            raise Malformed("", why)
+        _check_set("CPUs", "cpuset cpus", wanted.cpuset_cpus, self.cpus)
+        _check_set("memory nodes", "cpuset mems", wanted.cpuset_mems, self.memory_nodes)
 
     def _possible(self, wanted: Resources) -> tuple[Resources, list[str]]:
         has = self.controllers
@@ -97,6 +117,15 @@ class Limits:
             return limit
         ceiling = resource.getrlimit(number)[1]
         return Ulimit(limit.name, _least(limit.soft, ceiling), _least(limit.hard, ceiling))
+
+
+def _check_set(what: str, option: str, wanted: str, available: str) -> None:
+    try:
+        numbers = parse_set(wanted)
+    except ValueError as error:
+        raise Malformed("", f"Invalid value {wanted} for {option}", "Write numbers and ranges: 0-2,5") from error
+    if available and not numbers <= parse_set(available):
+        raise Malformed("", f"Requested {what} are not available - requested {wanted}, available: {available}")
 
 
 def _least(wanted: int, ceiling: int) -> int:

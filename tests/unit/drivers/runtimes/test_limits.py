@@ -3,9 +3,12 @@
 import dataclasses
 import resource
 
+import pytest
+
 from orlop.drivers.runtimes.cgroups import Controllers
 from orlop.drivers.runtimes.driver import Process
 from orlop.drivers.runtimes.limits import Limits
+from orlop.errors import Malformed
 from orlop.model.container import Resources, Ulimit
 
 EVERYTHING = Controllers(memory=True, swap=True, cpu=True, cpu_quota=True, cpuset=True, pids=True)
@@ -63,3 +66,26 @@ def test_nobody_is_made_dearer_to_the_kernel_than_the_daemon() -> None:
     assert limits.clamped(Process(("true",), (), oom_score_adj=500)).oom_score_adj == 500
     assert limits.clamped(Process(("true",), ())).oom_score_adj is None
     assert Limits(EVERYTHING, (), True).clamped(Process(("x",), (), oom_score_adj=-1000)).oom_score_adj == -1000
+
+
+@pytest.mark.parametrize(
+    ("resources", "said"),
+    [
+        (Resources(nano_cpus=2_000_000_001), "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"),
+        (Resources(cpuset_cpus="0-7"), "Requested CPUs are not available - requested 0-7, available: 0-1"),
+        (Resources(cpuset_mems="1"), "Requested memory nodes are not available - requested 1, available: 0"),
+        (Resources(cpuset_cpus="one"), "Invalid value one for cpuset cpus"),
+        (Resources(cpuset_cpus="1-0"), "Invalid value 1-0 for cpuset cpus"),
+        (Resources(cpuset_cpus="0-99999999999"), "Invalid value 0-99999999999 for cpuset cpus"),
+        (Resources(cpuset_mems="-1"), "Invalid value -1 for cpuset mems"),
+    ],
+)
+def test_what_there_is_not_is_refused(resources: Resources, said: str) -> None:
+    with pytest.raises(Malformed) as raised:
+        Limits(EVERYTHING, (), True, "0-1", "0").shortfalls(resources, [])
+    assert said in raised.value.message
+
+
+def test_all_that_there_is_may_be_asked_for() -> None:
+    wanted = Resources(nano_cpus=2_000_000_000, cpuset_cpus="0,1", cpuset_mems="0")
+    assert Limits(EVERYTHING, (), True, "0-1", "0").shortfalls(wanted, []) == []
