@@ -27,7 +27,7 @@ def members(draw: st.DrawFn) -> TestMember:
     kind = draw(st.sampled_from(KINDS))
     data = draw(st.sampled_from([b"1", b"2"])) if kind == tarfile.REGTYPE else b""
     link = draw(paths) if kind in (tarfile.SYMTYPE, tarfile.LNKTYPE) else ""
-    return TestMember(draw(paths), data, kind, 0o755, link=link)
+    return TestMember(draw(paths), data, kind, draw(st.sampled_from([0o755, 0o1700])), link=link)
 
 
 layers = st.lists(members(), max_size=8)
@@ -68,7 +68,7 @@ def shown(driver: LayerDriver, layers: list[list[TestMember]], scratch: Path) ->
     return {path: (*facts[:5], facts[6]) for path, facts in found.items()}  # type: ignore[index]
 
 
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(layers, min_size=1, max_size=3))
 def test_both_drivers_show_the_same_tree(disk: Path, stack: list[list[TestMember]]) -> None:
     place = disk / secrets.token_hex(4)

@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import stat
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from orlop.drivers.layers.probe import choose, overlay_fault
 from orlop.drivers.layers.vfs import VfsLayers
 from orlop.errors import HostFailure, Unsupported
 from orlop.kernel.mounts import mounts_at_or_below, unmount
-from orlop.testing.archives import directory, file, make_tar, opaque, whiteout
+from orlop.testing.archives import directory, file, make_tar, opaque, symlink, whiteout
 from orlop.testing.layer_scenes import LayerScenes, new_id
 
 Disk = Callable[[int], Path]
@@ -98,6 +99,20 @@ def test_marks_that_hide_nothing_are_not_listed(disk: Path, scenes: LayerScenes)
     with scenes.mounted(driver, scenes.layer(driver, upper, lower)) as (_, root):
         for name in ("alone", "merged", "opaque"):
             assert list((root / name).iterdir()) == []
+
+
+def test_a_link_in_the_place_of_a_directory_leads_nowhere(disk: Path, scenes: LayerScenes, tmp_path: Path) -> None:
+    """What is set right after unpacking (directories that no member describes, idle marks) stays in the layer."""
+    outside = tmp_path / "outside"
+    (outside / "b").mkdir(parents=True, mode=0o700)
+    os.mknod(outside / "mark", stat.S_IFCHR)
+    driver = Overlay2Layers(disk / "overlay2")
+    lower = scenes.layer(driver, make_tar(directory("a/b", mode=0o777, uid=7), directory("c")))
+    upper = make_tar(file("a/b/x"), symlink("a", str(outside)), whiteout("w/mark"), symlink("w", str(outside)))
+    scenes.layer(driver, upper, lower)
+    assert (outside / "b").stat().st_uid == 0
+    assert stat.S_IMODE((outside / "b").stat().st_mode) == 0o700
+    assert (outside / "mark").exists()
 
 
 @pytest.mark.parametrize("make", [Overlay2Layers, VfsLayers])

@@ -20,6 +20,7 @@ class LayerTar:
     tar_bytes: int
     hides_everything_below: bool
     lost_xattrs: tuple[str, ...]
+    implied: tuple[str, ...]  # paths of directories that the tar does not describe
     whiteouts: tuple[str, ...]  # paths of overlayfs' marks
 
 
@@ -74,5 +75,6 @@ def _result(digest: str, tar_bytes: int, unpacked: Unpacked) -> LayerTar:
         tar_bytes=tar_bytes,
         hides_everything_below=unpacked.hides_everything_below,
         lost_xattrs=tuple(sorted(unpacked.lost_xattrs)),
+        implied=tuple(unpacked.implied),
         whiteouts=tuple(unpacked.whiteouts),
     )

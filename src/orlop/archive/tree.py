@@ -8,6 +8,7 @@ members directory by directory, and one openat with a short name costs a tenth o
 import errno
 import os
 import stat
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
@@ -36,12 +37,17 @@ def is_whiteout(details: os.stat_result) -> bool:
 
 class Tree:
     """Not thread-safe. `root_fd` stays the caller's. With `opens_whiteouts` a missing directory may take the place of
-    an overlay whiteout, and then hides what the layers below have there."""
+    an overlay whiteout, and then hides what the layers below have there. What `is_foreign` says is no part of the
+    tree that is being filled: a file or link there is not followed but gives way to a directory."""
 
-    def __init__(self, root_fd: int, opens_whiteouts: bool = False) -> None:
+    def __init__(
+        self, root_fd: int, opens_whiteouts: bool = False, is_foreign: Callable[[str], bool] | None = None
+    ) -> None:
         self.root = Directory(root_fd, "")
         self._root_path = os.readlink(f"/proc/self/fd/{root_fd}")
+        self.implied: list[str] = []  # directories that had to be made on the way to others
         self._opens_whiteouts = opens_whiteouts
+        self._is_foreign = is_foreign
         self._kept: dict[str, Directory] = {}
         self._stale: list[Directory] = []
 
@@ -94,31 +100,37 @@ class Tree:
         try:
             return Directory(os.open(name, _DIRECTORY, dir_fd=parent.fd), path)
         except OSError as error:
-            if error.errno == errno.ENOENT and create:
-                os.mkdir(name, 0o755, dir_fd=parent.fd)
-            elif error.errno in (errno.ENOTDIR, errno.ELOOP):
-                details = os.lstat(name, dir_fd=parent.fd)
-                if stat.S_ISLNK(details.st_mode):
-                    return None
-                if not (create and self._opens_whiteouts and is_whiteout(details)):
-                    raise
-                os.unlink(name, dir_fd=parent.fd)
-                os.mkdir(name, 0o755, dir_fd=parent.fd)
-                self._made_implied(parent, name, opaque=True)
-                return Directory(os.open(name, _DIRECTORY, dir_fd=parent.fd), path)
-            else:
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):
+                return self._replace(parent, name, create, error)
+            if error.errno != errno.ENOENT or not create:
                 raise
-        self._made_implied(parent, name, opaque=False)
-        return Directory(os.open(name, _DIRECTORY, dir_fd=parent.fd), path)
+        return self._make(parent, name, opaque=False)
 
-    def _made_implied(self, parent: Directory, name: str, opaque: bool) -> None:
-        fd = os.open(name, _DIRECTORY, dir_fd=parent.fd)
+    def _replace(self, parent: Directory, name: str, create: bool, error: OSError) -> Directory | None:
+        """What to do about something that is no directory."""
+        details = os.lstat(name, dir_fd=parent.fd)
+        whiteout = self._opens_whiteouts and is_whiteout(details)
+        if not whiteout and not (self._is_foreign and self._is_foreign(joined(parent.path, name))):
+            if stat.S_ISLNK(details.st_mode):
+                return None
+            raise error
+        if not create:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
+        os.unlink(name, dir_fd=parent.fd)
+        return self._make(parent, name, opaque=whiteout)
+
+    def _make(self, parent: Directory, name: str, opaque: bool) -> Directory:
+        os.mkdir(name, 0o755, dir_fd=parent.fd)
+        made = Directory(os.open(name, _DIRECTORY, dir_fd=parent.fd), joined(parent.path, name))
         try:
-            os.fchmod(fd, 0o755)
+            os.fchmod(made.fd, 0o755)
             if opaque:
-                os.setxattr(fd, OPAQUE_XATTR, b"y")
-        finally:
-            os.close(fd)
+                os.setxattr(made.fd, OPAQUE_XATTR, b"y")
+        except BaseException:
+            os.close(made.fd)
+            raise
+        self.implied.append(made.path)
+        return made
 
     def _walk(self, parts: list[str], create: bool) -> Directory:
         """From the root, step by step; a link on the way is resolved by the kernel, with the root as "/"."""

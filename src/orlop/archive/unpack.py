@@ -79,6 +79,7 @@ class Unpacked:
     files: list[PlacedFile] = field(default_factory=list)  # those that are still in place, in the archive's order
     lost_xattrs: set[str] = field(default_factory=set)  # names that the file system cannot keep
     whiteouts: list[str] = field(default_factory=list)  # marks that were made, some perhaps replaced since
+    implied: list[str] = field(default_factory=list)  # directories that no member described, some perhaps gone since
     hides_everything_below: bool = False  # an opaque root, which overlayfs itself does not honour
 
 
@@ -100,7 +101,11 @@ def unpack(
 
 class _Unpacker:
     def __init__(self, archive: TarReader, root_fd: int, options: Options, subject: str) -> None:
-        self.tree = Tree(root_fd, opens_whiteouts=options.whiteouts is Whiteouts.MARK)
+        self.tree = Tree(
+            root_fd,
+            opens_whiteouts=options.whiteouts is Whiteouts.MARK,
+            is_foreign=self._is_foreign if options.whiteouts is Whiteouts.APPLY else None,
+        )
         self.result = Unpacked()
         self._archive = archive
         self._options = options
@@ -127,6 +132,7 @@ class _Unpacker:
             except OSError as error:
                 if error.errno not in _ARCHIVES_FAULT:  # else it was replaced by a later member
                     raise HostFailure(f"unpacking {path!r}", error.strerror or str(error)) from error
+        self.result.implied = [path for path in self.tree.implied if path not in self._times]
         self.result.files = [file for index, file in enumerate(self._placed) if self._is_in_place(index, file.path)]
 
     def _blame(self, member: Member, error: OSError) -> Never:
@@ -161,6 +167,10 @@ class _Unpacker:
             case _:
                 self._special(member, parent, parts[-1], path)
         self._note_made(path)
+
+    def _is_foreign(self, path: str) -> bool:
+        """Whether the copy of the parent brought it along: a layer is what its own members make, no more."""
+        return path not in self._made
 
     def _note_made(self, path: str) -> None:
         if self._options.whiteouts is Whiteouts.APPLY:
@@ -273,11 +283,14 @@ class _Unpacker:
         target = [*self._options.base, *split_link_target(member.link_name)]
         if self._options.whiteouts is not Whiteouts.IGNORE and parse_whiteout(target) is not None:
             raise ValueError(f"it is a hard link to the whiteout {member.link_name!r}")
-        source = self.tree.find(target[:-1], create=False)
         try:
+            source = self.tree.find(target[:-1], create=False)
             there = os.lstat(target[-1], dir_fd=source.fd)
+            missing = self._options.whiteouts is Whiteouts.APPLY and self._is_foreign(joined(source.path, target[-1]))
         except FileNotFoundError:
-            raise ValueError(f"it is a hard link to {member.link_name!r}, which is not in the archive") from None
+            missing = True
+        if missing:
+            raise ValueError(f"it is a hard link to {member.link_name!r}, which is not in the archive")
         if stat.S_ISDIR(there.st_mode):
             raise ValueError(f"it is a hard link to the directory {member.link_name!r}")
         parent = self.tree.find(parts[:-1], create=True)

@@ -56,7 +56,7 @@ def apply_layer_aside(
         "whiteouts": whiteouts.value,
     }
     found = _run(task, None, progress)
-    return LayerTar(**{**found, **{key: tuple(found[key]) for key in ("lost_xattrs", "whiteouts")}})
+    return LayerTar(**{**found, **{key: tuple(found[key]) for key in ("lost_xattrs", "implied", "whiteouts")}})
 
 
 def rebuild_aside(recipe: Path, root: Path, out: BinaryIO) -> None:

@@ -229,6 +229,18 @@ class LayerDriverContract(LayerScenes):
             assert (root / "p/q").read_bytes() == b"2"
             assert stat.S_IMODE((root / "x").stat().st_mode) == 0o755
 
+    def test_directories_that_a_layer_does_not_describe_stay_as_below(self, driver: LayerDriver) -> None:
+        lower = self.layer(
+            driver, make_tar(directory("tmp", mode=0o1777, uid=4), file("f", b"file"), symlink("l", "tmp"))
+        )
+        top = self.layer(driver, make_tar(file("tmp/x/y"), file("f/z"), file("l/z")), lower)
+        with self.mounted(driver, top) as (_, root):
+            assert stat.S_IMODE((root / "tmp").stat().st_mode) == 0o1777
+            assert (root / "tmp").stat().st_uid == 4
+            assert (root / "f").is_dir()
+            assert not (root / "l").is_symlink()
+            assert sorted(path.name for path in (root / "tmp").iterdir()) == ["x"]
+
     def test_a_link_on_the_way_leads_within_the_layer(self, driver: LayerDriver) -> None:
         tar = make_tar(directory("usr/lib"), symlink("lib", "/usr/lib"), file("lib/so", b"1"), file("lib/x/y", b"2"))
         base = self.layer(driver, tar)

@@ -222,7 +222,7 @@ def _sample(tmp: Path) -> bytes:
     return made.read_bytes()[:-10240].rstrip(b"\0").ljust(8192, b"\0")[:8192] + gnu.read_bytes()[:3072]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_a_damaged_archive_is_read_or_refused_and_nothing_else(tmp_path: Path, data: st.DataObject) -> None:
     blob = bytearray(_sample(tmp_path))

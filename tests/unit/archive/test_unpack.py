@@ -35,7 +35,7 @@ def members(draw: st.DrawFn) -> TestMember:
     return TestMember(name, data, kind, draw(st.sampled_from([0o644, 0o755, 0o4711])), link=link, **OWN)
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(members(), max_size=12))
 def test_any_members_in_any_order_stay_inside_and_are_made_again(tmp_path: Path, chosen: list[TestMember]) -> None:
     tar = make_tar(*chosen)

@@ -36,7 +36,7 @@ from orlop.drivers.layers.changes import find_changes, measure
 from orlop.drivers.layers.departures import Departures
 from orlop.drivers.layers.driver import AppliedLayer, Progress
 from orlop.drivers.layers.skeleton import write_skeleton
-from orlop.drivers.layers.stack import drop_idle_whiteouts
+from orlop.drivers.layers.stack import Merging, describe_implied, drop_idle_whiteouts
 from orlop.drivers.layers.trash import Trash
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound
 from orlop.kernel.filesystems import filesystem_name, sync_files, syncfs
@@ -99,7 +99,9 @@ class Overlay2Layers:
             # overlayfs does not look for the opaque mark on a layer's root, so the stack itself ends here.
             _write(home / "lower", "")
         with blaming(f"applying layer {layer_id}"):
-            drop_idle_whiteouts(home / "diff", self._lower_directories(home), applied.whiteouts)
+            merging = Merging(home / "diff", self._lower_directories(home))
+            drop_idle_whiteouts(home / "diff", merging, applied.whiteouts)
+            describe_implied(home / "diff", merging, applied.implied)
         if applied.lost_xattrs:
             _log.warning("layer %s: this file system cannot keep %s", layer_id, ", ".join(applied.lost_xattrs))
         return AppliedLayer(applied.diff_id, applied.size_bytes, applied.tar_bytes)

@@ -5,11 +5,10 @@ own file in such a place gives way to an empty one, and its directory stays.
 """
 
 import os
-import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from orlop.drivers.layers.stack import Found, find
+from orlop.drivers.layers.stack import copy_attributes, find
 
 _DIRECTORIES = ("dev/pts", "dev/shm", "proc", "sys")
 _FILES = (".dockerenv", "etc/resolv.conf", "etc/hosts", "etc/hostname", "dev/console")
@@ -44,16 +43,5 @@ def _make_directories(target: Path, below: Sequence[Path], path: str) -> Sequenc
             here.mkdir(0o755)
             here.chmod(0o755)
             if found and found.is_directory:
-                _copy_attributes(found, here)
+                copy_attributes(found, here)
     return merging
-
-
-def _copy_attributes(found: Found, target: Path) -> None:
-    """So that the image's /etc does not change by being covered (overlayfs shows the topmost)."""
-    details = found.details
-    os.chown(target, details.st_uid, details.st_gid)
-    target.chmod(stat.S_IMODE(details.st_mode))
-    for name in os.listxattr(found.path, follow_symlinks=False):
-        if not name.startswith("trusted.overlay."):
-            os.setxattr(target, name, os.getxattr(found.path, name))
-    os.utime(target, ns=(details.st_atime_ns, details.st_mtime_ns))

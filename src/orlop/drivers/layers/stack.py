@@ -4,13 +4,16 @@ The directories of read-only layers are looked at by path: nobody changes them. 
 be changing at this moment, is never looked at this way.
 """
 
+import errno
 import os
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.archive.tree import OPAQUE_XATTR, is_whiteout, joined
+from orlop.kernel.openat2 import open_beneath
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,21 +73,89 @@ def list_names(directories: Sequence[Path]) -> set[str]:
     return shown
 
 
-def drop_idle_whiteouts(top: Path, below: Sequence[Path], whiteouts: Sequence[str]) -> None:
+class Merging:
+    """Which directories below merge into those of a new layer."""
+
+    def __init__(self, top: Path, below: Sequence[Path]) -> None:
+        self._top = top
+        self._known: dict[str, Found | None] = {}
+        self._below = tuple(below)
+
+    def find(self, path: str) -> Found | None:
+        """What the layers below show at a directory of the new layer; None where that hides them."""
+        here = ""
+        found: Found | None = None
+        directories: Sequence[Path] = self._below
+        for name in path.split("/"):
+            here = joined(here, name)
+            if here not in self._known:
+                hidden = is_opaque(self._top / here)
+                self._known[here] = None if hidden else find(directories, name)
+            found = self._known[here]
+            directories = found.directories if found else ()
+        return found
+
+    def directories(self, path: str) -> Sequence[Path]:
+        if not path:
+            return self._below
+        found = self.find(path)
+        return found.directories if found else ()
+
+
+def drop_idle_whiteouts(top: Path, merging: Merging, whiteouts: Sequence[str]) -> None:
     """Remove the marks of a new layer in directories that merge with none below. They hide nothing, and overlayfs,
     which filters them only where directories merge, would list each as a file that cannot be opened."""
-    merging: dict[str, Sequence[Path]] = {"": below}
-
-    def merges_with(directory: str) -> Sequence[Path]:
-        path = ""
-        for name in filter(None, directory.split("/")):
-            parent, path = path, joined(path, name)
-            if path not in merging:
-                found = find(merging[parent], name)
-                merging[path] = found.directories if found and not is_opaque(top / path) else ()
-        return merging[directory]
-
     for path in whiteouts:
-        place = top / path
-        if not merges_with(path.rpartition("/")[0]) and place.exists() and is_whiteout(place.lstat()):
-            place.unlink()
+        directory, _, name = path.rpartition("/")
+        if merging.directories(directory):
+            continue
+        with _directory_in(top, directory) as fd:
+            if fd is not None and _is_whiteout_at(fd, name):
+                os.unlink(name, dir_fd=fd)
+
+
+def describe_implied(top: Path, merging: Merging, implied: Sequence[str]) -> None:
+    """Directories that a layer's tar goes through without describing them stay as they are below: overlayfs shows
+    the topmost, and a /tmp that lost its sticky bit would be a hole."""
+    for path in implied:
+        found = merging.find(path)
+        if found and found.is_directory:
+            with _directory_in(top, path) as fd:
+                if fd is not None:
+                    copy_attributes(found, fd)
+
+
+@contextmanager
+def _directory_in(top: Path, path: str) -> Iterator[int | None]:
+    """A directory of a new layer, not through any link that a member has put in its way since; None if it is gone."""
+    fd = None
+    top_fd = os.open(top, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(FileNotFoundError, NotADirectoryError):
+            try:
+                fd = open_beneath(top_fd, path, os.O_RDONLY | os.O_DIRECTORY, no_symlinks=True)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+        yield fd
+    finally:
+        os.close(top_fd)
+        if fd is not None:
+            os.close(fd)
+
+
+def _is_whiteout_at(fd: int, name: str) -> bool:
+    try:
+        return is_whiteout(os.lstat(name, dir_fd=fd))
+    except FileNotFoundError:
+        return False
+
+
+def copy_attributes(found: Found, target: int | Path) -> None:
+    details = found.details
+    os.chown(target, details.st_uid, details.st_gid)
+    os.chmod(target, stat.S_IMODE(details.st_mode))
+    for name in os.listxattr(found.path, follow_symlinks=False):
+        if not name.startswith("trusted.overlay."):
+            os.setxattr(target, name, os.getxattr(found.path, name))
+    os.utime(target, ns=(details.st_atime_ns, details.st_mtime_ns))
