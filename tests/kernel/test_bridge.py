@@ -242,13 +242,29 @@ def test_a_bridge_that_somebody_removed_is_made_again(place: Place) -> None:
     assert reaches(attachment, attachment.gateway)
 
 
-def test_an_interface_of_another_kind_is_left_alone(place: Place) -> None:
-    run("ip", "link", "add", place.bridge, "type", "veth", "peer", "name", f"{place.bridge[:10]}p")
+@pytest.mark.parametrize("kind", ["veth", "bridge"])
+def test_an_interface_of_somebody_else_is_left_alone(place: Place, kind: str) -> None:
+    run("ip", "link", "add", place.bridge, "type", kind)
+    run("ip", "addr", "add", "10.216.0.1/24", "dev", place.bridge)
     try:
-        with pytest.raises(Conflict, match="is not a bridge"):
-            place.driver().join(a_container())
+        driver = place.driver()
+        with pytest.raises(Conflict, match="was not made by Orlop"):
+            driver.join(a_container())
+        driver.restore([])
+        driver.close()
+        driver.remove()
+        assert "10.216.0.1/24" in run("ip", "addr", "show", place.bridge)
     finally:
         run("ip", "link", "del", place.bridge)
+
+
+def test_what_a_daemon_that_died_left_goes_with_the_next_one(place: Place) -> None:
+    place.driver().join(a_container())
+    after = place.driver()
+    after.restore([])
+    after.close()
+    assert not interfaces(place.bridge)
+    assert f"orlop-{place.bridge}" not in run("nft", "list", "tables")
 
 
 def test_a_new_setting_waits_until_nobody_is_in_the_old_subnet(place: Place) -> None:

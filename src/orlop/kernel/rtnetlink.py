@@ -2,6 +2,7 @@
 
 import socket
 import struct
+import sys
 from dataclasses import dataclass
 from errno import EEXIST, ENODEV
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
@@ -24,7 +25,8 @@ _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22
 _RTM_NEWROUTE, _RTM_GETROUTE = 24, 26
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO, _IFLA_NET_NS_FD = 1, 3, 4, 10, 18, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_MASTER, _IFLA_LINKINFO = 1, 3, 4, 10, 18
+_IFLA_GROUP, _IFLA_NET_NS_FD = 27, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA = 1, 2
 _VETH_INFO_PEER = 1
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_BROADCAST = 1, 2, 4
@@ -47,6 +49,7 @@ class Link:
     master: int  # index of the bridge it is a port of, 0 for none
     is_up: bool
     mac_address: str
+    group: int = 0  # a number that whoever made it may give it
 
 
 def _link(index: int = 0, flags: int = 0, change: int = 0) -> bytes:
@@ -57,12 +60,11 @@ def _mac(address: str) -> bytes:
     return bytes.fromhex(address.replace(":", ""))
 
 
-def add_bridge(name: str, mac_address: str) -> Request:
+def add_bridge(name: str, mac_address: str, group: int = 0) -> Request:
     """With its hardware address given, a bridge keeps it; otherwise it takes over the lowest of its ports', and the
     containers' neighbour tables go stale whenever one of them leaves."""
-    payload = (
-        _link(flags=IFF_UP, change=IFF_UP) + text(_IFLA_IFNAME, name) + attribute(_IFLA_ADDRESS, _mac(mac_address))
-    )
+    payload = _link(flags=IFF_UP, change=IFF_UP) + text(_IFLA_IFNAME, name)
+    payload += attribute(_IFLA_ADDRESS, _mac(mac_address)) + number(_IFLA_GROUP, group)
     payload += nested(_IFLA_LINKINFO, text(_IFLA_INFO_KIND, "bridge"))
     return Request(f"create bridge {name}", _RTM_NEWLINK, payload, NLM_F_CREATE | NLM_F_EXCL, (EEXIST,))
 
@@ -128,15 +130,19 @@ def _read_link(answer: Answer) -> Link:
     _, _, index, flags, _ = _LINK.unpack_from(answer.payload)
     have = read_attributes(answer.payload, _LINK.size)
     info = read_attributes(have.get(_IFLA_LINKINFO, b""))
-    master = have.get(_IFLA_MASTER)
     return Link(
         index=index,
         name=_string(have.get(_IFLA_IFNAME)),
         kind=_string(info.get(_IFLA_INFO_KIND)),
-        master=struct.unpack("=I", master)[0] if master else 0,
+        master=_integer(have.get(_IFLA_MASTER)),
         is_up=bool(flags & IFF_UP),
         mac_address=have.get(_IFLA_ADDRESS, b"").hex(":"),
+        group=_integer(have.get(_IFLA_GROUP)),
     )
+
+
+def _integer(raw: bytes | None) -> int:
+    return int.from_bytes(raw or b"", sys.byteorder)
 
 
 def _string(raw: bytes | None) -> str:
@@ -166,6 +172,5 @@ def list_routes(route: RouteSocket) -> list[tuple[int, IPv4Network]]:
         have = read_attributes(answer.payload, _ROUTE.size)
         destination = have.get(_RTA_DST)
         if destination and prefix_length and table != _RT_TABLE_LOCAL:
-            (index,) = struct.unpack("=I", have.get(_RTA_OIF, bytes(4)))
-            found.append((index, IPv4Network((destination, prefix_length))))
+            found.append((_integer(have.get(_RTA_OIF)), IPv4Network((destination, prefix_length))))
     return found

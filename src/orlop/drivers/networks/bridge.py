@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 CONTAINER_INTERFACE = "eth0"
 _BRIDGE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,14}")  # what the kernel takes and nft reads unquoted
+_GROUP = 0x6F726C70  # "orlp": the interface group that marks a bridge as made here
 _LOOPBACK_INDEX = 1
 _SETTLING_SECONDS = 0.5
 
@@ -129,10 +130,10 @@ class BridgeDriver:
                 self._ensure_bridge(route)
 
     def close(self) -> None:
-        """With nobody in, nothing of ours stays on the host; the next join makes it again."""
+        """With nobody in, nothing of ours stays on the host, whichever daemon made it; the next join makes it again."""
         with self._setup:
             with self._lock:
-                if self._attached or not self._ready:
+                if self._attached:
                     return
                 self._ready = False
             self._remove_bridge()
@@ -157,10 +158,9 @@ class BridgeDriver:
             link = rtnetlink.find_link(route, self._bridge)
             if link and self._ready:
                 return link.index
-            if link and link.kind != "bridge":
-                raise Conflict(
-                    f"interface {self._bridge}", "exists and is not a bridge", "Choose another with --bridge"
-                )
+            if link and not _is_ours(link):
+                why = "exists and was not made by Orlop"
+                raise Conflict(f"interface {self._bridge}", why, "Choose another name with --bridge")
             with network_namespace_lock():
                 index, gateway = self._make_bridge(route)
             firewall.install(self._bridge, gateway.network)
@@ -174,7 +174,7 @@ class BridgeDriver:
         if gateway is None or may_change:
             gateway = gateway_of(self._choose_subnet(route, gateway.network if gateway else None))
         try:
-            route.batch(rtnetlink.add_bridge(self._bridge, mac_address_of(gateway.ip)))
+            route.batch(rtnetlink.add_bridge(self._bridge, mac_address_of(gateway.ip), _GROUP))
             link = rtnetlink.find_link(route, self._bridge)
             if link is None:
                 raise HostFailure(f"bridge {self._bridge}", "it disappeared while it was being made")
@@ -208,8 +208,11 @@ class BridgeDriver:
 
     def _remove_bridge(self) -> None:
         with RouteSocket() as route:
+            link = rtnetlink.find_link(route, self._bridge)
+            if link is None or not _is_ours(link):
+                return
+            firewall.uninstall(self._bridge)  # first: as long as the interface is there, the rules are looked for
             route.batch(rtnetlink.remove_link(self._bridge))
-        firewall.uninstall(self._bridge)
         with self._lock:
             leaving, self._leaving = self._leaving, {}
             if self._pool:
@@ -295,10 +298,14 @@ class BridgeDriver:
             ours = {_veth(attachment) for attachment in self._attached.values()}
         with RouteSocket() as route:
             link = rtnetlink.find_link(route, self._bridge)
-            if link is None:
+            if link is None or not _is_ours(link):
                 return
             ports = [each for each in rtnetlink.list_links(route) if each.master == link.index and each.kind == "veth"]
             route.batch(*(rtnetlink.remove_link(port.name) for port in ports if port.name not in ours))
+
+
+def _is_ours(link: rtnetlink.Link) -> bool:
+    return link.kind == "bridge" and link.group == _GROUP
 
 
 def _veth(attachment: NetworkAttachment) -> str:
