@@ -214,7 +214,10 @@ class LogStream:
         text = line[_TEXT:] + b"\n" if full else line[_TEXT:]
         begun = self._parts.get(stream)
         if begun is None:
-            at_ns = self._parse_time(line)
+            try:
+                at_ns = self._parse_time(line)
+            except ValueError:
+                return None  # a power cut can leave anything; one lost line must not hide the rest
             if full:
                 return LogRecord(at_ns, stream, text)
             self._parts[stream] = (at_ns, [text], len(text))

@@ -236,6 +236,7 @@ def test_a_program_that_never_ends_its_line_is_read_in_pieces(box: Box) -> None:
 
 def test_lines_that_are_no_log_lines_are_passed_over(box: Box) -> None:
     box.write(b"\n", b"nonsense\n", line(1, "a"), b"2016-10-06T00:00:00.000000007+00:00 stdlog F x\n")
+    box.write(b"?" * 35 + b" stdout F no time\n", bytes(4096))
     assert box.text() == b"a\n"
     assert box.text(tail=5) == b"a\n"
 
