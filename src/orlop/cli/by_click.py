@@ -13,6 +13,7 @@ import click
 
 from orlop import __version__
 from orlop.cli.app import App
+from orlop.cli.completion import complete
 from orlop.cli.declaring import Argument, Declared, Option
 from orlop.cli.parsing import FALSE_WORDS, TRUE_WORDS
 from orlop.cli.registry import GROUPS, TOP, Entry
@@ -111,6 +112,7 @@ def _argument(argument: Argument) -> click.Argument:
         required=argument.required,
         metavar=argument.metavar,
         type=click.UNPROCESSED,
+        shell_complete=complete,
         **({} if argument.many or argument.default is None else {"default": argument.default}),
     )
 

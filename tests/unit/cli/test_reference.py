@@ -72,12 +72,22 @@ def test_a_short_command_imports_little(tmp_path: Path) -> None:
 
 
 def test_shell_completion_knows_the_commands() -> None:
-    environment = {"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": "orlop volume re", "COMP_CWORD": "2"}
+    assert completed("orlop volume re") == ["plain,restore"]
+    assert "plain,--latest" in completed("orlop ps --la")
+
+
+def test_shell_completion_asks_the_daemon_for_names(tmp_path: Path) -> None:
+    with FakeDaemon(tmp_path, {"GET /containers/json": [{"Names": ["/web"]}, {"Names": ["/db", "/web2"]}]}) as fake:
+        assert completed(f"orlop --host {fake.host} rm w") == ["plain,web", "plain,web2"]
+    assert completed("orlop --host unix:///no/such/socket rm w") == []
+
+
+def completed(line: str) -> list[str]:
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path[:0] = {sys.path!r}; from orlop.cli.main import main; main()"],
-        env=environment,
+        env={"_ORLOP_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split()) - 1)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.stdout.split() == ["plain,restore"]
+    return done.stdout.split()

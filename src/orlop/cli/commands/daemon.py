@@ -1,7 +1,6 @@
 """`orlop daemon`."""
 
 import gc
-import importlib
 from pathlib import Path
 from typing import Any
 
@@ -62,5 +61,6 @@ def command(app: App, /, config_file: str | None, **settings: Any) -> int:
         if name in given:
             given[name] = Path(given[name])
     gc.enable()  # the command's main turned it off, for the sake of short commands
-    run = importlib.import_module("orlop.daemon.main").run
-    return int(run(given, Path(config_file) if config_file else None))
+    from orlop.daemon.main import run
+
+    return run(given, Path(config_file) if config_file else None)

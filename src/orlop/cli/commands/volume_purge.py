@@ -16,7 +16,7 @@ from orlop.client.errors import ClientError
 )
 @option("-a", "--all", "all_retired", is_flag=True, help="Everything that was removed.")
 @force_option
-@argument("references", many=True, metavar="[NAME|ID...]")
+@argument("references", many=True, metavar="[REMOVED_VOLUME...]")
 def command(app: App, references: tuple[str, ...], all_retired: bool, force: bool) -> int:
     """Destroy the data of removed volumes now, for good, without waiting for their time to run out.
 

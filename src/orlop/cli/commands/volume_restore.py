@@ -13,7 +13,7 @@ from orlop.client.api import quote
     ],
 )
 @option("--as", "new_name", default="", metavar="NAME", help="The name to give it, where its own is taken.")
-@argument("reference", metavar="NAME|ID")
+@argument("reference", metavar="REMOVED_VOLUME")
 def command(app: App, reference: str, new_name: str) -> None:
     """Bring a removed volume back, with its data, labels and options, and print its name.
 
