@@ -9,9 +9,9 @@ from orlop.docker.messages import Reply, Request, Response, empty, json_response
 from orlop.docker.produce import stream_output
 from orlop.docker.router import Routes
 from orlop.docker.service import Service, finished
-from orlop.docker.wire.times import render_time
 from orlop.engine.archives import PathStat
 from orlop.errors import Malformed
+from orlop.model.timestamp import render_timestamp
 
 routes = Routes()
 
@@ -90,7 +90,7 @@ def render_path_stat(found: PathStat) -> str:
         "name": found.name,
         "size": found.size_bytes,
         "mode": go_mode(found.mode),
-        "mtime": render_time(found.mtime_ns),
+        "mtime": render_timestamp(found.mtime_ns),
         "linkTarget": found.link_target,
     }
     return base64.b64encode(msgspec.json.encode(shown)).decode()

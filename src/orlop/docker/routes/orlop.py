@@ -1,5 +1,8 @@
 """/orlop/v1: what Docker's API has no call for. openapi.json beside this package describes it."""
 
+import functools
+from importlib import resources
+
 import msgspec
 
 from orlop import __version__
@@ -66,6 +69,16 @@ async def daemon(service: Service, request: Request) -> Reply:
             "Facts": dict(info.extra),
         }
     )
+
+
+@routes.get("/orlop/v1/openapi.json")
+def describe(service: Service, request: Request) -> Reply:
+    return Response(200, _description(), "application/json")
+
+
+@functools.cache
+def _description() -> bytes:
+    return (resources.files("orlop.docker") / "openapi.json").read_bytes()
 
 
 @routes.get("/orlop/metrics")

@@ -5,19 +5,14 @@ import re
 import time
 
 from orlop.errors import Malformed
+from orlop.model.timestamp import render_timestamp
 
 NEVER = "0001-01-01T00:00:00Z"
 
 
 def render_time(at_ns: int) -> str:
     """RFC 3339 with as many decimals as the time has; the year 1 stands for "never"."""
-    if not at_ns:
-        return NEVER
-    seconds, nanoseconds = divmod(at_ns, 1_000_000_000)
-    text = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-    if not nanoseconds:
-        return text + "Z"
-    return f"{text}.{nanoseconds:09d}".rstrip("0") + "Z"
+    return render_timestamp(at_ns) if at_ns else NEVER
 
 
 def render_seconds(at_ns: int) -> str:
