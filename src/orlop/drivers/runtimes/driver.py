@@ -155,7 +155,10 @@ class Runtime(Protocol):
 
     def attach(self, container_id: str, exec_id: str = "") -> socket.socket:
         """A connected SOCK_SEQPACKET socket to the supervisor. Packets read from it start with one byte, 2 = stdout,
-        3 = stderr; what is written to it goes to the process's stdin; shutdown(SHUT_WR) is end of input."""
+        3 = stderr; what is written to it goes to the process's stdin; shutdown(SHUT_WR) is end of input.
+
+        A packet read is at most 8193 bytes. A packet written must be at most 32768, or its rest is lost. Who does not
+        read holds the process's output back."""
 
     def resize(self, container_id: str, height: int, width: int, exec_id: str = "") -> None: ...
 
