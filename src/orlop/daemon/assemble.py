@@ -87,7 +87,7 @@ def assemble(settings: Settings) -> Assembled:
     steps = ContainerSteps(records, layers, mounts, volumes, networks, runtimes, default_runtime, data_root)
     steps.register(executor)
     lifecycle = Lifecycle(records, steps, executor, events)
-    creation = ContainerCreation(records, images, volumes, executor)
+    creation = ContainerCreation(records, images, volumes, executor, data_root)
     containers = Containers(records, creation, lifecycle, steps, executor, layers, mounts, images, data_root, cleanup)
     sessions = Sessions(records, steps, mounts, events)
     lifecycle.before_start = sessions.connect_waiting

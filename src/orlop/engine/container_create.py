@@ -12,24 +12,28 @@ from orlop.engine.executor import Executor
 from orlop.engine.images import Images
 from orlop.engine.surroundings import prepare_bind_source
 from orlop.engine.volumes import Volumes
-from orlop.errors import Malformed, NoSuchContainer, OrlopError
+from orlop.errors import Malformed, NoSuchContainer
 from orlop.model.container import Container, ContainerWish, RestartPolicy
 from orlop.model.image import Image
 from orlop.model.mount import Mount, MountKind, MountRequest
 from orlop.model.mount_spec import parse_volumes_from
 from orlop.model.names import parse_container_name, pick_name
 from orlop.planning.containers import command_line, merge_config, plan_create
-from orlop.planning.mounts import inherit_mounts, plan_mount, resolve_mounts
+from orlop.planning.mounts import inherit_mounts, plan_mount, resolve_mounts, settle_propagation
+from orlop.store.paths import DataRoot
 
 log = logging.getLogger(__name__)
 
 
 class ContainerCreation:
-    def __init__(self, records: ContainerRecords, images: Images, volumes: Volumes, executor: Executor) -> None:
+    def __init__(
+        self, records: ContainerRecords, images: Images, volumes: Volumes, executor: Executor, data_root: DataRoot
+    ) -> None:
         self._records = records
         self._images = images
         self._volumes = volumes
         self._executor = executor
+        self._data_root = str(data_root.path.resolve())
 
     def create(self, wish: ContainerWish) -> Container:
         with self._images.hold(self._images.resolve(wish.config.image)) as image:
@@ -41,9 +45,9 @@ class ContainerCreation:
         requests = resolve_mounts(wish.host, config.volumes, self._inherited(wish.host.volumes_from))
         container_id = secrets.token_hex(32)
         name = self._reserve_name(wish.name, container_id)
-        fresh: list[str] = []
+        held: list[str] = []
         try:
-            mounts = tuple(self._mount(request, fresh) for request in requests)
+            mounts = tuple(self._mount(request, container_id, held) for request in requests)
             container = Container(
                 id=container_id,
                 name=name,
@@ -61,7 +65,7 @@ class ContainerCreation:
             self._executor.run(plan, outcome=lambda: [self._records.remember(container)])
         except BaseException:
             self._records.free_name(name, container_id)
-            self._retire_fresh(fresh)
+            self._volumes.abandon(container_id, held)
             raise
         return container
 
@@ -73,20 +77,25 @@ class ContainerCreation:
         self._records.reserve_name(name, container_id)
         return name
 
-    def _mount(self, request: MountRequest, fresh: list[str]) -> Mount:
-        """A mount with its source settled. Anonymous volumes made for it are noted in `fresh`: a create that fails
-        takes them back."""
+    def _mount(self, request: MountRequest, container_id: str, held: list[str]) -> Mount:
+        """A mount with its source settled. Volumes that the container holds from here on are noted in `held`."""
         if request.kind is not MountKind.VOLUME:
-            mount = plan_mount(request)
+            mount = plan_mount(settle_propagation(request, self._data_root))
             if mount.kind is MountKind.BIND and not mount.create_source:
                 prepare_bind_source(mount)
             return mount
         volume = self._volumes.create(
-            request.source, request.driver, dict(request.driver_options) or None, dict(request.labels) or None
+            request.source,
+            request.driver,
+            dict(request.driver_options) or None,
+            dict(request.labels) or None,
+            container_id,
         )
-        if not request.source:
-            fresh.append(volume.name)
-        return plan_mount(request, volume)
+        held.append(volume.name)
+        mount = plan_mount(request, volume)
+        # What holds something is not filled, and then the layer need not be mounted to look at the image.
+        wanted = mount.copy_up and self._volumes.is_fillable(volume.name)
+        return dataclasses.replace(mount, copy_up=wanted)
 
     def _inherited(self, specifications: Sequence[str]) -> list[Mount]:
         """The mounts of --volumes-from containers, later ones winning; "ro" makes all of them read-only."""
@@ -99,13 +108,6 @@ class ContainerCreation:
                 raise Malformed("", str(error), "Give the name of a container in --volumes-from") from error
             result += inherit_mounts(container.mounts, read_only)
         return result
-
-    def _retire_fresh(self, names: Sequence[str]) -> None:
-        for name in names:
-            try:
-                self._volumes.remove(name, reason="the container it was made for was not created")
-            except OrlopError as error:
-                log.warning("anonymous volume %s of a failed create stays: %s", name, error)
 
 
 def _checked_policy(wish: ContainerWish) -> RestartPolicy:

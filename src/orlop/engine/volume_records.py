@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 
 from orlop.errors import Conflict, NoSuchVolume, NotFound
 from orlop.model.volume import RetiredVolume, Volume, VolumeUse
-from orlop.store.journal import Drop, Journal, Put
+from orlop.store.journal import Change, Drop, Journal, Put
 
 
 class VolumeRecords:
@@ -18,7 +18,7 @@ class VolumeRecords:
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._retired: dict[str, RetiredVolume] = {}
-        self._holders: dict[str, dict[str, None]] = {}  # in the order of coming
+        self._holders: dict[str, dict[str, VolumeUse]] = {}  # in the order of coming
 
     def load(self) -> None:
         volumes = self._journal.load("volumes", Volume)
@@ -27,7 +27,7 @@ class VolumeRecords:
         with self._lock:
             self._volumes, self._retired, self._holders = volumes, retired, {}
             for use in uses.values():
-                self._holders.setdefault(use.volume, {})[use.container_id] = None
+                self._holders.setdefault(use.volume, {})[use.container_id] = use
 
     # Volumes
 
@@ -95,25 +95,40 @@ class VolumeRecords:
             return list(self._holders.get(name, ()))
 
     def hold(self, names: Iterable[str], container_id: str) -> None:
-        """The caller holds the names' locks."""
-        wanted = list(names)
-        self._journal.commit(*(Put("uses", f"{name}/{container_id}", VolumeUse(name, container_id)) for name in wanted))
+        """In one commit; none where all are held already. The caller holds the names' locks."""
+        wanted = [name for name in names if container_id not in self.holders(name)]
+        if not wanted:
+            return
+        uses = [VolumeUse(name, container_id) for name in wanted]
+        self._journal.commit(*(self.hold_change(use) for use in uses))
+        for use in uses:
+            self.note_hold(use)
+
+    def hold_change(self, use: VolumeUse) -> Change:
+        return Put("uses", f"{use.volume}/{use.container_id}", use)
+
+    def note_hold(self, use: VolumeUse) -> None:
+        """The change is in the journal."""
         with self._lock:
-            for name in wanted:
-                self._holders.setdefault(name, {})[container_id] = None
+            self._holders.setdefault(use.volume, {})[use.container_id] = use
+
+    def find_hold(self, name: str, container_id: str) -> VolumeUse | None:
+        with self._lock:
+            return self._holders.get(name, {}).get(container_id)
 
     def release(self, name: str, container_id: str) -> None:
-        self._journal.commit(Drop("uses", f"{name}/{container_id}"))
-        self._let_go(name, container_id)
+        if container_id in self.holders(name):
+            self._journal.commit(Drop("uses", f"{name}/{container_id}"))
+            self._let_go(name, container_id)
 
     def release_others(self, container_ids: Collection[str]) -> list[VolumeUse]:
         """Drop the holds of containers that are not among these, in one commit."""
         with self._lock:
             stale = [
-                VolumeUse(name, holder)
-                for name, holders in self._holders.items()
-                for holder in holders
-                if holder not in container_ids
+                use
+                for holders in self._holders.values()
+                for use in holders.values()
+                if use.container_id not in container_ids
             ]
         if stale:
             self._journal.commit(*(Drop("uses", f"{use.volume}/{use.container_id}") for use in stale))

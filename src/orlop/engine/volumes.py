@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import SelfDescribing, StoredVolume, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import SelfDescribing, Staging, StoredVolume, Usage, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -33,9 +33,10 @@ from orlop.model.volume import (
     RetiredVolume,
     RetirementPolicy,
     Volume,
+    VolumeUse,
 )
 from orlop.planning import volumes as plans
-from orlop.store.journal import Journal, Put
+from orlop.store.journal import Change, Journal, Put
 
 log = logging.getLogger(__name__)
 
@@ -83,18 +84,32 @@ class Volumes:
     # Create and find
 
     def create(
-        self, name: str, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
+        self,
+        name: str,
+        driver: str,
+        options: Mapping[str, str] | None,
+        labels: Mapping[str, str] | None,
+        container_id: str = "",
     ) -> Volume:
-        """The volume of that name, made if it is not there ("" = anonymous, a name of 64 hex)."""
-        if not name:
+        """The volume of that name, made if it is not there ("" = anonymous, a name of 64 hex). With `container_id` that
+        container holds it from the first moment, so that nobody removes it before the container exists."""
+        anonymous = not name
+        if anonymous:
             name = secrets.token_hex(32)
             labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
         with self._locks.hold([name]):
             existing = self._records.find(name)
             if existing is not None:
-                return self._found(existing, driver, options, labels)
-            volume = self._make(name, self._driver(name, driver or DEFAULT_DRIVER), options, labels)
+                found = self._found(existing, driver, options, labels)
+                if container_id:
+                    self._records.hold([name], container_id)
+                return found
+            use = VolumeUse(name, container_id, made_for=anonymous) if container_id else None
+            holds = [self._records.hold_change(use)] if use else []
+            volume = self._make(name, self._driver(name, driver or DEFAULT_DRIVER), options, labels, holds)
             self._records.remember(volume)
+            if use:
+                self._records.note_hold(use)
         self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume
 
@@ -110,7 +125,12 @@ class Volumes:
         return existing
 
     def _make(
-        self, name: str, driver: VolumeDriver, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
+        self,
+        name: str,
+        driver: VolumeDriver,
+        options: Mapping[str, str] | None,
+        labels: Mapping[str, str] | None,
+        holds: Sequence[Change],
     ) -> Volume:
         driver.check(name, options or {})
         stored = self._stored(driver, name)
@@ -119,15 +139,15 @@ class Volumes:
             volume = replace(adopted(driver, stored), problem=stored.problem)
             if labels is not None:
                 volume = replace(volume, labels=labels)
-            self._journal.commit(Put("volumes", name, replace(volume, problem="")))
+            self._journal.commit(Put("volumes", name, replace(volume, problem="")), *holds)
             return volume
         volume = Volume(name, secrets.token_hex(32), driver.name, self._clock(), "", labels, options, driver.scope)
         plan = plans.plan_create(name, driver.name, render_record(volume))
 
-        def outcome() -> list[Put]:
+        def outcome() -> list[Change]:
             nonlocal volume
             volume = replace(volume, mountpoint=self._steps.take_stored(name).mountpoint)
-            return [Put("volumes", name, volume)]
+            return [Put("volumes", name, volume), *holds]
 
         self._executor.run(plan, outcome)
         return volume
@@ -251,10 +271,42 @@ class Volumes:
         with self._locks.hold([name]):
             self._records.release(name, container_id)
 
+    def abandon(self, container_id: str, names: Iterable[str]) -> None:
+        """The container was not created: it holds nothing, and the anonymous volumes made for it go. What fails here is
+        logged, for the caller has an error of its own to tell."""
+        for name in names:
+            use = self._records.find_hold(name, container_id)
+            if use is None:
+                continue
+            try:
+                self.release(name, container_id)
+                self._remove_made_for(use)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s of a container that was not created stays: %s", name, error)
+
+    def _remove_made_for(self, use: VolumeUse) -> None:
+        if use.made_for and not self._records.holders(use.volume):
+            self.remove(use.volume, force=True, reason="the container it was made for was not created")
+
     def release_unknown(self, container_ids: Collection[str]) -> list[str]:
-        """At start: drop the holds of containers that are no more. Returns what was dropped, in words."""
+        """At start: drop the holds of containers that are not there. Their creation was cut off, so the anonymous
+        volumes made for them go as well. Returns what was done, in words."""
         stale = self._records.release_others(container_ids)
-        return [f"volume {use.volume} was held by {use.container_id[:12]}, which is no more" for use in stale]
+        for use in stale:
+            try:
+                self._remove_made_for(use)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s of a container that was not created stays: %s", use.volume, error)
+        return [f"volume {use.volume} was held by {use.container_id[:12]}, which was not created" for use in stale]
+
+    def is_fillable(self, name: str) -> bool:
+        """Whether copy-up could put anything in it: false only when it certainly holds something."""
+        volume = self._records.get(name)
+        driver = self._drivers.get(volume.driver)
+        try:
+            return not isinstance(driver, Staging) or driver.is_empty(name)
+        except (OrlopError, OSError):
+            return True
 
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than

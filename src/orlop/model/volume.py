@@ -46,6 +46,7 @@ class VolumeUse:
 
     volume: str
     container_id: str
+    made_for: bool = False  # the volume has no name of its own and was made for this container
 
 
 @dataclass(frozen=True, slots=True)

@@ -80,6 +80,25 @@ def plan_mount(request: MountRequest, volume: Volume | None = None) -> Mount:
     )
 
 
+def settle_propagation(request: MountRequest, data_root: str) -> MountRequest:
+    """A bind of the data root, of what is in it or of what it is in shows the daemon's own mounts. They must go away in
+    the container too when the daemon unmounts them, or it could never remove what lies below: so propagation is rslave
+    there unless asked for otherwise. Raises Malformed where it was asked for and would keep them."""
+    source = request.source.rstrip("/") + "/"
+    root = data_root.rstrip("/") + "/"
+    if request.kind is not MountKind.BIND or not (source.startswith(root) or root.startswith(source)):
+        return request
+    if request.propagation in ("rslave", "rshared"):
+        return request
+    if not request.propagation:
+        return replace(request, propagation="rslave")
+    why = (
+        'must use either propagation mode "rslave" or "rshared" when mount source is within the daemon root, '
+        f'daemon root: "{data_root}", bind mount source: "{request.source}", propagation: "{request.propagation}"'
+    )
+    raise Malformed("", f"invalid mount config: {why}")
+
+
 def mounting_order(destination: str) -> tuple[int, str]:
     """Sort key: a mount comes after every mount it lies in."""
     return destination.count("/"), destination

@@ -301,9 +301,12 @@ class StagingContract(VolumeFixtures):
         assert isinstance(driver, Staging)
         self.made(driver)
         self.written(driver)
+        assert not driver.is_empty("data")
         with pytest.raises(Conflict):
             driver.stage("data", "one")
         assert driver.list_staged() == []
+        self.made(driver, "empty")
+        assert driver.is_empty("empty")
 
     def test_what_a_crash_left_staged_is_found_and_thrown_away(self, driver: VolumeDriver) -> None:
         self.staged(driver)

@@ -409,6 +409,38 @@ def test_options_that_cannot_work_are_refused(daemon: Daemon, options: dict[str,
     assert not daemon.data("data").exists()
 
 
+def test_a_volume_made_for_a_container_is_held_from_the_first_moment(daemon: Daemon) -> None:
+    named = daemon.volumes.create("data", "", None, None, container_id="c" * 64)
+    anonymous = daemon.volumes.create("", "", None, None, container_id="c" * 64)
+    daemon.restart()
+    for volume in (named, anonymous):
+        assert daemon.volumes.holders(volume.name) == ["c" * 64]
+        with pytest.raises(Conflict):
+            daemon.volumes.remove(volume.name)
+
+
+def test_a_container_that_was_not_created_leaves_no_hold_and_no_anonymous_volume_of_its_own(daemon: Daemon) -> None:
+    mine = daemon.volumes.create("", "", None, None)  # anonymous, and the user's: named by its 64 digits
+    for crash in (False, True):
+        names = [
+            daemon.volumes.create(name, "", None, None, container_id="c" * 64).name for name in ("data", "", mine.name)
+        ]
+        if crash:
+            daemon.restart()
+            assert len(daemon.volumes.release_unknown(set())) == 3
+        else:
+            daemon.volumes.abandon("c" * 64, names)
+        assert daemon.names() == sorted(["data", mine.name])
+        assert all(daemon.volumes.holders(name) == [] for name in names)
+
+
+def test_what_holds_something_is_not_fillable(daemon: Daemon) -> None:
+    daemon.volumes.create("data", "", None, None)
+    assert daemon.volumes.is_fillable("data")
+    (daemon.data("data") / ".hidden").touch()
+    assert not daemon.volumes.is_fillable("data")
+
+
 # What a crash between the rename and the journal leaves, and what the next start makes of it
 
 

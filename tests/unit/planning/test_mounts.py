@@ -9,7 +9,7 @@ from orlop.model.container import HostConfig
 from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
 from orlop.model.mount_spec import parse_bind
 from orlop.model.volume import Volume
-from orlop.planning.mounts import inherit_mounts, is_below_read_only, plan_mount, resolve_mounts
+from orlop.planning.mounts import inherit_mounts, is_below_read_only, plan_mount, resolve_mounts, settle_propagation
 
 DATA = Volume("data", "1" * 64, "local", 0, "/root/volumes/data/_data")
 
@@ -103,3 +103,18 @@ def test_the_nearest_mount_decides_whether_a_path_may_be_written() -> None:
     assert not is_below_read_only(mounts, "/a/b/x", readonly_rootfs=True)
     assert is_below_read_only(mounts, "/ab", readonly_rootfs=True)
     assert not is_below_read_only(mounts, "/ab", readonly_rootfs=False)
+
+
+@pytest.mark.parametrize("source", ["/", "/var", "/var/lib/docker", "/var/lib/docker/volumes/x/_data"])
+def test_binds_that_show_the_data_root_let_go_when_the_daemon_does(source: str) -> None:
+    root = "/var/lib/docker"
+    assert settle_propagation(parse_bind(f"{source}:/d"), root).propagation == "rslave"
+    assert settle_propagation(parse_bind(f"{source}:/d:rshared"), root).propagation == "rshared"
+    with pytest.raises(Malformed, match='must use either propagation mode "rslave" or "rshared"'):
+        settle_propagation(parse_bind(f"{source}:/d:rprivate"), root)
+
+
+@pytest.mark.parametrize("spec", ["/var/lib/docker2:/d:private", "/srv:/d", "data:/d"])
+def test_other_mounts_keep_their_propagation(spec: str) -> None:
+    request = parse_bind(spec)
+    assert settle_propagation(request, "/var/lib/docker") == request

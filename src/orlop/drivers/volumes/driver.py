@@ -116,6 +116,9 @@ class Staging(Protocol):
     `stage` -> the caller writes into the directory it was given -> `publish`, or `unstage`.
     """
 
+    def is_empty(self, name: str) -> bool:
+        """False when it certainly holds something."""
+
     def stage(self, name: str, token: str) -> Path:
         """An empty directory on the volume's file system, out of sight. Raises Conflict where the volume is not
         empty, Unsupported where this one cannot be filled so (its content is mounted)."""

@@ -223,6 +223,10 @@ class LocalVolumes:
 
     # Copy-up
 
+    def is_empty(self, name: str) -> bool:
+        with self._open(name) as fd:
+            return _exists(fd, OPTIONS) or local_staging.is_data_empty(fd)
+
     def stage(self, name: str, token: str) -> Path:
         with self._open(name) as fd, self._folder(STAGING) as staging_fd:
             if self._options(name, fd).needs_mount or mounts_at_or_below(self.root / name):
