@@ -29,7 +29,7 @@ class FakeLayers:
         return sorted(path.name for path in self.root.iterdir())
 
     def create(self, layer_id: str, parent: str) -> None:
-        assert not parent or (self.root / parent / "sealed").exists()
+        assert not parent or (self.root / parent / "tar").exists()
         (self.root / layer_id).mkdir(exist_ok=True)
         (self.root / layer_id / "parent").write_text(parent)
 

@@ -39,21 +39,24 @@ class ArchivedImage:
 
 
 @contextmanager
-def open_image_archive(path: Path, scratch: Path) -> Iterator["ImageArchive"]:
-    """A compressed archive is unpacked to `scratch` first, which is gone afterwards."""
+def plain_archive(path: Path, scratch: Path) -> Iterator[Path]:
+    """An archive that is compressed as a whole is unpacked to `scratch`, which is gone afterwards."""
     try:
-        try:
-            if detect(path) is not Compression.NONE:
-                decompress(path, scratch)
-                path = scratch
-            reader = TarReader(path, "image archive")
-        except OSError as error:
-            hint = "Free some space on that disk and try again" if error.errno == errno.ENOSPC else ""
-            raise HostFailure(f"reading {path}", error.strerror or str(error), hint) from error
-        with reader:
-            yield ImageArchive(path, reader)
+        if detect(path) is not Compression.NONE:
+            decompress(path, scratch)
+            path = scratch
+        yield path
+    except OSError as error:
+        hint = "Free some space on that disk and try again" if error.errno == errno.ENOSPC else ""
+        raise HostFailure(f"reading {path}", error.strerror or str(error), hint) from error
     finally:
         scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_image_archive(path: Path) -> Iterator["ImageArchive"]:
+    with TarReader(path, "image archive") as reader:
+        yield ImageArchive(path, reader)
 
 
 class ImageArchive:

@@ -45,6 +45,7 @@ class LayerOperations:
         making = {
             "layer.create": StepActions(self._create, self._take_back),
             "layer.apply": StepActions(self._apply),
+            "upload.discard": StepActions(self._discard_upload),
             "layer.seal": StepActions(self._seal),
         }
         for name in ("image.load", "image.import", "image.commit"):
@@ -58,9 +59,12 @@ class LayerOperations:
         subject: str,
         layers: Sequence[LayerToMake],
         outcome: Callable[[Sequence[AppliedLayer]], Sequence[Change]],
+        archives: Sequence[Path],
     ) -> None:
-        """Make the layers and commit what `outcome` says of them, or leave no trace."""
-        plan = plan_layers(operation, subject, layers)
+        """Make the layers and commit what `outcome` says of them, or leave no trace. Of the `archives` they come from
+        those in incoming/ are deleted as soon as they have been read."""
+        uploads = [str(path) for path in archives if path.parent == self._data_root.incoming]
+        plan = plan_layers(operation, subject, layers, uploads)
         committed: list[Change] = []
 
         def finish() -> Sequence[Change]:
@@ -130,6 +134,9 @@ class LayerOperations:
             )
         with self._applied_lock:
             self._applied[step.subject] = applied
+
+    def _discard_upload(self, step: Step) -> None:
+        Path(step.subject).unlink(missing_ok=True)
 
     def _seal(self, step: Step) -> None:
         self._driver.seal(step.subject)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from orlop.drivers.layers.driver import AppliedLayer
 from orlop.engine.docker_archive import MANIFEST, read_docker_archive
-from orlop.engine.image_archive import ArchivedImage, ImageArchive, open_image_archive
+from orlop.engine.image_archive import ArchivedImage, ImageArchive, open_image_archive, plain_archive
 from orlop.engine.image_catalogue import Catalogue
 from orlop.engine.image_layers import LayerOperations, new_layer_id
 from orlop.engine.oci_archive import INDEX, read_oci_archive
@@ -54,20 +54,21 @@ class Loading:
 
     def load(self, archive: Path, report: Callable[[str], None]) -> Sequence[LoadedImage]:
         scratch = self._data_root.incoming / f"load-{secrets.token_hex(8)}.tar"
-        with open_image_archive(archive, scratch) as opened:
-            images = _each_once(_read_images(opened))
+        with plain_archive(archive, scratch) as plain:
+            with open_image_archive(plain) as opened:
+                images = _each_once(_read_images(opened))
             chains = {chain for image in images for chain in chain_ids(image.file.diff_ids)}
             tags = {reference: image.id for image in images for reference in image.references}
             with self._catalogue.changing([image.id for image in images], chains, tags):
                 renamed = self._tags_that_move(tags)
-                made = self._make(images, tags)
+                made = self._make(images, tags, [archive, plain])
         for reference, old_id in renamed:
             report(f"The image {reference} already exists, renaming the old one with ID {old_id} to empty string")
         for image in made:
             self._announce("load", image, image.id)
         return [LoadedImage(image.id, image.references) for image in images]
 
-    def _make(self, images: Sequence[ArchivedImage], tags: dict[str, str]) -> Sequence[Image]:
+    def _make(self, images: Sequence[ArchivedImage], tags: dict[str, str], archives: Sequence[Path]) -> Sequence[Image]:
         found = self._look(images)
         made: list[Image] = []
 
@@ -84,7 +85,7 @@ class Loading:
             return changes
 
         subject = next(iter(tags), images[0].id if images else "nothing")
-        self._operations.make("image.load", subject, found.to_make, outcome)
+        self._operations.make("image.load", subject, found.to_make, outcome, list(dict.fromkeys(archives)))
         return made
 
     def _look(self, images: Sequence[ArchivedImage]) -> _Found:

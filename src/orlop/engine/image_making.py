@@ -73,7 +73,7 @@ class ImageMaking:
             position = len(parent.diff_ids) + 1 if parent else 1
             layer = LayerToMake(new_layer_id(), below, str(archive), 0, -1, position)
             outcome = _Outcome(wish, layer, self._catalogue, held)
-            self._operations.make(wish.operation, wish.reference or "untagged", [layer], outcome)
+            self._operations.make(wish.operation, wish.reference or "untagged", [layer], outcome, [archive])
         if outcome.superfluous:
             self._operations.discard(layer.layer_id)
         return outcome.image

@@ -101,7 +101,8 @@ class Images:
         return image
 
     def load(self, archive: Path, report: Report) -> Sequence[LoadedImage]:
-        """`docker load`: docker-archive or OCI archive, plain or compressed; all or nothing."""
+        """`docker load`: docker-archive or OCI archive, plain or compressed; all or nothing. Here as in the two above
+        an archive in incoming/ may be gone afterwards: it need not reach the disk only to be deleted."""
         return self._loading.load(archive, report)
 
     def save(self, references: Sequence[str]) -> Iterator[bytes]:

@@ -1,7 +1,7 @@
 """Plans of images: layers to be made for a load, an import or a commit; what a removal takes away.
 
 image.load, image.import, image.commit
-    for each layer that is not there yet: layer.create, layer.apply, layer.seal
+    for each layer that is not there yet: layer.create, layer.apply; for each upload: upload.discard; then layer.seal
     undone after a crash: the layers are removed, and the journal never heard of the image
 image.remove
     after one commit that forgets the image, its tags and its layers: layer.remove for each, topmost first
@@ -26,7 +26,9 @@ class LayerToMake:
     diff_id: str = ""  # what its tar must hash to; "" = not known before
 
 
-def plan_layers(operation: str, subject: str, layers: Sequence[LayerToMake]) -> Plan:
+def plan_layers(operation: str, subject: str, layers: Sequence[LayerToMake], uploads: Sequence[str]) -> Plan:
+    """`uploads`: files that nobody needs once the layers are unpacked. They go before anything is brought to the
+    disk, because the sync would bring them there too."""
     steps: list[Step] = []
     for layer in layers:
         arguments = {
@@ -40,7 +42,9 @@ def plan_layers(operation: str, subject: str, layers: Sequence[LayerToMake]) -> 
         what = f"layer {layer.position}" + (f" ({layer.diff_id})" if layer.diff_id else "")
         steps.append(Step("layer.create", layer.layer_id, f"{what} is not there yet", {"parent": layer.parent_id}))
         steps.append(Step("layer.apply", layer.layer_id, f"{what} is in {layer.path}", arguments))
-        steps.append(Step("layer.seal", layer.layer_id, f"{what} must survive a power cut before an image uses it"))
+    steps += [Step("upload.discard", path, "all that was wanted of it is unpacked") for path in uploads]
+    reason = "it must survive a power cut before an image uses it"
+    steps += [Step("layer.seal", layer.layer_id, reason) for layer in layers]
     return Plan(operation, subject, tuple(steps))
 
 

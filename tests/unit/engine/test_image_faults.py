@@ -14,19 +14,28 @@ from support.image_store import ImageStore
 
 ROOTFS = layer_tar({"bin/sh": b"#!"})
 PARTS = ImageParts([ROOTFS, layer_tar({"b": b"b"})])
-STEPS = [f"layer.{step}/{moment}" for step in ("create", "apply", "seal") for moment in ("before", "after")]
+ACTIONS = ("layer.create", "layer.apply", "upload.discard", "layer.seal")
+STEPS = [f"{action}/{moment}" for action in ACTIONS for moment in ("before", "after")]
 
 
-def load(store: ImageStore, tmp_path: Path) -> None:
-    store.load(write_archive(tmp_path / "archive.tar", docker_files([(PARTS, ["a:1"])])))
+def load(store: ImageStore) -> None:
+    upload = write_archive(store.data_root.incoming / "upload", docker_files([(PARTS, ["a:1"])]))
+    try:
+        store.load(upload)
+    finally:
+        upload.unlink(missing_ok=True)
 
 
-def import_rootfs(store: ImageStore, tmp_path: Path) -> None:
-    (tmp_path / "rootfs.tar").write_bytes(ROOTFS)
-    store.images.import_archive(tmp_path / "rootfs.tar", "a:1", (), "", "", store.reported.append)
+def import_rootfs(store: ImageStore) -> None:
+    upload = store.data_root.incoming / "upload"
+    upload.write_bytes(ROOTFS)
+    try:
+        store.images.import_archive(upload, "a:1", (), "", "", store.reported.append)
+    finally:
+        upload.unlink(missing_ok=True)
 
 
-ACTS: dict[str, Callable[[ImageStore, Path], None]] = {"image.load": load, "image.import": import_rootfs}
+ACTS: dict[str, Callable[[ImageStore], None]] = {"image.load": load, "image.import": import_rootfs}
 
 
 @pytest.fixture
@@ -37,27 +46,27 @@ def fail_at(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
 @pytest.mark.parametrize("step", STEPS)
 @pytest.mark.parametrize("operation", ACTS)
 def test_full_disk_at_any_step_leaves_nothing_and_the_next_try_succeeds(
-    store: ImageStore, tmp_path: Path, fail_at: Callable[[str], None], operation: str, step: str
+    store: ImageStore, fail_at: Callable[[str], None], operation: str, step: str
 ) -> None:
     before = store.state()
     fail_at(f"{operation}/{step}")
     with pytest.raises(HostFailure, match=r"No space left on device .*Free some space"):
-        ACTS[operation](store, tmp_path)
+        ACTS[operation](store)
     assert store.state() == before
     fail_at("")
-    ACTS[operation](store, tmp_path)
+    ACTS[operation](store)
     assert store.images.resolve("a:1")
 
 
 @pytest.mark.parametrize("step", ["layer.create/undo", "layer.apply/undo", "layer.seal/undo"])
 def test_clean_up_that_fails_is_made_good_at_the_next_start(
-    store: ImageStore, tmp_path: Path, fail_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, step: str
+    store: ImageStore, fail_at: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     before = store.state()
     fail_at(f"image.load/{step}")
     with monkeypatch.context() as patched, pytest.raises(HostFailure):
         patched.setattr(store.images._catalogue, "get", refuse)  # the outcome fails, when all layers are there
-        load(store, tmp_path)
+        load(store)
     assert store.executor.stuck
     fail_at("")
     store.restart()
@@ -70,10 +79,10 @@ def refuse(_: str) -> None:
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 def test_layer_that_cannot_be_removed_is_removed_at_the_next_start(
-    store: ImageStore, tmp_path: Path, fail_at: Callable[[str], None], moment: str
+    store: ImageStore, fail_at: Callable[[str], None], moment: str
 ) -> None:
     before = store.state()
-    load(store, tmp_path)
+    load(store)
     fail_at(f"image.remove/layer.remove/{moment}")
     store.images.remove("a:1", False, True)
     assert store.images.list_images({}, True) == []

@@ -430,7 +430,18 @@ def test_layer_that_lost_bytes_fails_the_save(store: ImageStore, imported: Calla
         store.save("a")
 
 
-# several at once, and after a crash
+# uploads, several at once, and after a crash
+
+
+def test_upload_is_deleted_once_it_is_unpacked_and_a_file_of_the_users_is_not(
+    store: ImageStore, imported: Callable[..., Image], tmp_path: Path
+) -> None:
+    imported("a")
+    upload = store.data_root.incoming / "upload"
+    upload.write_bytes(gzip.compress(store.save("a")))
+    store.load(upload)
+    assert list(store.data_root.incoming.iterdir()) == []
+    assert (tmp_path / "rootfs.tar").exists()
 
 
 def test_same_archive_loaded_by_many_at_once_is_there_once(store: ImageStore, tmp_path: Path) -> None:

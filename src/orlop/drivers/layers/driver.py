@@ -3,7 +3,8 @@
 Words. A *layer* is an immutable file tree, stacked on at most one parent. A *writable layer* is the thin tree on top
 of it that belongs to one container. *Mounting* makes the stack visible as one tree.
 
-Life of a read-only layer: `create` -> `apply` (once, from a tar) -> `seal` -> used as a parent -> `remove`.
+Life of a read-only layer: `create` -> `apply` (once, from a tar) -> `seal` -> used as a parent -> `remove`. Within one
+operation a layer may be made on one that is applied and not yet sealed; nothing else uses that before it is.
 Life of a writable layer: `create_writable` -> `mount` / `unmount`, any number of times -> `remove`.
 
 Who calls. The executor, step by step; ids are the caller's (64 hex) and never reused. A repeated call with the same
@@ -45,7 +46,7 @@ class LayerDriver(Protocol):
         """Ids of all layers, finished or not, read-only or writable."""
 
     def create(self, layer_id: str, parent: str) -> None:
-        """An empty layer on `parent` ("" for none), not yet usable as a parent."""
+        """An empty layer on `parent` ("" for none), not usable as a parent before it is applied."""
 
     def apply(
         self, layer_id: str, archive: ArchiveSource, recipe: Path, progress: Progress | None = None
