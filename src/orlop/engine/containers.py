@@ -134,15 +134,18 @@ class Containers:
                     f"container is {state}: {advice} the container before removing or force remove",
                 )
             self._kill_for_removal(container)
-        with self._records.locked(container.id) as container:
-            if container.is_running:
-                raise Conflict(f'cannot remove container "/{container.name}"', "it was started again meanwhile")
-            self._remove(container, remove_volumes)
+        try:
+            with self._records.locked(container.id) as container:
+                if container.is_running:
+                    raise Conflict(f'cannot remove container "/{container.name}"', "it was started again meanwhile")
+                self._remove(container, remove_volumes)
+        except NoSuchContainer:
+            return  # --rm, or somebody else, was faster: it is so
 
     def _kill_for_removal(self, container: Container) -> None:
         try:
             self._lifecycle.kill(container.id, "KILL")
-        except Conflict:
+        except (Conflict, NoSuchContainer):
             return  # it ended meanwhile
 
     def _remove(self, container: Container, remove_volumes: bool) -> None:

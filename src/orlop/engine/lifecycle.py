@@ -241,11 +241,7 @@ class Lifecycle:
         if not _ends_within(ended, None if timeout_seconds < 0 else timeout_seconds):
             self._signal(container, SIGKILL)
             if not _ends_within(ended, _KILL_PATIENCE_SECONDS):
-                raise HostFailure(
-                    f"cannot stop container: {reference}",
-                    "its process did not end within 10 s of SIGKILL",
-                    "It is probably waiting for storage that does not answer",
-                )
+                raise _deathless("stop", reference)
         self.emit(container, "stop")
         return True
 
@@ -263,10 +259,10 @@ class Lifecycle:
                 self._records.save_later(container)
             ended = self.wait(container.id, "not-running")
         self._signal(container, number)
-        if number == SIGKILL:
-            _ends_within(ended, _KILL_PATIENCE_SECONDS)
-        else:
+        if number != SIGKILL:
             ended.cancel()
+        elif not _ends_within(ended, _KILL_PATIENCE_SECONDS):
+            raise _deathless("kill", reference)
 
     def _signal(self, container: Container, number: int) -> None:
         runtime = self._steps.runtime_of(container)
@@ -358,6 +354,14 @@ def _ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
     except FutureTimeout:
         return False
     return True
+
+
+def _deathless(what: str, reference: str) -> HostFailure:
+    return HostFailure(
+        f"cannot {what} container: {reference}",
+        f"its process did not end within {_KILL_PATIENCE_SECONDS} s of SIGKILL",
+        "It is probably waiting for storage that does not answer",
+    )
 
 
 def _duration_seconds(container: Container) -> int:
