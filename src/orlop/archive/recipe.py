@@ -30,6 +30,7 @@ from orlop.archive.reader import TarReader
 from orlop.archive.unpack import PlacedFile
 from orlop.errors import HostFailure
 from orlop.kernel.openat2 import open_beneath
+from orlop.store.files import sync_directory
 
 _FORMAT = 1
 _RAW = Struct("<cI")
@@ -41,7 +42,7 @@ _LEVEL = 3
 
 
 def write_recipe(path: Path, archive: TarReader, files: Sequence[PlacedFile], digest: str) -> None:
-    """`files` in the archive's order, as the unpacker left them. The caller syncs."""
+    """`files` in the archive's order, as the unpacker left them. Durable when this returns."""
     head = {"format": _FORMAT, "digest": digest, "length": archive.size_bytes}
     with path.open("wb") as file, zstandard.ZstdCompressor(_LEVEL).stream_writer(file) as out:
         out.write(json.dumps(head).encode() + b"\n")
@@ -58,6 +59,10 @@ def write_recipe(path: Path, archive: TarReader, files: Sequence[PlacedFile], di
                 out.write(_SEGMENT.pack(segment.offset, segment.length))
         _write_raw(out, archive, at, archive.size_bytes)
         out.write(b"E")
+        out.flush(zstandard.FLUSH_FRAME)
+        file.flush()
+        os.fsync(file.fileno())
+    sync_directory(path.parent)
 
 
 def _write_raw(out: zstandard.ZstdCompressionWriter, archive: TarReader, start: int, end: int) -> None:
