@@ -82,6 +82,21 @@ def test_a_signal_to_the_command_reaches_the_program(daemon: LiveDaemon) -> None
         assert process.wait(20) == 3
 
 
+def test_a_program_that_ignores_signals_is_left_at_the_third(daemon: LiveDaemon) -> None:
+    script = "trap 'echo no' TERM; echo ready; while :; do sleep 0.1; done"
+    with spawn(daemon, "run", "--name", "app", "busybox", "sh", "-c", script) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stdout.readline() == b"ready\n"
+        for _ in range(2):
+            process.send_signal(signal.SIGTERM)
+            assert process.stdout.readline() == b"no\n"
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(20) == 128 + signal.SIGTERM
+        assert b"orlop kill" in process.stderr.read()
+    assert daemon.orlop("inspect", "-f", "{{.State.Running}}", "app").stdout == "true\n"
+
+
 def test_flags_reach_the_container(daemon: LiveDaemon, tmp_path: Path) -> None:
     tmp_path.chmod(0o755)  # user 1 is to look into it
     variables = tmp_path / "variables"

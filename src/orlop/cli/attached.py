@@ -27,6 +27,7 @@ FORWARDED = frozenset(
         signal.SIGUSR1, signal.SIGUSR2, signal.SIGALRM, signal.SIGTERM,
     }
 )  # fmt: skip
+_PATIENCE = 3  # so many times ctrl-c or SIGTERM without an exit, and the command leaves
 ENGINE_FAILED, CANNOT_INVOKE, NOT_FOUND = 125, 126, 127
 _NOT_FOUND_TEXTS = ("executable file not found", "no such file or directory", "system cannot find the file specified")
 _CANNOT_INVOKE_TEXTS = ("permission denied", "is a directory", "exec format error")
@@ -107,11 +108,17 @@ def _watched(wish: Foreground) -> frozenset[int]:
 
 def _signal_actor(app: App, wish: Foreground) -> Callable[[int], None]:
     path = f"/containers/{quote(wish.container)}"
+    asked_to_end = 0
 
     def act(number: int) -> None:
+        nonlocal asked_to_end
         if number == signal.SIGWINCH:
             resize(app, f"{path}/resize")
             return
+        asked_to_end += number in (signal.SIGINT, signal.SIGTERM)
+        if asked_to_end >= _PATIENCE:
+            why = f"the program did not end on {asked_to_end} signals, and goes on without this command"
+            raise ClientError(f"{why} (orlop kill {wish.container[:12]})", 128 + number)
         with contextlib.suppress(ApiError):  # it has just exited
             app.api.post(f"{path}/kill", {"signal": signal.Signals(number).name.removeprefix("SIG")})
 

@@ -90,7 +90,7 @@ def test_an_exit_that_the_daemon_could_not_await_is_the_engines_failure(orlop: R
 
 def test_a_daemon_that_dies_meanwhile_is_told(orlop: Run) -> None:
     outcome = orlop("run", "busybox", answers=container(**{f"POST /containers/{ID}/wait": raw_answer(b"")}))
-    assert outcome.status == 1
+    assert outcome.status == 125
     assert "closed the connection" in outcome.err
 
 

@@ -7,6 +7,9 @@ from orlop.cli.app import App
 from orlop.cli.container_options import container_options
 from orlop.cli.declaring import argument, declare, option
 from orlop.cli.output import print_line
+from orlop.client.errors import ApiError, ClientError
+
+ENGINE_FAILED = 125
 
 
 @declare(
@@ -32,7 +35,6 @@ from orlop.cli.output import print_line
 def command(app: App, /, image: str, arguments: tuple[str, ...], **flags: Any) -> int:
     """Create a container from an image and run it: in the foreground, or with -d in the background."""
     from orlop.cli.container_request import attached_streams, render_request
-    from orlop.cli.creation import create_container
 
     body = render_request(flags, image, arguments)
     streams = attached_streams(flags)
@@ -44,6 +46,17 @@ def command(app: App, /, image: str, arguments: tuple[str, ...], **flags: Any) -
             parse_detach_keys(flags["detach_keys"])
         if flags["tty"] and (found := size()):
             body["HostConfig"]["ConsoleSize"] = list(found)
+    try:
+        return _run(app, body, streams, flags)
+    except ClientError as error:
+        if error.exit_code == 1:  # 1 would be the program's
+            error.exit_code = ENGINE_FAILED
+        raise
+
+
+def _run(app: App, body: dict[str, Any], streams: frozenset[str], flags: dict[str, Any]) -> int:
+    from orlop.cli.creation import create_container
+
     container = create_container(app, flags, body, None if flags["detach"] else _load_the_rest)
     if flags["detach"]:
         _start(app, container, flags["rm"])
@@ -70,8 +83,6 @@ def _load_the_rest() -> None:
 
 def _start(app: App, container: str, removes: bool) -> None:
     """Raises ClientError with the exit status that tells a program that cannot run from an engine that failed."""
-    from orlop.client.errors import ApiError, ClientError
-
     try:
         app.api.post(f"/containers/{container}/start")
     except ApiError as error:
