@@ -106,11 +106,16 @@ class RuntimeContract(RuntimeFixtures):
 
     def test_pausing_and_resuming_twice_is_success(self, box: Box) -> None:
         running = box.sleeper()
-        box.runtime.pause(running.container_id)
+        for act in (box.runtime.pause, box.runtime.resume):
+            act(running.container_id)
+            act(running.container_id)
+        assert box.runtime.is_alive(running.process)
+
+    def test_a_paused_process_gets_its_signals_when_it_goes_on(self, box: Box) -> None:
+        running = box.sleeper()
         box.runtime.pause(running.container_id)
         box.runtime.signal(running.container_id, running.process.pid, signal.SIGTERM)
         assert running.exits.empty()
-        box.runtime.resume(running.container_id)
         box.runtime.resume(running.container_id)
         assert running.wait().exit_code == 7
 
