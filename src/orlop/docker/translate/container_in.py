@@ -6,6 +6,7 @@ import msgspec
 
 from orlop.docker import fields
 from orlop.docker.messages import ApiVersion
+from orlop.docker.translate.checks import check_host, check_limits, check_restart_policy
 from orlop.docker.translate.mounts_in import mount_requests
 from orlop.docker.wire import container as wire
 from orlop.errors import Malformed, Unsupported
@@ -21,8 +22,6 @@ from orlop.model.container import (
 from orlop.model.network import parse_mac_address
 
 DEFAULT_SHM_BYTES = 64 << 20
-LOG_DRIVERS = ("json-file", "local", "none")
-RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
 DEFAULT_MASKED_PATHS = [
     "/proc/asound",
     "/proc/acpi",
@@ -58,6 +57,7 @@ def container_wish(
     host = request.HostConfig or wire.HostConfig()
     plain = wire.Config(**{field: getattr(request, field) for field in wire.Config.__struct_fields__})
     warnings = fields.check_fields(plain, fields.CONFIG) + fields.check_fields(host, fields.HOST_CONFIG)
+    warnings += check_host(host)
     config = dataclasses.replace(container_config(plain), mac_address=_mac_address(plain, request.NetworkingConfig))
     translated = _host_config(host, api)
     if plain.NetworkDisabled:
@@ -110,9 +110,6 @@ def words(value: list[str] | str | None) -> tuple[str, ...] | None:
 
 
 def _host_config(host: wire.HostConfig, api: ApiVersion) -> HostConfig:
-    log_driver = host.LogConfig.Type
-    if log_driver not in ("", *LOG_DRIVERS):
-        raise Unsupported(f"logging driver {log_driver}", "is not supported", f"Use one of {', '.join(LOG_DRIVERS)}")
     return HostConfig(
         mounts=mount_requests(host, api),
         tmpfs=host.Tmpfs or {},
@@ -140,11 +137,11 @@ def _host_config(host: wire.HostConfig, api: ApiVersion) -> HostConfig:
         cgroup_parent=host.CgroupParent,
         security_options=tuple(host.SecurityOpt or ()),
         sysctls=host.Sysctls or {},
-        shm_size_bytes=_shm_size(host),
+        shm_size_bytes=host.ShmSize,
         init=bool(host.Init),
         oom_score_adj=host.OomScoreAdj,
         runtime=host.Runtime,
-        log_driver=log_driver,
+        log_driver=host.LogConfig.Type,
         log_options=host.LogConfig.Config or {},
         masked_paths=None if host.MaskedPaths is None else tuple(host.MaskedPaths),
         readonly_paths=None if host.ReadonlyPaths is None else tuple(host.ReadonlyPaths),
@@ -156,26 +153,12 @@ def _network_mode(mode: str) -> str:
 
 
 def restart_policy(host: wire.HostConfig) -> RestartPolicy:
-    policy = host.RestartPolicy
-    if policy.Name not in RESTART_POLICIES:
-        raise Malformed("", f"invalid restart policy '{policy.Name}'", "Use no, always, unless-stopped or on-failure")
-    if policy.MaximumRetryCount and policy.Name != "on-failure":
-        raise Malformed("", f"maximum retry count cannot be used with restart policy '{policy.Name or 'no'}'")
-    if policy.MaximumRetryCount < 0:
-        raise Malformed("", "maximum retry count cannot be negative")
-    if host.AutoRemove and policy.Name not in ("", "no"):
-        raise Malformed("", "can't create 'AutoRemove' container with restart policy")
-    return RestartPolicy(policy.Name or "no", policy.MaximumRetryCount)
-
-
-def _shm_size(host: wire.HostConfig) -> int:
-    if host.ShmSize < 0:
-        raise Malformed("", "SHM size can not be less than 0")
-    return host.ShmSize
+    check_restart_policy(host)
+    return RestartPolicy(host.RestartPolicy.Name or "no", host.RestartPolicy.MaximumRetryCount)
 
 
 def resources(host: wire.HostConfig) -> Resources:
-    _check_limits(host)
+    check_limits(host)
     return Resources(
         memory_bytes=host.Memory,
         memory_reservation_bytes=host.MemoryReservation,
@@ -189,34 +172,6 @@ def resources(host: wire.HostConfig) -> Resources:
         pids_limit=host.PidsLimit or 0,
         oom_kill_disable=bool(host.OomKillDisable),
     )
-
-
-MIN_MEMORY_BYTES = 6 << 20
-
-
-def _check_limits(host: wire.HostConfig) -> None:
-    """The contradictions that dockerd refuses, in its words."""
-    reason = ""
-    if 0 < host.Memory < MIN_MEMORY_BYTES:
-        reason = "Minimum memory limit allowed is 6MB"
-    elif host.Memory > 0 and 0 < host.MemorySwap < host.Memory:
-        reason = "Minimum memoryswap limit should be larger than memory limit, see usage"
-    elif host.Memory == 0 and host.MemorySwap > 0:
-        reason = "You should always set the Memory limit when using Memoryswap limit, see usage"
-    elif host.Memory > 0 and host.MemoryReservation > host.Memory:
-        reason = "Minimum memory limit can not be less than memory reservation limit, see usage"
-    elif host.NanoCpus and (host.CpuPeriod or host.CpuQuota):
-        reason = "Conflicting options: Nano CPUs and CPU Period or Quota cannot both be set"
-    elif host.NanoCpus < 0:
-        reason = "range of CPUs must not be negative"
-    elif host.CpuPeriod and not 1000 <= host.CpuPeriod <= 1_000_000:
-        reason = "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"
-    elif 0 < host.CpuQuota < 1000:
-        reason = "CPU cfs quota can not be less than 1ms (i.e. 1000)"
-    elif not -1000 <= host.OomScoreAdj <= 1000:
-        reason = f"Invalid value {host.OomScoreAdj}, range for oom score adj is [-1000, 1000]"
-    if reason:
-        raise Malformed("", reason)
 
 
 def _device(device: wire.DeviceMapping) -> Device:

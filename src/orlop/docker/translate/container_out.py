@@ -3,6 +3,7 @@
 import functools
 import time
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 from msgspec import UNSET
@@ -20,7 +21,7 @@ class _Kept(msgspec.Struct):
     """The client view as inspect needs it: the biggest part is passed on as it is."""
 
     HostConfig: msgspec.Raw = msgspec.Raw(b"{}")
-    Healthcheck: msgspec.Raw | None = None
+    Healthcheck: Any = None
     OnBuild: list[str] | None = None
     Shell: list[str] | None = None
     Aliases: dict[str, list[str]] | None = None
