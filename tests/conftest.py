@@ -25,10 +25,19 @@ def pytest_configure(config: pytest.Config) -> None:
     pytest.register_assert_rewrite("orlop.testing")  # so that a failing contract shows the values
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--long", action="store_true", help="put load on for minutes where it is usually half a minute")
+
+
+@pytest.fixture
+def load_seconds(request: pytest.FixtureRequest) -> int:
+    return 300 if request.config.getoption("--long") else 20
+
+
 @pytest.fixture(autouse=True)
 def no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that waits for ever fails instead, and says where it waited."""
-    seconds = 600 if request.node.get_closest_marker("slow") else 120
+    seconds = 1200 if request.node.get_closest_marker("slow") else 120
 
     def give_up(number: int, frame: object) -> None:
         raise TimeoutError(f"the test did not end in {seconds} seconds")

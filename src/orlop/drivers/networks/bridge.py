@@ -128,6 +128,8 @@ class BridgeDriver:
         if attachments:
             with RouteSocket() as route:
                 self._ensure_bridge(route)
+        elif Path("/sys/class/net", self._bridge).exists():
+            self._remove_bridge()  # left by a daemon that was killed, and everyone in it has ended since
 
     def close(self) -> None:
         """With nobody in, nothing of ours stays on the host, whichever daemon made it; the next join makes it again."""

@@ -1,0 +1,117 @@
+"""A database on a volume: loaded with work, killed, its container removed, the daemon killed. Every row that the server
+said was committed is there when a new container opens the same volume."""
+
+import contextlib
+import json
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from support.daemon import LiveDaemon, wait_for
+from support.postgres_image import postgres_archive
+
+SERVER = ["-c", "unix_socket_directories=/tmp", "-c", "listen_addresses=", "-c", "logging_collector=off"]
+
+
+class CommitRecorder:
+    """Inserts row after row and remembers, outside of the container, each id that the server gave back as committed."""
+
+    def __init__(self, daemon: LiveDaemon, container: str) -> None:
+        self.committed: list[int] = []
+        self._client = daemon.spawn(
+            "exec", "-i", container, "psql", "-qAt", "-v", "ON_ERROR_STOP=1", stdin=-1, stdout=-1, stderr=-1
+        )
+        self._thread = threading.Thread(target=self._insert_until_it_ends)
+        self._thread.start()
+
+    def _insert_until_it_ends(self) -> None:
+        assert self._client.stdin
+        assert self._client.stdout
+        try:
+            while True:
+                self._client.stdin.write(b"INSERT INTO kept DEFAULT VALUES RETURNING id;\n")
+                self._client.stdin.flush()
+                answer = self._client.stdout.readline()
+                if not answer.endswith(b"\n"):
+                    return
+                self.committed.append(int(answer))
+        except (BrokenPipeError, ValueError):
+            return
+
+    def join(self) -> None:
+        self._client.wait(30)
+        self._thread.join(30)
+        assert not self._thread.is_alive()
+        for stream in (self._client.stdin, self._client.stdout, self._client.stderr):
+            assert stream
+            with contextlib.suppress(BrokenPipeError):
+                stream.close()
+
+
+@pytest.fixture(scope="module")
+def postgres(module_daemon: LiveDaemon) -> Iterator[str]:
+    said = module_daemon.docker("load", "-i", postgres_archive(), timeout=300).stdout
+    image = said.partition(": ")[2].strip()
+    yield image
+    module_daemon.docker("rmi", "-f", image)
+
+
+def start_database(daemon: LiveDaemon, image: str, name: str) -> None:
+    command = daemon.inspect("image", image)["Config"]["Cmd"]
+    daemon.docker("run", "-d", "--name", name, "-v", "pg:/var/lib/postgresql", image, *command, *SERVER)
+
+    def is_ready() -> bool:
+        done = daemon.docker("exec", name, "pg_isready", "-q", code=None)
+        assert "is not running" not in done.stderr, daemon.docker("logs", name).stderr
+        return done.returncode == 0
+
+    wait_for("the database", is_ready, 120)
+
+
+def query(daemon: LiveDaemon, container: str, sql: str) -> str:
+    return daemon.docker("exec", container, "psql", "-qAt", "-c", sql).stdout.strip()
+
+
+@pytest.mark.slow
+def test_every_committed_row_survives_the_container_and_the_daemon(
+    daemon: LiveDaemon, postgres: str, load_seconds: int
+) -> None:
+    image = daemon.inspect("image", postgres)
+    assert image["Config"]["User"] == "postgres"
+    assert json.dumps(image["Config"]["Volumes"]) == '{"/var/lib/postgresql": {}}'
+    start_database(daemon, postgres, "first")
+    data = daemon.volume_data("pg")
+    assert (data.stat().st_uid, data.stat().st_gid) != (0, 0), "copied with its owner"
+    assert daemon.docker("exec", "first", "id", "-un").stdout.strip() == "postgres"
+
+    daemon.docker("exec", "first", "pgbench", "-q", "-i", "-s", "10", timeout=300)
+    query(daemon, "first", "CREATE TABLE kept (id serial PRIMARY KEY, at timestamptz DEFAULT now())")
+    daemon.docker("exec", "-d", "first", "pgbench", "-c", "4", "-T", "3600")
+    recorder = CommitRecorder(daemon, "first")
+    begin = time.monotonic()
+    wait_for("some load", lambda: time.monotonic() - begin > load_seconds, load_seconds + 60)
+    daemon.docker("kill", "first")
+    recorder.join()
+    daemon.docker("rm", "first")
+    daemon.kill()
+    daemon.start()
+
+    start_database(daemon, postgres, "second")
+    logs = daemon.docker("logs", "second")
+    assert "automatic recovery in progress" in logs.stdout + logs.stderr
+    found = set(map(int, query(daemon, "second", "SELECT id FROM kept").split()))
+    assert len(recorder.committed) > 10 * load_seconds, "the load was one"
+    assert set(recorder.committed) <= found
+    sums = query(
+        daemon,
+        "second",
+        "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches), "
+        "(SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)",
+    ).split("|")
+    assert len(set(sums)) == 1, f"the books of pgbench do not balance: {sums}"
+    assert int(query(daemon, "second", "SELECT count(*) FROM pgbench_history")) > 10 * load_seconds
+    assert int(query(daemon, "second", "SELECT count(*) FROM pgbench_accounts")) == 1_000_000
+    daemon.docker("stop", "-t", "30", "second")
+    assert daemon.inspect("container", "second")["State"]["ExitCode"] == 0
