@@ -105,7 +105,7 @@ class Retirements:
         with self._locks.hold([name, f"retired/{found.id}"]):
             found = self._still_there(found)
             if self._records.find(name) is not None:
-                hint = f"Give it another name: orlop volume restore {reference} --name NAME"
+                hint = f"Give it another name: orlop volume restore {reference} --as NAME"
                 raise Conflict(f"restore {name}", "a volume of that name exists", hint)
             mountpoint = found.volume.mountpoint.replace(f"/{found.volume.name}/", f"/{name}/")
             volume = replace(found.volume, name=name, mountpoint=mountpoint)
