@@ -38,7 +38,7 @@ class World:
         self.journal = Journal(self.root / "journal.db")
         self.driver = LocalVolumes(self.disk / "volumes")
         self.executor = Executor(self.journal)
-        self.volumes = Volumes(self.journal, self.executor, {"local": self.driver}, Events())
+        self.volumes = Volumes(self.journal, self.executor, {"local": self.driver}, Events(), self.root / "subpaths")
         self.executor.recover()
         self.volumes.reconcile()
 

@@ -74,7 +74,7 @@ def assemble(settings: Settings) -> Assembled:
     policy = RetirementPolicy(
         settings.volume_grace_seconds, settings.anonymous_volume_grace_seconds, settings.volume_low_space_percent
     )
-    volumes = Volumes(journal, executor, volume_drivers, events, policy)
+    volumes = Volumes(journal, executor, volume_drivers, events, exec_root.subpaths, policy)
     networks = Networks(network_drivers, journal, events)
     records = ContainerRecords(journal)
 

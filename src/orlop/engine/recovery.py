@@ -83,6 +83,7 @@ class Recovery:
                     alive.append(container)
             except (OrlopError, OSError) as error:
                 log.error("recovering container %s: %s", container.name, error)
+        self._volumes.detach_others()
         self._networks.restore([(item.id, item.network) for item in alive if item.network is not None])
         for container in self._records.all():
             if not container.is_running:

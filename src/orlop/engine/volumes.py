@@ -18,7 +18,7 @@ from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.retirement import BATCH, Retirements
-from orlop.engine.subpaths import resolve_subpath
+from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_filters import list_filter, prune_filter
 from orlop.engine.volume_reconcile import Reconciliation, adopted
 from orlop.engine.volume_records import VolumeRecords
@@ -42,7 +42,7 @@ log = logging.getLogger(__name__)
 
 
 class Volumes:
-    """Use cases of volumes. Thread-safe; locks are per volume name.
+    """Use cases of volumes. Thread-safe; locks are per volume name. `subpaths` is a directory for mounts, of our own.
 
     At start: construct (which also registers the operations), `executor.recover()`, `reconcile()`.
     """
@@ -53,6 +53,7 @@ class Volumes:
         executor: Executor,
         drivers: Mapping[str, VolumeDriver],
         events: Events,
+        subpaths: Path,
         policy: RetirementPolicy | None = None,
         clock: Callable[[], int] = time.time_ns,
         describe_container: Callable[[str], str] = lambda container_id: container_id[:12],
@@ -70,6 +71,7 @@ class Volumes:
         self._records.load()
         self._steps = VolumeSteps(executor, drivers, self._records)
         self._copyup = CopyUp(executor, drivers)
+        self._subpaths = Subpaths(subpaths)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.retirements = Retirements(
@@ -311,12 +313,13 @@ class Volumes:
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
         give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
+        use = use_id(mount, container_id, purpose)
         with self._locks.hold([mount.volume]):
             volume = self._records.get(mount.volume)
             driver = self._driver(volume.name, volume.driver)
             self._check_identity(driver, volume)
             try:
-                path = driver.attach(volume.name, use_id(mount, container_id, purpose))
+                path = driver.attach(volume.name, use)
             except NotFound as error:
                 why = f"its data directory {volume.mountpoint} is missing"
                 self._records.mark(volume.name, why)
@@ -324,8 +327,8 @@ class Volumes:
                 raise HostFailure(f"attaching volume {volume.name}", why, hint) from error
             self._records.mark(volume.name, "")
             if mount.subpath:
-                path = resolve_subpath(path, mount.subpath)
-            self._attached.add(use_id(mount, container_id, purpose))
+                path = self._subpaths.pin(path, mount.subpath, use)
+            self._attached.add(use)
         attributes = {
             "driver": volume.driver,
             "container": container_id,
@@ -340,9 +343,15 @@ class Volumes:
         """At start: the container runs on, with this volume attached by the daemon before us."""
         self._attached.add(use_id(mount, container_id))
 
+    def detach_others(self) -> None:
+        """At start, once all running containers are remembered."""
+        self._subpaths.unpin_others(self._attached)
+
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
         use = use_id(mount, container_id, purpose)
         with self._locks.hold([mount.volume]):
+            if mount.subpath:
+                self._subpaths.unpin(use)
             driver = self._drivers.get(mount.driver)
             if driver is not None:
                 driver.detach(mount.volume, use)

@@ -73,6 +73,11 @@ class ExecRoot:
         return self.path / "views"
 
     @property
+    def subpaths(self) -> Path:
+        """Mounts of parts of volumes, by use."""
+        return self.path / "subpaths"
+
+    @property
     def runtime(self) -> Path:
         """The OCI runtime's and conmon's state."""
         return self.path / "runtime"

@@ -26,7 +26,13 @@ class World:
         self.driver = LocalVolumes(root / "volumes")
         policy = RetirementPolicy(named_seconds=100, anonymous_seconds=10, low_disk_percent=5)
         self.volumes = Volumes(
-            self.journal, Executor(self.journal), {"local": self.driver}, Events(), policy, lambda: self.now
+            self.journal,
+            Executor(self.journal),
+            {"local": self.driver},
+            Events(),
+            root / "subpaths",
+            policy,
+            lambda: self.now,
         )
         self.reaper = Reaper(self.volumes.retirements, root, lambda: self.now, lambda path: self.free)
 

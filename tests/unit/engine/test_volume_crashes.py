@@ -23,7 +23,7 @@ class World:
         self.journal = Journal(root / "journal.db")
         self.driver = LocalVolumes(root / "volumes")
         executor = Executor(self.journal)
-        self.volumes = Volumes(self.journal, executor, {"local": self.driver}, Events())
+        self.volumes = Volumes(self.journal, executor, {"local": self.driver}, Events(), root / "subpaths")
         executor.recover()
         self.volumes.reconcile()
         self.volumes.retirements.cleanup()
