@@ -163,14 +163,14 @@ def list_addresses(route: RouteSocket) -> list[tuple[int, IPv4Interface]]:
 
 
 def list_routes(route: RouteSocket) -> list[tuple[int, IPv4Network]]:
-    """(interface index or 0, destination) of each IPv4 route that is not the default one, of every table but the
-    kernel's own."""
+    """(interface index or 0, destination) of each IPv4 route of every table but the kernel's own. A default route's
+    destination is 0.0.0.0/0."""
     request = Request("list routes", _RTM_GETROUTE, _ROUTE.pack(socket.AF_INET, 0, 0, 0, 0, 0, 0, 0, 0))
     found: list[tuple[int, IPv4Network]] = []
     for answer in route.dump(request):
         _, prefix_length, _, _, table, *_ = _ROUTE.unpack_from(answer.payload)
         have = read_attributes(answer.payload, _ROUTE.size)
-        destination = have.get(_RTA_DST)
-        if destination and prefix_length and table != _RT_TABLE_LOCAL:
+        destination = have.get(_RTA_DST, bytes(4))
+        if table != _RT_TABLE_LOCAL:
             found.append((_integer(have.get(_RTA_OIF)), IPv4Network((destination, prefix_length))))
     return found

@@ -20,7 +20,7 @@ from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
 
-from orlop.drivers.networks import firewall
+from orlop.drivers.networks import beside_docker, firewall
 from orlop.drivers.networks.addresses import AddressPool, choose_subnet, gateway_of, mac_address_of
 from orlop.errors import Conflict, HostFailure, Malformed, OrlopError, Unavailable, Unsupported
 from orlop.kernel import rtnetlink
@@ -166,6 +166,7 @@ class BridgeDriver:
             with network_namespace_lock():
                 index, gateway = self._make_bridge(route)
             firewall.install(self._bridge, gateway.network)
+            beside_docker.let_out(self._bridge, _uplinks(route))
             self._ready = True
             return index
 
@@ -196,7 +197,8 @@ class BridgeDriver:
     def _choose_subnet(self, route: RouteSocket, preferred: IPv4Network | None) -> IPv4Network:
         own = rtnetlink.find_link(route, self._bridge)
         own_index = own.index if own else -1
-        taken = [net for index, net in rtnetlink.list_routes(route) if index != own_index]
+        routes = rtnetlink.list_routes(route)
+        taken = [network for index, network in routes if index != own_index and network.prefixlen]
         taken += [address.network for index, address in rtnetlink.list_addresses(route) if index != own_index]
         return choose_subnet(taken, preferred)
 
@@ -213,7 +215,8 @@ class BridgeDriver:
             link = rtnetlink.find_link(route, self._bridge)
             if link is None or not _is_ours(link):
                 return
-            firewall.uninstall(self._bridge)  # first: as long as the interface is there, the rules are looked for
+            beside_docker.forget(self._bridge)
+            firewall.uninstall(self._bridge)  # before: as long as the interface is there, the rules are looked for
             route.batch(rtnetlink.remove_link(self._bridge))
         with self._lock:
             leaving, self._leaving = self._leaving, {}
@@ -304,6 +307,12 @@ class BridgeDriver:
                 return
             ports = [each for each in rtnetlink.list_links(route) if each.master == link.index and each.kind == "veth"]
             route.batch(*(rtnetlink.remove_link(port.name) for port in ports if port.name not in ours))
+
+
+def _uplinks(route: RouteSocket) -> list[str]:
+    """Names of the interfaces that default routes lead to."""
+    indexes = {index for index, network in rtnetlink.list_routes(route) if not network.prefixlen}
+    return sorted(link.name for link in rtnetlink.list_links(route) if link.index in indexes)
 
 
 def _is_ours(link: rtnetlink.Link) -> bool:
