@@ -22,6 +22,7 @@ from orlop.archive.names import WhiteoutKind, parse_whiteout, split_link_target,
 from orlop.archive.reader import TarReader
 from orlop.archive.tree import OPAQUE_XATTR, Directory, Tree, is_whiteout, joined
 from orlop.errors import Conflict, HostFailure, Malformed
+from orlop.kernel.filesystems import begin_writeback
 from orlop.store.files import remove_tree_at
 
 Progress = Callable[[int], None]  # called with the number of archive bytes done so far
@@ -202,6 +203,8 @@ class _Unpacker:
     def _fill(self, fd: int, member: Member) -> None:
         if member.segments is None:
             self._copy(fd, member.data_offset, member.stored_bytes)
+            if member.stored_bytes >= _KERNEL_COPY_BYTES and self._options.whiteouts is not Whiteouts.IGNORE:
+                begin_writeback(fd)  # a layer is flushed when it is complete
             return
         at = member.data_offset
         for segment in member.segments:
