@@ -7,7 +7,7 @@ stands; no archiver writes it, and what it means depends on links.
 from dataclasses import dataclass
 from enum import StrEnum
 
-_PREFIX = ".wh."
+WHITEOUT_PREFIX = ".wh."
 _METADATA = ".wh..wh."  # aufs' own bookkeeping
 _OPAQUE = ".wh..wh..opq"
 _LONGEST = 4095  # PATH_MAX without the zero byte
@@ -50,24 +50,24 @@ def parse_whiteout(parts: list[str]) -> Whiteout | None:
     """Whether a layer's member is a whiteout. Raises ValueError for one that would hide its own directory or a
     parent, and for a member below a whiteout."""
     for part in parts:
-        if part.startswith(_PREFIX):
+        if part.startswith(WHITEOUT_PREFIX):
             break
     else:
         return None
     if any(part.startswith(_METADATA) and part != _OPAQUE for part in parts):
         return Whiteout(WhiteoutKind.METADATA)
-    if any(part.startswith(_PREFIX) for part in parts[:-1]):
+    if any(part.startswith(WHITEOUT_PREFIX) for part in parts[:-1]):
         raise ValueError("its directory is a whiteout")
     if parts[-1] == _OPAQUE:
         return Whiteout(WhiteoutKind.OPAQUE)
-    hidden = parts[-1].removeprefix(_PREFIX)
+    hidden = parts[-1].removeprefix(WHITEOUT_PREFIX)
     if hidden in ("", ".", ".."):
         raise ValueError("it is a whiteout of nothing, of its own directory or of the parent")
     return Whiteout(WhiteoutKind.HIDE, hidden)
 
 
 def whiteout_name(name: str) -> str:
-    return _PREFIX + name
+    return WHITEOUT_PREFIX + name
 
 
 OPAQUE_NAME = _OPAQUE

@@ -14,9 +14,9 @@ from typing import Protocol
 
 from orlop.archive.header import END_OF_ARCHIVE, Entry, padding, render_header
 from orlop.archive.member import MemberKind, Segment
-from orlop.archive.names import OPAQUE_NAME, whiteout_name
+from orlop.archive.names import OPAQUE_NAME, WHITEOUT_PREFIX, whiteout_name
 from orlop.archive.tree import OPAQUE_XATTR, is_whiteout, joined
-from orlop.errors import HostFailure
+from orlop.errors import HostFailure, Unsupported
 from orlop.kernel.openat2 import open_beneath
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,7 +41,7 @@ class Output(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackOptions:
-    whiteouts: bool = False  # overlayfs' markers become a layer's `.wh.` members
+    whiteouts: bool = False  # a layer: overlayfs' markers become `.wh.` members
     exact_times: bool = False  # nanoseconds; else whole seconds, as Docker's tools write them
     cross_mounts: bool = True  # else a mount point is an empty directory
     only: frozenset[str] | None = None  # paths beneath the root; parents and what is below are not implied
@@ -126,6 +126,8 @@ class _Packer:
     def _visit(self, parent_fd: int, base: str, name: str, path: str) -> int | None:
         """Add one entry; the descriptor of a directory to go into."""
         only = self._options.only
+        if self._options.whiteouts and base.startswith(WHITEOUT_PREFIX) and (only is None or path in only):
+            raise Unsupported(f"packing /{path}", "in a layer such a name means a file that was deleted", "Rename it")
         try:
             fd = os.open(base, _PATH, dir_fd=parent_fd)
         except FileNotFoundError:

@@ -240,7 +240,23 @@ Handler = Callable[[Any, Request], Reply | Awaitable[Reply]]
 
 
 def json_response(value: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return Response(status, _encoder.encode(value) + b"\n", "application/json", headers or {})
+    try:
+        body = _encoder.encode(value)
+    except UnicodeEncodeError:  # a file's name that is not UTF-8
+        body = _encoder.encode(_replaced(msgspec.to_builtins(value)))
+    return Response(status, body + b"\n", "application/json", headers or {})
+
+
+def _replaced(value: Any) -> Any:
+    """What cannot be a JSON string becomes U+FFFD, as Docker shows it."""
+    match value:
+        case str():
+            return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+        case dict():
+            return {_replaced(key): _replaced(each) for key, each in value.items()}
+        case list():
+            return [_replaced(each) for each in value]
+    return value
 
 
 def empty(status: int = 204) -> Response:

@@ -124,6 +124,7 @@ class VfsLayers:
     def write_changes_tar(self, layer_id: str, out: BinaryIO) -> None:
         changes = [(change.path.removeprefix("/"), change.kind) for change in self.changes(layer_id)]
         options = PackOptions(
+            whiteouts=True,
             only=frozenset(path for path, kind in changes if kind != DELETED),
             deleted=tuple(path for path, kind in changes if kind == DELETED),
         )
