@@ -1,5 +1,6 @@
 """What can be asked about images: the listing with its filters, and the history of one."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -82,6 +83,16 @@ class Listing:
             if matches_labels(config.labels, filters.get("label", ())):
                 found.append(ImageSummary(image, config, names, len(using(image.id))))
         return sorted(found, key=lambda item: (created_ns(item.image), item.image.loaded_at_ns), reverse=True)
+
+    def shared_bytes(self) -> dict[str, int]:
+        """By image id: the bytes of those of its layers that another image runs through too."""
+        chains = {image.id: image.chain_ids for image in self._catalogue.images()}
+        users = Counter(chain for stack in chains.values() for chain in stack)
+        sizes = {layer.chain_id: layer.size_bytes for layer in self._catalogue.layers()}
+        return {
+            image_id: sum(sizes.get(chain, 0) for chain in stack if users[chain] > 1)
+            for image_id, stack in chains.items()
+        }
 
     def history(self, image: Image) -> Sequence[HistoryItem]:
         """Topmost first. An image that says less of its history than it has layers shows the rest as bare layers."""

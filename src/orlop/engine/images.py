@@ -10,7 +10,7 @@ image_listing.py    listing and history
 """
 
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -57,6 +57,7 @@ class Images:
         self.containers_using: Callable[[str], Sequence[tuple[str, bool]]] = lambda image_id: ()
         """By image id: each container made from it, and whether it runs. Set by whoever puts the engine together."""
         self._events = events
+        self._layers = layers
         self._catalogue = Catalogue(journal)
         self._operations = LayerOperations(journal, executor, layers, data_root, self._catalogue, cleanup)
         self._making = ImageMaking(self._catalogue, self._operations)
@@ -142,6 +143,15 @@ class Images:
 
     def list_images(self, filters: Filters, all_images: bool) -> Sequence[ImageSummary]:
         return self._listing.list_images(filters, all_images, self.containers_using)
+
+    def shared_bytes(self) -> Mapping[str, int]:
+        """By image id: the bytes of those of its layers that another image runs through too."""
+        return self._listing.shared_bytes()
+
+    def describe(self, image: Image) -> Mapping[str, str]:
+        """The driver's facts about the topmost layer (UpperDir, LowerDir, ...); none for an image without layers."""
+        top = self._catalogue.top_layer(image)
+        return self._layers.describe(top) if top else {}
 
     def history(self, reference: str) -> Sequence[HistoryItem]:
         return self._listing.history(self.resolve(reference))

@@ -209,6 +209,15 @@ def test_nameless_step_to_another_image_is_listed_only_with_all(
     assert {item.image.id for item in store.images.list_images({}, all_images=True)} == {app.id, base.id}
 
 
+def test_bytes_shared_with_another_image_are_told(
+    store: ImageStore, imported: Callable[..., Image], committed: Callable[..., Image]
+) -> None:
+    base = imported("base")
+    app = committed(base, "app")
+    alone = imported("alone", layer_tar({"alone": b"1"}))
+    assert store.images.shared_bytes() == {base.id: base.size_bytes, app.id: base.size_bytes, alone.id: 0}
+
+
 # removal: Docker's rules
 
 

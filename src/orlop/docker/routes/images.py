@@ -23,7 +23,10 @@ async def list_images(service: Service, request: Request) -> Reply:
     if pattern := request.text("filter"):  # the oldest spelling of the filter "reference"
         filters["reference"] = (*filters.get("reference", ()), pattern)
     found = await service.quick(service.engine.images.list_images, filters, request.flag("all"))
-    return json_response([summarise_image(each, request.api) for each in found])
+    shared = await service.quick(service.engine.images.shared_bytes) if request.flag("shared-size") else {}
+    return json_response(
+        [summarise_image(each, request.api, shared_bytes=shared.get(each.image.id, -1)) for each in found]
+    )
 
 
 @routes.get("/images/get")
@@ -156,7 +159,8 @@ async def inspect(service: Service, request: Request) -> Reply:
     images = service.engine.images
     image = images.resolve(request.parameters["name"])
     config, references = images.config(image), images.references(image.id)
-    return json_response(inspect_image(image, config, references, service.layer_driver, None, request.api))
+    layer = await service.quick(images.describe, image)
+    return json_response(inspect_image(image, config, references, service.layer_driver, layer, request.api))
 
 
 @routes.get("/images/{name}/history")

@@ -150,8 +150,9 @@ async def disk_usage(service: Service, request: Request) -> Reply:
     shown: dict[str, object] = {"LayersSize": usage.layers_bytes}
     if "image" in kinds:
         summaries = {each.image.id: each for each in await service.quick(engine.images.list_images, {}, True)}
+        shared = await service.quick(engine.images.shared_bytes)
         shown["Images"] = [
-            summarise_image(summaries[image_id], request.api, count)
+            summarise_image(summaries[image_id], request.api, count, shared.get(image_id, 0))
             for image_id, _, count in usage.images
             if image_id in summaries
         ]

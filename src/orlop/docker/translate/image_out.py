@@ -19,7 +19,9 @@ def created_seconds(text: str) -> int:
         return 0
 
 
-def summarise_image(summary: ImageSummary, api: tuple[int, int], containers: int = -1) -> dict[str, Any]:
+def summarise_image(
+    summary: ImageSummary, api: tuple[int, int], containers: int = -1, shared_bytes: int = -1
+) -> dict[str, Any]:
     image = summary.image
     shown: dict[str, Any] = {
         "Containers": containers,
@@ -29,7 +31,7 @@ def summarise_image(summary: ImageSummary, api: tuple[int, int], containers: int
         "ParentId": image.parent,
         "RepoDigests": [],
         "RepoTags": list(summary.references),
-        "SharedSize": -1,
+        "SharedSize": shared_bytes,
         "Size": image.size_bytes,
     }
     if api < (1, 44):
