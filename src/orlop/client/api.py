@@ -52,7 +52,10 @@ class Api:
         content = response.read()
         self._keep(response)
         _require_success(response, content)
-        return _parse(content)
+        try:
+            return json.loads(content) if content else None
+        except ValueError:
+            raise ClientError(f"the daemon at {self.address.text} answered {method} {path} with no JSON") from None
 
     # Streams
 
@@ -244,20 +247,14 @@ _NO_REASON = "the daemon answered with status {} and no reason: its log may have
 def _require_success(response: Response, content: bytes) -> None:
     if response.status < 400:
         return
-    answer = _parse(content)
+    try:
+        answer = json.loads(content)
+    except ValueError:
+        answer = None
     message = answer.get("message") if isinstance(answer, dict) else None
     raise ApiError(
         response.status, str(message or content.decode(errors="replace").strip() or _NO_REASON.format(response.status))
     )
-
-
-def _parse(content: bytes) -> Any:
-    if not content:
-        return None
-    try:
-        return json.loads(content)
-    except ValueError:
-        return None
 
 
 def _parse_version(text: str) -> tuple[int, int]:

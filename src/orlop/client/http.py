@@ -169,14 +169,14 @@ class Response:
         if self._is_chunked:
             yield from self._chunks()
         elif "content-length" in self.headers:
-            yield from self._exactly(int(self.headers["content-length"]))
+            yield from self._exactly(_number(self.headers["content-length"], 10))
         else:
             while piece := self.connection.read_some(_RECEIVE_BYTES):
                 yield piece
 
     def _chunks(self) -> Iterator[bytes]:
         connection = self.connection
-        while size := int(connection.read_line().split(b";")[0], 16):
+        while size := _number(connection.read_line().split(b";")[0].strip().decode("latin-1"), 16):
             yield from self._exactly(size)
             connection.read_line()
         while connection.read_line().strip():  # trailers
@@ -189,3 +189,9 @@ class Response:
                 raise Unreachable("the daemon broke the connection off in the middle of an answer")
             count -= len(piece)
             yield piece
+
+
+def _number(text: str, base: int) -> int:
+    if not text or set(text.lower()) - set("0123456789abcdef"[:base]):
+        raise Unreachable(f"the daemon sent {text[:30]!r} where a length belongs")
+    return int(text, base)

@@ -93,6 +93,13 @@ def test_no_daemon_says_how_to_start_one(capfd: pytest.CaptureFixture[str], tmp_
     assert "orlop daemon" in capfd.readouterr().err
 
 
+def test_a_defect_is_one_line_too(orlop: Run) -> None:
+    outcome = orlop("volume", "ls", answers={"GET /volumes": {"Volumes": 3}})
+    assert outcome.status == 1
+    assert "a defect of this command, TypeError" in outcome.err
+    assert "ORLOP_DEBUG=1" in outcome.err
+
+
 def test_removing_a_volume_says_until_when_it_can_be_restored(orlop: Run) -> None:
     answers = {"DELETE /volumes/data": 204, "GET /orlop/v1/volumes/retired": RETIRED}
     outcome = orlop("volume", "rm", "data", answers=answers)

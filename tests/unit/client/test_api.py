@@ -46,6 +46,10 @@ def test_an_answer_in_chunks_is_put_together(tmp_path: Path) -> None:
         b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
         CHUNKED + b"5\r\nab",
         CHUNKED + b"5\r\nabcde\r\n",
+        CHUNKED + b"-5\r\n",
+        CHUNKED + b"many\r\n",
+        CHUNKED + b"\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: +1\r\n\r\n1",
     ],
 )
 def test_an_answer_cut_short_is_an_error_and_not_half_an_answer(tmp_path: Path, answer: bytes) -> None:
@@ -59,6 +63,12 @@ def test_something_else_than_http_is_told(tmp_path: Path) -> None:
         FakeDaemon(tmp_path, {"GET /volumes": answer}) as fake,
         pytest.raises(Unreachable, match="does not speak HTTP"),
     ):
+        connect(fake).get("/volumes")
+
+
+def test_an_answer_that_is_no_json_is_told(tmp_path: Path) -> None:
+    answer = raw_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>")
+    with FakeDaemon(tmp_path, {"GET /volumes": answer}) as fake, pytest.raises(ClientError, match="no JSON"):
         connect(fake).get("/volumes")
 
 
