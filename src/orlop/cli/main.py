@@ -52,7 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         return _close_pipe()
     except OSError as error:
         return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
-    except Exception as error:  # noqa: BLE001 (a defect: told in one line, as everything is)
+    except Exception as error:  # a defect: told in one line, as everything is
         if "ORLOP_DEBUG" in os.environ:
             raise
         return _fail(f"a defect of this command, {type(error).__name__}: {error}. ORLOP_DEBUG=1 shows where", 1)

@@ -1,6 +1,7 @@
 """`orlop daemon`."""
 
 import gc
+import traceback
 from pathlib import Path
 from typing import Any
 
@@ -63,4 +64,8 @@ def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     gc.enable()  # the command's main turned it off, for the sake of short commands
     from orlop.daemon.main import run
 
-    return run(given, Path(config_file) if config_file else None)
+    try:
+        return run(given, Path(config_file) if config_file else None)
+    except Exception:
+        traceback.print_exc()  # a log wants all of it, unlike a terminal
+        return 1
