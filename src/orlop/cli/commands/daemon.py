@@ -68,4 +68,4 @@ def command(app: App, /, config_file: str | None, **settings: Any) -> int:
         return run(given, Path(config_file) if config_file else None)
     except Exception:
         traceback.print_exc()  # a log wants all of it, unlike a terminal
-        return 1
+        raise
