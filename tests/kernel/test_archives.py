@@ -277,6 +277,13 @@ def test_what_is_not_there_is_named_in_dockers_words(house: House, tar_of: Calla
         assert caught.value.message == f"Could not find the file {path} in container box"
 
 
+@pytest.mark.parametrize("path", ["/etc\0/passwd", "/" + "x" * 300, "/x" * 3000])
+def test_a_path_that_cannot_be_one_is_refused(house: House, tar_of: Callable[..., Path], path: str) -> None:
+    for call in (lambda: house.archives.stat("box", path), lambda: house.put(path, tar_of({"f": "x"}))):
+        with pytest.raises((Malformed, NotFound)):
+            call()
+
+
 def test_only_a_directory_can_be_extracted_into(house: House, tar_of: Callable[..., Path]) -> None:
     (house.layer / "file").touch()
     with pytest.raises(Malformed, match="extraction point is not a directory"):

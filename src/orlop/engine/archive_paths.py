@@ -10,6 +10,7 @@ import posixpath
 import stat
 from dataclasses import dataclass
 
+from orlop.errors import Malformed
 from orlop.kernel.openat2 import open_in_root
 
 _MOST_LINKS = 40  # the kernel's own limit
@@ -24,7 +25,10 @@ class RequestedPath:
 
 
 def parse_requested_path(path: str) -> RequestedPath:
-    """As a client wrote it, absolute or not; ".." is taken by the word, before any link is looked at."""
+    """As a client wrote it, absolute or not; ".." is taken by the word, before any link is looked at. Raises
+    Malformed."""
+    if "\0" in path:
+        raise Malformed(f"path {path!r}", "no path holds a zero byte")
     cleaned = posixpath.normpath("/" + path.lstrip("/"))
     ends_with_dot = path == "." or path.endswith("/.")
     name = "." if ends_with_dot else posixpath.basename(cleaned) or "/"

@@ -111,6 +111,8 @@ def _found(view: View, wanted: RequestedPath, path: str, reference: str, extract
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise Malformed(path, "too many levels of symbolic links") from error
+            if error.errno == errno.ENAMETOOLONG:
+                raise Malformed(f"{path[:60]}...", "file name too long") from error
             raise HostFailure(path, error.strerror or str(error)) from error
         yield found
 

@@ -45,6 +45,8 @@ def _openat2(root_fd: int, path: str | bytes, flags: int, mode: int, resolve: in
     creates = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE
     how = _OpenHow(flags | os.O_CLOEXEC, mode if creates else 0, resolve)
     raw = encoded(path) or b"."
+    if b"\0" in raw:
+        raise ValueError("embedded null byte")  # C would open what stands before it; os.open refuses it in these words
     for _ in range(_TRIES):
         fd = LIBC.syscall(SYS_OPENAT2, root_fd, raw, ctypes.byref(how), ctypes.sizeof(how))
         if fd >= 0 or ctypes.get_errno() not in (errno.EAGAIN, errno.EINTR):
