@@ -1,5 +1,6 @@
 """What is particular to containers under conmon: who may die, and what must be installed."""
 
+import contextlib
 import os
 import queue
 import shutil
@@ -140,6 +141,55 @@ def test_half_a_container_of_a_daemon_that_died_is_deleted(box: Box, root: Path)
     assert list(box.runtime.list_containers()) == ["e" * 64]
     box.runtime.delete("e" * 64)
     assert list(box.runtime.list_containers()) == []
+
+
+CREATING_DAEMON = """
+    import dataclasses, sys
+    from pathlib import Path
+    from orlop.drivers.runtimes.driver import Bundle, Process
+    from orlop.drivers.runtimes.oci import OciRuntime
+
+    root, rootfs, log, script = Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4]
+    runtime = OciRuntime(root, root.name)
+    runtime._conmon = dataclasses.replace(
+        runtime._conmon, runtime=("/bin/sh", "-c", script, *runtime._conmon.runtime)
+    )
+    runtime.create(Bundle("a" * 64, "box", log, rootfs, False, Process(("true",), ("PATH=/bin",)), "box"))
+"""
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_create_that_its_daemon_did_not_survive_leaves_nothing(
+    root: Path, rootfs: Path, tmp_path: Path, when: str
+) -> None:
+    """The daemon is killed while the runtime hangs, before it has done anything or when it has done all."""
+    reached = tmp_path / "reached"
+    os.mkfifo(reached)
+    hang = f"echo > {reached}; exec sleep 1000"
+    script = hang if when == "before" else f'"$0" "$@"; {hang}'
+    daemon = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(CREATING_DAEMON), root, rootfs, tmp_path / "log", script],
+        start_new_session=True,
+    )
+    reached.read_text()  # until the runtime hangs
+    os.killpg(daemon.pid, signal.SIGKILL)
+    daemon.wait()
+    runtime = OciRuntime(root, root.name)
+    assert list(runtime.list_containers()) == ["a" * 64]
+    assert not runtime.is_started("a" * 64)
+    runtime.delete("a" * 64)
+    assert list(runtime.list_containers()) == []
+    assert not [line for line in _command_lines() if str(root) in line]
+    assert not list(Path("/sys/fs/cgroup").glob(f"*/orlop/{'a' * 64}"))
+
+
+def _command_lines() -> list[str]:
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            with contextlib.suppress(OSError):
+                found.append((entry / "cmdline").read_bytes().decode(errors="replace"))
+    return found
 
 
 def test_an_exec_root_deep_down_the_tree_works(root: Path, rootfs: Path, tmp_path: Path) -> None:

@@ -4,6 +4,10 @@ On v1 each controller has a tree of its own under /sys/fs/cgroup; a container ha
 one tree. A *hybrid* host has v1 controllers and an empty v2 tree beside them at /sys/fs/cgroup/unified.
 """
 
+import contextlib
+import os
+import signal
+import time
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -118,6 +122,16 @@ def is_frozen(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
         return (root / "freezer" / relative / "freezer.state").read_text().strip() == "FROZEN"
     except FileNotFoundError:
         return False
+
+
+def kill_all(directory: Path) -> None:
+    """SIGKILL to every process in the cgroup, until none is left or five seconds have gone."""
+    deadline = time.monotonic() + 5
+    while (pids := processes_in(directory)) and time.monotonic() < deadline:
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        time.sleep(0.005)  # a dying process leaves its cgroup a moment later, and nothing tells when
 
 
 def remove(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:

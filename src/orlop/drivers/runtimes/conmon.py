@@ -22,7 +22,7 @@ import os
 import signal
 import socket
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -223,7 +223,7 @@ class _Pipe:
         data = bytearray()
         while b"\n" not in data:
             if not is_readable(self.read_end, _LAUNCH_SECONDS):
-                _kill_supervisor(place)
+                abandon(place)
                 raise HostFailure(place.container_id, f"the runtime did not answer in {_LAUNCH_SECONDS:.0f} seconds")
             chunk = os.read(self.read_end, 65536)
             if not chunk:
@@ -267,9 +267,41 @@ def end(place: Place) -> None:
             os.close(fd)
 
 
-def _kill_supervisor(place: Place) -> None:
-    with contextlib.suppress(OSError, ValueError):
-        os.kill(int(place.supervisor_file.read_text()), signal.SIGKILL)
+def abandon(place: Place) -> None:
+    """Kill whoever is still at work on a launch that nobody waits for any more: conmon and the runtime that it runs.
+    They may not have left a pid anywhere yet, so their command lines tell: the directory and the container's id."""
+    directory, container_id = os.fsencode(place.directory), place.container_id.encode()
+    for _ in range(100):  # the runtime may just be starting another process
+        busy = [pid for pid in _all_pids() if _is_about(pid, directory, container_id)]
+        if not busy:
+            return
+        for pid in busy:
+            _kill_if(pid, lambda pid: _is_about(pid, directory, container_id))
+    raise HostFailure(place.container_id, "processes that were creating it cannot be killed")
+
+
+def _all_pids() -> Sequence[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _is_about(pid: int, directory: bytes, container_id: bytes) -> bool:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return False
+    return container_id in words and any(word == directory or word.startswith(directory + b"/") for word in words)
+
+
+def _kill_if(pid: int, is_it: Callable[[int], bool]) -> None:
+    """The pid could have become somebody else's since it was looked at; a pidfd cannot."""
+    with contextlib.suppress(ProcessLookupError):
+        fd = os.pidfd_open(pid)
+        try:
+            if is_it(pid):
+                signal.pidfd_send_signal(fd, signal.SIGKILL)
+                is_readable(fd, _FAREWELL_SECONDS)
+        finally:
+            os.close(fd)
 
 
 @contextlib.contextmanager

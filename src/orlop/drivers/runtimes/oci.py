@@ -27,7 +27,7 @@ from orlop.drivers.runtimes.driver import Bundle, Exit, ExitListener, Process, S
 from orlop.drivers.runtimes.limits import Limits
 from orlop.drivers.runtimes.watcher import Watcher
 from orlop.errors import HostFailure, NotFound, Unsupported
-from orlop.kernel.process import is_same_process
+from orlop.kernel.process import is_same_process, parent_pid
 from orlop.model.container import Resources, Ulimit
 from orlop.store.files import remove_tree
 
@@ -36,6 +36,8 @@ log = logging.getLogger(__name__)
 _CALL_SECONDS = 60.0
 # Both runtimes keep a created process waiting at this FIFO and unlink it when it goes on.
 _GATE = "exec.fifo"
+# crun's and runc's records of a container.
+_WRITTEN_LAST = ("status", "state.json")
 # crun's: a compiled filter to load as it is, base64.
 _READY_FILTER = "run.oci.seccomp_bpf_data"
 _KILLED = 128 + signal.SIGKILL
@@ -116,7 +118,7 @@ class OciRuntime:
             raise gone from error
         try:
             # The pid may be somebody else's by now; the pid file and the parent tell.
-            if _read_number(place.pid_file) != pid or not _is_child_of(pid, _read_number(place.supervisor_file)):
+            if _read_number(place.pid_file) != pid or parent_pid(pid) != _read_number(place.supervisor_file):
                 raise gone
             signal.pidfd_send_signal(fd, signal_number)
         except ProcessLookupError as error:
@@ -142,7 +144,9 @@ class OciRuntime:
     def delete(self, container_id: str) -> None:
         place = self._place(container_id)
         state = self._state / container_id
-        if state.exists():
+        if place.directory.exists() and not self._is_created(container_id) and not self.exit_of(container_id):
+            self._abandon(place)
+        elif state.exists():
             if self.exit_of(container_id) and cgroups.remove(self._cgroup_path(container_id), self._found.layout):
                 # It has ended and left nothing else: what the runtime would do now, without starting a process for it.
                 remove_tree(state)
@@ -151,6 +155,19 @@ class OciRuntime:
         for supervised in (place, *(self._place(container_id, name) for name in _names_in(place.execs))):
             conmon.end(supervised)
         remove_tree(place.directory)
+
+    def _is_created(self, container_id: str) -> bool:
+        """The runtime has finished: the last thing it writes is there."""
+        return any((self._state / container_id / name).exists() for name in _WRITTEN_LAST)
+
+    def _abandon(self, place: Place) -> None:
+        """A daemon died while this container was being created, and the runtime may still be at it."""
+        conmon.abandon(place)
+        path = self._cgroup_path(place.container_id)
+        if path:
+            cgroups.kill_all(cgroups.directory_of(path, self._found.layout))
+            cgroups.remove(path, self._found.layout)
+        remove_tree(self._state / place.container_id)
 
     def list_containers(self) -> Sequence[str]:
         found = {entry.name for top in (self._containers, self._state) if top.exists() for entry in top.iterdir()}
@@ -254,7 +271,7 @@ class OciRuntime:
         """ "" when there is no such container."""
         try:
             return str(json.loads(self._place(container_id).config.read_bytes())["linux"]["cgroupsPath"])
-        except FileNotFoundError:
+        except (FileNotFoundError, ValueError):  # ValueError: a daemon died while it wrote it
             return ""
 
     def _discard(self, container_id: str) -> None:
@@ -317,14 +334,6 @@ def _read_number(path: Path) -> int:
         return int(path.read_text())
     except (FileNotFoundError, ValueError):
         return -1
-
-
-def _is_child_of(pid: int, parent: int) -> bool:
-    try:
-        text = Path(f"/proc/{pid}/stat").read_text()
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-    return int(text[text.rindex(")") + 2 :].split(" ")[1]) == parent
 
 
 def _names_in(directory: Path) -> Sequence[str]:
