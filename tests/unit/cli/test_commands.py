@@ -243,3 +243,34 @@ def test_progress_draws_nothing_outside_of_a_terminal(capfd: pytest.CaptureFixtu
             progress.advance(1)
         progress.show("step")
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_progress_draws_one_line_over_and_over_in_a_terminal_and_takes_it_away(quiet: bool) -> None:
+    program = f"""
+import sys
+sys.path[:0] = {sys.path!r}
+from orlop.cli import progress
+progress._REDRAW_SECONDS = 0
+with progress.Progress("sending", 100, {quiet}) as drawn:
+    drawn.advance(50)
+    drawn.show("a step " + "x" * 500)
+"""
+    master, slave = os.openpty()
+    with os.fdopen(master, "rb", buffering=0) as terminal:
+        subprocess.run([sys.executable, "-c", program], stderr=slave, check=True)
+        os.close(slave)
+        said = b""
+        try:
+            while piece := terminal.read(4096):
+                said += piece
+        except OSError:  # all of it was read, and nobody holds the other end any more
+            pass
+    lines = said.split(b"\r\x1b[K")
+    if quiet:
+        assert said == b""
+        return
+    assert b"sending [============>           ] 50B/100B" in lines[1]
+    assert lines[2].startswith(b"a step x")
+    assert len(lines[2]) <= 80, "a line that wraps could not be drawn over"
+    assert lines[3] == b""

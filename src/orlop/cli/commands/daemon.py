@@ -57,7 +57,9 @@ def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """
     if app.host and not settings["hosts"]:  # orlop --host ADDRESS daemon
         settings["hosts"] = (app.host,)
-    given = {name: value for name, value in settings.items() if value not in (None, (), False)}
+    given = {
+        name: value for name, value in settings.items() if value is not None and value != () and value is not False
+    }
     for name in ("data_root", "exec_root"):
         if name in given:
             given[name] = Path(given[name])
