@@ -46,9 +46,15 @@ async def stream_logs(service: Service, query: LogQuery, writer: BodyWriter) -> 
 
 
 async def _drain(service: Service, query: LogQuery, stream: LogStream, writer: BodyWriter) -> None:
-    """All that is there now."""
-    while data := await finished(service.long(_next_bytes, stream, query)):
-        await writer.write(data)
+    """All that is there now. The next piece is read while the client takes this one."""
+    reading = service.long(_next_bytes, stream, query)
+    try:
+        while data := await finished(reading):
+            reading = service.long(_next_bytes, stream, query)
+            await writer.write(data)
+    finally:
+        if not reading.done():  # it uses the stream, which is about to be closed
+            await asyncio.wait([reading])
 
 
 def _next_bytes(stream: LogStream, query: LogQuery) -> bytes:

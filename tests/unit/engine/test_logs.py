@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from orlop.engine.logs import LogRecord, Logs, LogStream
 from orlop.kernel import inotify
@@ -261,3 +263,32 @@ def test_a_user_without_any_inotify_left_still_follows(box: Box, monkeypatch: py
     box.write(line(1, "a"))
     assert waits(stream)  # nothing wakes it, so its reader looks again by itself
     assert [record.data for record in stream.read()] == [b"a\n"]
+
+
+WRITTEN = st.lists(
+    st.tuples(
+        st.sampled_from(["stdout", "stdout", "stdout", "stderr"]),
+        st.sampled_from(["F", "F", "F", "P"]),
+        st.sampled_from(["", "text", "\r", "x stdout P y", "stdout F", " stderr P ", "\x00ä", "2016 stdout P "]),
+    ),
+    max_size=30,
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(written=WRITTEN, wanted=st.sampled_from([(True, True), (True, False), (False, True)]), only=st.booleans())
+def test_bulk_says_what_reading_line_by_line_says(
+    box: Box, written: list[tuple[str, str, str]], wanted: tuple[bool, bool], only: bool
+) -> None:
+    """Whatever the program writes, also words that look like the supervisor's."""
+    box.path.write_bytes(b"")
+    kept = [each for each in written if each[0] == "stdout" or not only]
+    box.write(*(line(1, text, stream, flag) for stream, flag, text in kept))
+    by_stream = {
+        number: "".join(text + ("\n" if flag == "F" else "") for stream, flag, text in kept if stream == name).encode()
+        for number, name in ((1, "stdout"), (2, "stderr"))
+    }
+    output = box.output(stdout=wanted[0], stderr=wanted[1])
+    for number in (1, 2):
+        seen = b"".join(data for stream, data in output if stream == number)
+        assert seen == (by_stream[number] if wanted[number - 1] else b"")
