@@ -89,7 +89,7 @@ def rebuild(recipe: Path, root: Path, out: BinaryIO) -> None:
                     out.write(data)
             finally:
                 os.close(root_fd)
-            if sha256.digest() != records.head["digest"]:
+            if sha256.digest() != records.digest:
                 raise HostFailure(f"layer {root}", "its files do not make the tar that they came from", _HINT)
     except (zstandard.ZstdError, FileNotFoundError) as error:
         raise HostFailure(f"recipe {recipe}", f"it cannot be read: {error}") from error
@@ -161,9 +161,13 @@ class _Records:
         line = bytearray()
         while not line.endswith(b"\n"):
             line += self.read(1)
-        self.head = json.loads(line)
-        if self.head.get("format") != _FORMAT:
-            raise HostFailure(f"recipe {recipe}", f"format {self.head.get('format')} is not known to this version")
+        try:
+            self.head = json.loads(line)
+            number, self.digest = self.head["format"], self.head["digest"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise self.broken() from error
+        if number != _FORMAT:
+            raise HostFailure(f"recipe {recipe}", f"format {number} is not known to this version of Orlop")
 
     def fields(self, struct: Struct) -> tuple[int, ...]:
         return struct.unpack(self.read(struct.size))
