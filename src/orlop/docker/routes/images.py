@@ -44,9 +44,10 @@ async def search(service: Service, request: Request) -> Reply:
 
 @routes.post("/images/load")
 async def load_images(service: Service, request: Request) -> Reply:
+    notes: list[str] = []
     async with service.spooled(request) as archive:
-        loaded = await finished(service.long(service.engine.images.load, archive, _quiet))
-    lines: list[str] = []
+        loaded = await finished(service.long(service.engine.images.load, archive, notes.append))
+    lines = [f"{note}\n" for note in notes]
     for each in loaded:
         lines += [f"Loaded image: {reference}\n" for reference in each.references]
         if not each.references:
