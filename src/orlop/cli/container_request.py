@@ -77,6 +77,8 @@ def refuse_unsupported(flags: Flags) -> None:
         raise ClientError(
             "--pull always: registries come later; bring images in by `orlop load` or `orlop import`", 125
         )
+    if flags.get("detach") and flags["attach"]:
+        raise ClientError("--detach and --attach exclude each other", 125)
     if flags["rm"] and flags["restart"] not in (None, "", "no"):
         raise ClientError("--rm and --restart exclude each other", 125)
 

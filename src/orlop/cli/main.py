@@ -9,6 +9,7 @@ import gc
 
 gc.disable()
 
+import io  # noqa: E402
 import os  # noqa: E402
 import sys  # noqa: E402
 from collections.abc import Sequence  # noqa: E402
@@ -27,6 +28,8 @@ PIPE_STATUS = 141
 
 
 def main() -> NoReturn:
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a terminal that has no "…", a file name that is no UTF-8
     status = run(sys.argv[1:])
     status = _flush(status)
     os._exit(status)

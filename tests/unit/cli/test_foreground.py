@@ -81,6 +81,11 @@ def test_in_the_background_the_id_is_printed_and_nothing_is_joined(orlop: Run) -
     assert outcome.fake.asked[0].json["AttachStdout"] is False
 
 
+def test_in_the_background_nothing_can_be_joined(orlop: Run) -> None:
+    outcome = orlop("run", "-d", "-a", "stdout", "busybox", answers=container())
+    assert (outcome.status, outcome.fake.asked) == (125, [])
+
+
 def test_an_exit_that_the_daemon_could_not_await_is_the_engines_failure(orlop: Run) -> None:
     lost = {"StatusCode": 0, "Error": {"Message": "the supervisor is gone"}}
     outcome = orlop("run", "busybox", answers=container(**{f"POST /containers/{ID}/wait": lost}))
