@@ -486,7 +486,7 @@ def test_what_comes_out_is_what_went_in(house: House, tar_of: Callable[..., Path
     os.mkfifo(house.layer / "d/pipe")
     os.link(file, house.layer / "d/same")
     tar = tmp_path / "out.tar"
-    with tar.open("wb") as out:
+    with tar.open("wb", buffering=0) as out:
         house.archives.get("box", "/d/.", out)
     house.put("/vol", tar)
     copy = house.layer / "vol/f"
@@ -495,6 +495,25 @@ def test_what_comes_out_is_what_went_in(house: House, tar_of: Callable[..., Path
     assert os.getxattr(copy, "user.note") == b"\0kept"
     assert stat.S_ISFIFO((house.layer / "vol/pipe").lstat().st_mode)
     assert copy.samefile(house.layer / "vol/same")
+
+
+def test_a_large_file_goes_from_one_file_system_to_another(running: House, tmp_path: Path) -> None:
+    """Into a tmpfs and out of it: the kernel cannot share blocks, and copies."""
+    content = os.urandom(5_000_001)
+    (tmp_path / "big").write_bytes(content)
+    tar = tmp_path / "big.tar"
+    with tarfile.open(tar, "w") as archive:
+        archive.add(tmp_path / "big", "before")
+        archive.add(tmp_path / "big", "big")
+    running.put("/tmp", tar)
+    for buffering in (0, -1):
+        back = tmp_path / "back.tar"
+        with back.open("wb", buffering=buffering) as out:
+            running.archives.get("box", "/tmp/big", out)  # type: ignore[arg-type]
+        with tarfile.open(back) as archive:
+            assert [member.name for member in archive] == ["big"]
+            extracted = archive.extractfile("big")
+            assert extracted and extracted.read() == content
 
 
 def test_a_file_with_holes_is_written_out_so_that_every_tar_reads_it(house: House) -> None:

@@ -6,6 +6,7 @@ Entries come sorted, so that the same tree gives the same tar.
 """
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
@@ -87,6 +88,8 @@ def pack_opened(fd: int, out: Output, as_name: str, options: PackOptions | None 
 class _Packer:
     def __init__(self, out: Output, options: PackOptions) -> None:
         self._out = out
+        # A pipe or file that is not buffered can be given bytes without their passing through our memory.
+        self._out_fd = out.fileno() if isinstance(out, io.FileIO) else -1
         self._options = options
         self._buffer = bytearray()
         self._links: dict[tuple[int, int], str] = {}
@@ -213,6 +216,14 @@ class _Packer:
     def _copy(self, fd: int, segment: Segment) -> None:
         """Exactly that many bytes: the header is written, so a file that shrinks meanwhile ends in zeros."""
         at, end = segment.offset, segment.offset + segment.length
+        if self._out_fd >= 0 and segment.length >= _BUFFER_BYTES:
+            self._flush()
+            try:
+                while at < end and (sent := os.sendfile(self._out_fd, fd, at, end - at)):
+                    at += sent
+            except OSError as error:
+                if error.errno != errno.EINVAL:  # a file system that cannot do this
+                    raise
         while at < end:
             data = os.pread(fd, min(_CHUNK_BYTES, end - at), at) or bytes(min(_CHUNK_BYTES, end - at))
             self._put(data)

@@ -215,21 +215,30 @@ class _Unpacker:
 
     def _copy(self, fd: int, offset: int, count: int) -> None:
         end = offset + count
-        while end - offset >= _KERNEL_COPY_BYTES:
-            try:
-                start = self._archive.file_offset + offset
-                copied = os.copy_file_range(self._archive.fileno(), fd, end - offset, start)
-            except OSError as error:
-                if error.errno in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                    break
-                raise
-            if not copied:
-                break
-            offset += copied
+        if count >= _KERNEL_COPY_BYTES:
+            offset = self._copy_in_kernel(fd, offset, end)
         with self._archive.raw(offset, end) as view:
             done = 0
             while done < len(view):
                 done += os.write(fd, view[done:])
+
+    def _copy_in_kernel(self, fd: int, offset: int, end: int) -> int:
+        """How far it got. Within one file system blocks may be shared (copy_file_range); between two, as into an
+        overlay, sendfile takes half the time of the way through our memory."""
+        source, shift = self._archive.fileno(), self._archive.file_offset
+        copies: tuple[Callable[[int], int], ...] = (
+            lambda at: os.copy_file_range(source, fd, end - at, shift + at),
+            lambda at: os.sendfile(fd, source, shift + at, end - at),
+        )
+        for copy in copies:
+            try:
+                while offset < end and (copied := copy(offset)):
+                    offset += copied
+                return offset
+            except OSError as error:
+                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+                    raise
+        return offset
 
     def _directory(self, member: Member, parent: Directory, parts: list[str], path: str) -> None:
         name = parts[-1]
