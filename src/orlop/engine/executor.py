@@ -3,7 +3,7 @@
 An operation is registered once with what does and what undoes each of its steps, and with what a crash in the middle
 means for it: `undo` (a create that was cut off never happened) or `finish` (a removal that was cut off goes on). After
 a crash `recover` takes each intent found in the journal through the same code. An operation whose one step that counts
-is atomic, and whose owner finds at start by looking whether it was done (`found`), writes no intent at all.
+is atomic, and whose owner finds at start by looking whether it was done (`found`), writes no intent beforehand.
 
     intent committed -> do step 1 .. n -> outcome committed (together with dropping the intent)
                          | error
@@ -51,6 +51,10 @@ class OperationKind:
     steps: Mapping[str, StepActions]
     after_crash: Literal["undo", "finish", "found"]
     outcome: Callable[[Plan], Sequence[Change]] = field(default=lambda plan: ())
+    # For `found`: what makes the steps durable, done while the outcome is committed (two waits for the disk at once)...
+    settle: Callable[[Plan], None] | None = None
+    # ... and what to change in the journal where a power cut kept the outcome and not what the steps did.
+    look: Callable[[Plan], Sequence[Change]] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +93,10 @@ class Executor:
                 kind.steps[step.action].do(step)
                 faults.point(faults_at, step.action, "after")
             changes = tuple(outcome() if outcome else kind.outcome(plan))
-            self._journal.commit(*changes, *([Drop("operations", intent.id)] if has_intent else []))
+            if has_intent:
+                self._journal.commit(*changes, Drop("operations", intent.id))
+            else:
+                self._commit_found(kind, intent, changes)
         except BaseException as error:
             self._give_up(kind, intent, done, error)
             named = _named(error, plan)
@@ -97,6 +104,18 @@ class Executor:
                 raise
             raise named from error
         faults.point(faults_at, "outcome", "commit")
+
+    def _commit_found(self, kind: OperationKind, intent: Intent, changes: Sequence[Change]) -> None:
+        marks = [Put("operations", intent.id, intent)] if kind.look else []
+        committed = self._journal.submit([*changes, *marks])
+        try:
+            if kind.settle:
+                kind.settle(intent.plan)
+        finally:
+            committed.result()
+        if marks:
+            # Not waited for: as long as it stands, the next start looks, and finds everything as it is.
+            self._journal.submit([Drop("operations", intent.id)])
 
     def sweep(self, plan: Plan) -> bool:
         """Do every step of a plan that puts things away, going on after a failure; each failure is reported. No
@@ -129,6 +148,10 @@ class Executor:
                         kind.steps[step.action].do(step)
                     self._journal.commit(*kind.outcome(intent.plan), Drop("operations", intent.id))
                     reports.append(f"finished {what}")
+                elif kind.after_crash == "found":
+                    looked = tuple(kind.look(intent.plan)) if kind.look else ()
+                    self._journal.commit(*looked, Drop("operations", intent.id))
+                    reports.append(f"{'dropped' if looked else 'found'} {what}")
                 elif self._undo(kind, intent.plan.steps, what):
                     self._journal.commit(Drop("operations", intent.id))
                     reports.append(f"undid {what}")
@@ -145,10 +168,11 @@ class Executor:
             return
         if kind.after_crash != "finish" and not self._undo(kind, intent.plan.steps[:done], what):
             return
-        if kind.after_crash == "found":
+        if kind.after_crash == "found" and not kind.look:
             return
         try:
-            self._journal.commit(Drop("operations", intent.id))
+            looked = tuple(kind.look(intent.plan)) if kind.look else ()
+            self._journal.commit(*looked, Drop("operations", intent.id))
         except OrlopError as journal_error:
             self._report(f"closing {what}", journal_error)
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from orlop.drivers.volumes.driver import Removal, Retirement, Staging, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import Removal, Retirement, Settling, Staging, StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, NotFound, OrlopError, Unsupported
@@ -39,13 +39,12 @@ class VolumeSteps:
         create = StepActions(self._create, self._discard)
         removal = {
             plans.RETIRE: StepActions(self._retire),
-            plans.SETTLE: StepActions(self._settle),
         }
         restore, purge = StepActions(self._restore), StepActions(self._purge)
         publish = StepActions(self._publish)
         for kind in (
-            OperationKind(plans.CREATE, {plans.CREATE: create}, "found"),
-            OperationKind(plans.REMOVE, removal, "found"),
+            OperationKind(plans.CREATE, {plans.CREATE: create}, "found", settle=self._settle, look=self._look),
+            OperationKind(plans.REMOVE, removal, "found", settle=self._settle),
             OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "found"),
             OperationKind(plans.PURGE, {plans.PURGE: purge}, "found"),
             OperationKind(plans.PUBLISH, {plans.PUBLISH: publish}, "finish"),
@@ -136,10 +135,20 @@ class VolumeSteps:
         else:
             raise Unsupported(f"remove {step.subject}", f"driver {driver.name} can neither retire nor remove volumes")
 
-    def _settle(self, step: Step) -> None:
-        driver = self._drivers[step.subject]
-        if isinstance(driver, Retirement):
+    def _settle(self, plan: Plan) -> None:
+        driver = self._drivers[plan.steps[0].arguments["driver"]]
+        if isinstance(driver, Settling):
             driver.settle()
+
+    def _look(self, plan: Plan) -> Sequence[Change]:
+        """After a power cut: the journal has the volume, but its directory may not have reached the disk. Nobody was
+        told of it, and nothing can have been written to it."""
+        step = plan.steps[0]
+        try:
+            self._drivers[step.arguments["driver"]].get(step.subject)
+        except NotFound:
+            return [Drop("volumes", step.subject)]
+        return []
 
     def _restore(self, step: Step) -> None:
         retirement = self.retirement(step.arguments["driver"])

@@ -1,7 +1,7 @@
 """Plans of what is done to volumes.
 
     volume.create    make it                                   done or not, in one step
-    volume.remove    retire one or many, then settle           each done or not, in one step
+    volume.remove    retire one or many                        each done or not, in one step
     volume.restore   bring it back                             done or not, in one step
     volume.purge     give it up; bytes go later                done or not, in one step
     volume.publish   put staged content in place               a crash finishes it
@@ -16,7 +16,7 @@ from orlop.planning.plan import Plan, Step
 CREATE, REMOVE, RESTORE, PURGE, PUBLISH = (
     f"volume.{verb}" for verb in ("create", "remove", "restore", "purge", "publish")
 )
-RETIRE, SETTLE = "volume.retire", "volume.settle"
+RETIRE = "volume.retire"
 
 
 def plan_create(name: str, driver: str, record: str) -> Plan:
@@ -30,7 +30,6 @@ def plan_remove(removals: Sequence[tuple[str, str, str]], driver: str, reason: s
         Step(RETIRE, name, reason, {"driver": driver, "id": retired_id, "record": record})
         for name, retired_id, record in removals
     ]
-    steps.append(Step(SETTLE, driver, "the removals must survive a power cut", {"driver": driver}))
     subject = removals[0][0] if len(removals) == 1 else f"{len(removals)} volumes"
     return Plan(REMOVE, subject, tuple(steps))
 

@@ -15,7 +15,15 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Retirement, SelfDescribing, Staging, StoredVolume, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import (
+    Retirement,
+    SelfDescribing,
+    Settling,
+    Staging,
+    StoredVolume,
+    Usage,
+    VolumeDriver,
+)
 from orlop.errors import Conflict, Malformed, NotFound
 
 RECORD = '{"id": "1"}'
@@ -151,11 +159,12 @@ class RetirementContract(VolumeFixtures):
         self.written(driver, text="old")
         retired_id = new_id()
         self.retirement(driver).retire("data", retired_id, RECORD)
-        self.retirement(driver).settle()
         assert names(driver) == []
         assert self.retirement(driver).list_retired() == [retired_id]
         self.made(driver)
         self.written(driver, text="new")
+        if isinstance(driver, Settling):
+            driver.settle()
         assert self.read(driver) == "new"
 
     def test_restoring_brings_back_every_byte_also_after_a_restart(self, driver: VolumeDriver) -> None:

@@ -1,6 +1,7 @@
 """Volumes as the engine keeps them: real journal, real executor, real directories."""
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,13 +10,14 @@ import pytest
 
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.events import Events
-from orlop.engine.executor import Executor
+from orlop.engine.executor import Executor, Intent
 from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound
 from orlop.model.event import Event
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy
-from orlop.store.journal import Journal
+from orlop.planning.volumes import plan_create
+from orlop.store.journal import Journal, Put
 
 HOUR_NS = 3600 * 1_000_000_000
 
@@ -492,7 +494,7 @@ def test_a_journal_that_cannot_be_written_leaves_no_volume_behind(
     def full(*changes: object) -> None:
         raise HostFailure("journal", "database or disk is full")
 
-    monkeypatch.setattr(daemon.journal, "commit", full)
+    monkeypatch.setattr(daemon.journal, "submit", full)
     with pytest.raises(HostFailure, match="disk is full"):
         daemon.volumes.create("data", "", None, None)
     assert not daemon.data("data").parent.exists()
@@ -508,7 +510,7 @@ def test_a_removal_whose_record_cannot_be_written_is_told_as_what_it_is(
         raise HostFailure("journal", "database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(daemon.journal, "commit", full)
+        patched.setattr(daemon.journal, "submit", full)
         with pytest.raises(HostFailure, match="disk is full"):
             daemon.volumes.remove("data")
         assert daemon.names() == []
@@ -528,7 +530,7 @@ def test_a_restore_whose_record_cannot_be_written_can_be_repeated(
         raise HostFailure("journal", "database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(daemon.journal, "commit", full)
+        patched.setattr(daemon.journal, "submit", full)
         with pytest.raises(HostFailure, match="disk is full"):
             daemon.volumes.restore("data")
     daemon.volumes.restore("data")
@@ -619,3 +621,45 @@ def test_restoring_purging_and_removing_at_once_never_loses_a_volume_that_was_no
     daemon.restart()
     for name in daemon.names():
         assert (daemon.data(name) / "note").exists()
+
+
+def test_a_create_of_which_a_power_cut_kept_only_the_record_did_not_happen(daemon: Daemon) -> None:
+    """The journal and the directory are written at the same time, so either can be lost without the other."""
+    daemon.volumes.create("kept", "", None, None)
+    record = record_of(daemon, "kept")
+    for name, is_there in (("kept", True), ("lost", False)):
+        intent = Intent(f"intent of {name}", plan_create(name, "local", record))
+        changes = [Put("operations", intent.id, intent)]
+        if not is_there:
+            volume = dataclasses.replace(daemon.volumes.get("kept"), name=name, id="f" * 64)
+            changes.append(Put("volumes", name, volume))
+        daemon.journal.commit(*changes)
+    daemon.restart()
+    assert daemon.names() == ["kept"]
+    daemon.restart()
+    assert daemon.recovered == [] and daemon.reports == []
+
+
+def test_a_removal_of_which_a_power_cut_kept_only_the_record_did_not_happen(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", None, {"tier": "gold"})
+    (daemon.data("data") / "note").write_text("kept")
+    daemon.volumes.remove("data")
+    (daemon.root / "volumes" / ".retired" / volume.id).rename(daemon.data("data").parent)
+    daemon.restart()
+    assert daemon.volumes.get("data") == volume
+    assert daemon.volumes.list_retired() == []
+
+
+def test_a_create_that_the_disk_refuses_at_the_end_leaves_nothing(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(daemon.driver, "settle", fail)
+    with pytest.raises(HostFailure, match="Input/output error"):
+        daemon.volumes.create("data", "", None, None)
+    monkeypatch.undo()
+    assert daemon.names() == [] and not daemon.data("data").exists()
+    daemon.restart()
+    assert daemon.names() == [] and daemon.reports == []

@@ -73,20 +73,25 @@ class Removal(Protocol):
 
 
 @runtime_checkable
+class Settling(Protocol):
+    """The ability to put off making things durable, so that many share the cost of one wait for the disk."""
+
+    def settle(self) -> None:
+        """What `create` and `retire` did so far survives a power cut once this returns. Without this ability it does
+        when they return."""
+
+
+@runtime_checkable
 class Retirement(Protocol):
     """The ability to undo a removal."""
 
     def retire(self, name: str, retired_id: str, metadata: str) -> None:
-        """Out of sight, name free, in one atomic step that `settle` makes durable. Raises Conflict while anything is
+        """Out of sight, name free, in one atomic step. Raises Conflict while anything is
         mounted at or below the data."""
 
     def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
         """In sight again, under this name and with this metadata, nothing replaced, durable. Raises Conflict when the
         name is taken, NotFound for an id that is neither retired nor restored under that name."""
-
-    def settle(self) -> None:
-        """What was retired so far survives a power cut once this returns. Apart from `retire`, so that many removals
-        share the cost of one."""
 
     def purge(self, retired_id: str) -> None:
         """The one decision to destroy bytes of a volume: it can never be restored from here on, and `cleanup` deletes

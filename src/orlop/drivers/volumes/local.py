@@ -32,7 +32,7 @@ from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_op
 from orlop.drivers.volumes.local_usage import apparent_bytes
 from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError, Unsupported
 from orlop.kernel.mount_watch import MountWatch
-from orlop.kernel.mounts import MountEntry, mounts_at_or_below
+from orlop.kernel.mounts import MountEntry, mounts_at_or_below, read_mounts
 from orlop.store.files import remove_tree, sync_directory, write_durably
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,7 @@ class LocalVolumes:
         self.root = root.resolve()
         self._fd = os.open(self.root, _DIRECTORY)
         self._mounts = MountWatch()
+        self._has_one_log = _file_system_type(self._fd) in ("ext4", "xfs")
         for folder in (RETIRED, PURGING, STAGING):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700, dir_fd=self._fd)
@@ -87,10 +88,7 @@ class LocalVolumes:
             if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return self._adopt(name)
             raise
-        with self._open(name) as fd:
-            os.fsync(fd)
-            os.fsync(self._fd)
-            return self._stored(name, fd)
+        return self.get(name)
 
     def _build(self, staging_fd: int, token: str, options: MountOptions | None, metadata: str) -> None:
         """A whole volume, out of sight. The umask was in mkdir's way, so modes are set again."""
@@ -270,8 +268,11 @@ class LocalVolumes:
             os.rename(name, retired_id, src_dir_fd=self._fd, dst_dir_fd=retired_fd)
 
     def settle(self) -> None:
-        sync_directory(self.root / RETIRED)
+        """One fsync where the file system keeps one log in the order of things (ext4, XFS): syncing any directory that
+        a rename touched then syncs everything before it."""
         os.fsync(self._fd)
+        if not self._has_one_log:
+            sync_directory(self.root / RETIRED)
 
     def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
         check_name(name)
@@ -368,6 +369,12 @@ def _entered(directory_fd: int, name: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+def _file_system_type(fd: int) -> str:
+    device = os.fstat(fd).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return next((entry.fs_type for entry in read_mounts() if entry.device == number), "")
 
 
 @contextmanager
