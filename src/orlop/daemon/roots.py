@@ -6,6 +6,7 @@
 
 import fcntl
 import os
+import re
 import time
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from orlop.store.paths import FORMAT, DataRoot, ExecRoot
 _DOCKER = ("engine-id", "image", "buildkit", "network", "containerd", "swarm", "plugins", "runtimes", "tmp")
 _PODMAN = ("libpod", "db.sql", "storage.lock", "overlay-images", "overlay-layers", "vfs-images")
 _MINE = ("orlop",)
+_LAYER_DRIVERS = ("overlay2", "vfs")
+_ID = re.compile("[0-9a-f]{64}(-init)?")
 
 
 def open_data_root(data_root: DataRoot) -> int:
@@ -27,17 +30,11 @@ def open_data_root(data_root: DataRoot) -> int:
         _refuse_strangers(data_root.path, present)
         data_root.own.mkdir(mode=0o700, exist_ok=True)
         lock = _lock(data_root)
-        _check_format(data_root)
-        for path, mode in (
-            (data_root.blobs, 0o700),
-            (data_root.recipes, 0o700),
-            (data_root.incoming, 0o700),
-            (data_root.containers, 0o710),
-            (data_root.volumes, 0o701),
-        ):
-            path.mkdir(mode=mode, exist_ok=True)
-        sync_directory(data_root.path)
-        sync_directory(data_root.own)
+        try:
+            _prepare(data_root)
+        except BaseException:
+            os.close(lock)
+            raise
     except OSError as error:
         raise HostFailure(
             f"data root {data_root.path}",
@@ -45,6 +42,21 @@ def open_data_root(data_root: DataRoot) -> int:
             "Check that the disk is mounted, writable and has room, or choose another one with --data-root",
         ) from error
     return lock
+
+
+def _prepare(data_root: DataRoot) -> None:
+    _check_format(data_root)
+    _refuse_lost_journal(data_root)
+    for path, mode in (
+        (data_root.blobs, 0o700),
+        (data_root.recipes, 0o700),
+        (data_root.incoming, 0o700),
+        (data_root.containers, 0o710),
+        (data_root.volumes, 0o701),
+    ):
+        path.mkdir(mode=mode, exist_ok=True)
+    sync_directory(data_root.path)
+    sync_directory(data_root.own)
 
 
 def open_exec_root(exec_root: ExecRoot) -> None:
@@ -84,6 +96,29 @@ def _lock(data_root: DataRoot) -> int:
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     os.pwrite(fd, f"pid {os.getpid()} since {since}\n".encode(), 0)
     return fd
+
+
+def _refuse_lost_journal(data_root: DataRoot) -> None:
+    """A start removes the layers and container folders that the journal does not know: with no journal, all of them.
+    Volumes are safe from that and are no reason to refuse: they are found again by their folders."""
+    if data_root.journal.exists():
+        return
+    layers = [data_root.layers(kind) for kind in _LAYER_DRIVERS]
+    orphans = [path for path in (data_root.containers, *layers) if any(_ID.fullmatch(name) for name in _below(path))]
+    if orphans:
+        folders = " and ".join(str(path) for path in orphans)
+        raise Conflict(
+            f"data root {data_root.path}",
+            f"its journal {data_root.journal} is missing, but there are containers or images in {folders}",
+            f"Restore the journal from a backup; or, to begin again with the volumes alone, move {folders} away",
+        )
+
+
+def _below(path: Path) -> list[str]:
+    """Names in a folder and in the folders in it."""
+    if not path.is_dir():
+        return []
+    return [found.name for pattern in ("*", "*/*") for found in path.glob(pattern)]
 
 
 def _check_format(data_root: DataRoot) -> None:

@@ -55,3 +55,18 @@ def test_a_root_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with pytest.raises(HostFailure, match="--data-root"):
         open_data_root(DataRoot(tmp_path / "file" / "data"))
+
+
+@pytest.mark.parametrize("folder", ["overlay2", "vfs/dir", "containers"])
+def test_a_lost_journal_does_not_cost_containers_and_images(tmp_path: Path, folder: str) -> None:
+    data_root = DataRoot(tmp_path / "root")
+    os.close(open_data_root(data_root))
+    (data_root.volumes / "data" / "_data").mkdir(parents=True)
+    os.close(open_data_root(data_root))  # volumes are found by their folders
+    precious = data_root.path / folder / ("a" * 64)
+    precious.mkdir(parents=True)
+    with pytest.raises(Conflict, match=r"its journal .* is missing.*Restore the journal from a backup"):
+        open_data_root(data_root)
+    assert precious.is_dir()
+    data_root.journal.touch()
+    os.close(open_data_root(data_root))
