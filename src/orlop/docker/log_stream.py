@@ -5,7 +5,7 @@ import contextlib
 from dataclasses import dataclass
 
 from orlop.docker.messages import BodyWriter
-from orlop.docker.pump import frame_head
+from orlop.docker.packets import frame_head
 from orlop.docker.service import Service, finished
 from orlop.engine.logs import LogStream
 

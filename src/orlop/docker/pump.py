@@ -15,13 +15,11 @@ from dataclasses import dataclass
 
 from orlop.docker.detach import DetachFilter
 from orlop.docker.messages import RawConnection
+from orlop.docker.packets import receive_packets
 
 log = logging.getLogger(__name__)
 
-STDOUT, STDERR = 1, 2
 PACKET_BYTES = 32 << 10  # the most the supervisor takes in one packet
-RECEIVE_BYTES = 64 << 10
-PACKETS_AT_ONCE = 32
 MAX_INPUT_BYTES = 256 << 10  # waiting for the container to read; beyond it the client is made to wait
 
 
@@ -34,11 +32,6 @@ class StreamChoice:
     stderr: bool
     tty: bool
     detach_keys: bytes
-
-
-def frame_head(stream: int, length: int) -> bytes:
-    """What precedes data in Docker's multiplexed form: one byte for the stream, three of zero, four of length."""
-    return stream.to_bytes(4, "little") + length.to_bytes(4, "big")
 
 
 class Pump:
@@ -161,30 +154,13 @@ class Pump:
 
     def _read_packets(self) -> None:
         assert self._socket is not None
-        receive = self._socket.recv
-        parts: list[bytes] = []
-        ended = False
+        choice = self._choice
         try:
-            for _ in range(PACKETS_AT_ONCE):
-                packet = receive(RECEIVE_BYTES)
-                if not packet:
-                    ended = True
-                    break
-                stream = packet[0] - 1  # the supervisor counts from 2
-                if stream == STDERR:
-                    wanted = self._choice.stderr
-                else:
-                    stream, wanted = STDOUT, self._choice.stdout
-                if wanted and len(packet) > 1:
-                    if not self._choice.tty:
-                        parts.append(frame_head(stream, len(packet) - 1))
-                    parts.append(packet[1:])
-        except BlockingIOError:
-            pass
+            data, ended = receive_packets(self._socket, choice.stdout, choice.stderr, framed=not choice.tty)
         except OSError as error:
             log.debug("attach socket: %s", error)
-            ended = True
-        if parts:
-            self._client.write(b"".join(parts))
+            data, ended = b"", True
+        if data:
+            self._client.write(data)
         if ended:
             self.stop()

@@ -8,7 +8,8 @@ import msgspec
 from orlop.docker.detach import parse_detach_keys
 from orlop.docker.faults import fault_response
 from orlop.docker.messages import Hijack, RawConnection, Reply, Request, Response, empty, json_response
-from orlop.docker.pump import STDOUT, Pump, StreamChoice, frame_head
+from orlop.docker.packets import STDOUT, frame_head
+from orlop.docker.pump import Pump, StreamChoice
 from orlop.docker.router import Routes
 from orlop.docker.routes.container_streams import stream_type
 from orlop.docker.service import Service
