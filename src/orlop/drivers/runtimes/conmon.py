@@ -6,7 +6,7 @@ One conmon a container and one an exec, each with a directory of its own below t
     pid, supervisor  the pids, written by the runtime and by conmon
     attach           SOCK_SEQPACKET socket: output with a leading byte a packet, input as it is
     ctl              FIFO: "1 <height> <width>" resizes the terminal
-    exits/<id>       the exit code in decimal, renamed into place before conmon ends
+    exit             the exit code in decimal, renamed into place before conmon ends
     oom              there once the kernel killed something for want of memory
 
 How a launch goes. conmon forks and its parent half ends at once, so it is nobody's child and lives on without the
@@ -65,12 +65,8 @@ class Place:
         return self.directory / "conmon.log"
 
     @property
-    def exits(self) -> Path:
-        return self.directory / "exits"
-
-    @property
     def exit_file(self) -> Path:
-        return self.exits / self.container_id
+        return self.directory / "exit"
 
     @property
     def execs(self) -> Path:
@@ -81,7 +77,7 @@ class Place:
         return self.directory / "oom"
 
     def prepare(self) -> None:
-        self.exits.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +153,6 @@ class Conmon:
             str(place.pid_file),
             "-P",
             str(place.supervisor_file),
-            "--exit-dir",
-            str(place.exits),
             "--persist-dir",
             str(place.directory),
             "-l",
