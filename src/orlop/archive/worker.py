@@ -104,6 +104,7 @@ def _run(task: Mapping[str, object], out: BinaryIO | None, progress: Progress | 
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[write_end],
+            start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's business
         )
     except BaseException:
         os.close(read_end)

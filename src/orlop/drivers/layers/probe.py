@@ -2,12 +2,14 @@
 
 import errno
 import logging
-import shutil
+import os
 import tempfile
 from pathlib import Path
 
-from orlop.errors import Unsupported
+from orlop.archive.tree import OPAQUE_XATTR
+from orlop.errors import OrlopError, Unsupported
 from orlop.kernel.mounts import MNT_DETACH, mount, unmount
+from orlop.store.files import remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -53,9 +55,14 @@ def overlay_fault(data_root: Path) -> str:
     except OSError as error:
         if error.errno == errno.ENODEV:
             return "the kernel has no overlay file system (modprobe overlay)"
+        if error.errno == errno.ENOTSUP:
+            return "the file system has no trusted extended attributes"
         return str(error)
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        try:
+            remove_tree(place)
+        except (OSError, OrlopError) as error:
+            _log.warning("removing %s, made to try overlayfs: %s", place, error)
 
 
 def _try_overlay(place: Path) -> str:
@@ -63,6 +70,7 @@ def _try_overlay(place: Path) -> str:
     for directory in (lower, upper, work, merged):
         directory.mkdir()
     (lower / "file").touch()
+    os.setxattr(lower, OPAQUE_XATTR, b"n")
     mount("overlay", merged, "overlay", 0, f"lowerdir={lower},upperdir={upper},workdir={work}")
     try:
         (merged / "file").unlink()
