@@ -126,6 +126,7 @@ class Conmon:
                     os.write(start.write_end, b"\n")  # the second go: run the runtime
             try:
                 pid = _reported_pid(sync.read_line(place), place)
+                _reap(process)  # it leaves the supervisor's pid
                 supervisor_pid = int(place.supervisor_file.read_text())
                 return Launched(pid, supervisor_pid, _ticks_of(supervisor_pid), connection)
             except BaseException:
@@ -188,6 +189,8 @@ class Conmon:
 
 def _reap(process: subprocess.Popen[bytes]) -> None:
     """conmon's parent half, which ends as soon as it has forked; unless something is very wrong."""
+    if process.returncode is not None:
+        return
     if not ends_within(process.pid, _FAREWELL_SECONDS):
         process.kill()
     process.wait()
