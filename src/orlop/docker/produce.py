@@ -14,7 +14,7 @@ from orlop.docker.messages import BodyWriter, Reply, Stream
 from orlop.docker.service import Service, finished
 
 PIPE_BYTES = 1 << 20
-READ_BYTES = 256 << 10
+READ_BYTES = 1 << 20
 
 
 async def stream_output(
