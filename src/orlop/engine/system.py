@@ -14,6 +14,7 @@ from orlop.engine.images import Images
 from orlop.engine.volumes import Volumes
 from orlop.errors import NoSuchImage
 from orlop.model.container import ContainerState
+from orlop.model.volume import DEFAULT_DRIVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +139,8 @@ class System:
         volumes: list[tuple[str, int, int]] = []
         if "volume" in wanted:
             for volume in self._volumes.list_volumes({})[0]:
+                if volume.driver != DEFAULT_DRIVER or volume.options:
+                    continue  # its bytes are on somebody else's disk
                 holders = len(self._volumes.holders(volume.name))
                 volumes.append((volume.name, self._volumes.usage_bytes(volume.name), holders))
         return DiskUsage(

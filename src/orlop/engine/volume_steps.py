@@ -13,7 +13,7 @@ import msgspec
 from orlop.drivers.volumes.driver import Removal, Retirement, Settling, Staging, StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
-from orlop.errors import Conflict, NotFound, OrlopError, Unsupported
+from orlop.errors import Conflict, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.model.volume import RetiredVolume, Volume
 from orlop.planning import volumes as plans
 from orlop.planning.plan import Plan, Step
@@ -126,7 +126,10 @@ class VolumeSteps:
         if holders:
             # Asked before the plan was made, and again here: a removal that a crash cut off may be finished much later.
             raise Conflict(f"remove {step.subject}", f"volume is in use - [{', '.join(holders)}]")
-        driver = self._drivers[step.arguments["driver"]]
+        driver = self._drivers.get(step.arguments["driver"])
+        if driver is None:
+            why = f"its driver {step.arguments['driver']} is not there"
+            raise Unavailable(f"remove {step.subject}", why, "Make the driver available again")
         if isinstance(driver, Retirement):
             driver.retire(step.subject, retired_id, step.arguments["record"])
         elif isinstance(driver, Removal):
@@ -136,7 +139,7 @@ class VolumeSteps:
             raise Unsupported(f"remove {step.subject}", f"driver {driver.name} can neither retire nor remove volumes")
 
     def _settle(self, plan: Plan) -> None:
-        driver = self._drivers[plan.steps[0].arguments["driver"]]
+        driver = self._drivers.get(plan.steps[0].arguments["driver"])
         if isinstance(driver, Settling):
             driver.settle()
 

@@ -108,7 +108,7 @@ class Volumes:
                 return found
             use = VolumeUse(name, container_id, made_for=anonymous) if container_id else None
             holds = [self._records.hold_change(use)] if use else []
-            volume = self._make(name, self._driver(name, driver or DEFAULT_DRIVER), options, labels, holds)
+            volume = self._make(name, self._driver(f"create {name}", driver or DEFAULT_DRIVER), options, labels, holds)
             self._records.remember(volume)
             if use:
                 self._records.note_hold(use)
@@ -160,11 +160,11 @@ class Volumes:
         except NotFound:
             return None
 
-    def _driver(self, name: str, driver: str) -> VolumeDriver:
+    def _driver(self, subject: str, driver: str) -> VolumeDriver:
         found = self._drivers.get(driver)
         if found is None:
             why = f'error looking up volume plugin {driver}: plugin "{driver}" not found'
-            raise NotFound(f"create {name}", why, f"Drivers here: {', '.join(sorted(self._drivers))}")
+            raise NotFound(subject, why, f"Drivers here: {', '.join(sorted(self._drivers))}")
         return found
 
     def get(self, name: str) -> Volume:
@@ -174,7 +174,8 @@ class Volumes:
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
         shows = list_filter(filters, self._records.holders)
-        return [volume for volume in self._records.all() if shows(volume)], ()
+        found = [volume for volume in self._records.all() if shows(volume)]
+        return found, [f"volume {volume.name}: {volume.problem}" for volume in found if volume.problem]
 
     def usage_bytes(self, name: str) -> int:
         """-1 when it cannot be told."""
@@ -316,7 +317,7 @@ class Volumes:
         use = use_id(mount, container_id, purpose)
         with self._locks.hold([mount.volume]):
             volume = self._records.get(mount.volume)
-            driver = self._driver(volume.name, volume.driver)
+            driver = self._driver(f"attach {volume.name}", volume.driver)
             self._check_identity(driver, volume)
             try:
                 path = driver.attach(volume.name, use)

@@ -12,7 +12,7 @@ from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor, Intent
 from orlop.engine.volumes import Volumes
-from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound
+from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, Unavailable
 from orlop.model.event import Event
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy
@@ -306,6 +306,8 @@ def test_data_that_went_missing_is_not_made_anew(daemon: Daemon) -> None:
     daemon.data("data").rmdir()
     daemon.restart()
     assert "is missing" in daemon.volumes.get("data").problem
+    (warning,) = daemon.volumes.list_volumes({})[1]
+    assert warning == f"volume data: its data directory {daemon.data('data')} is missing"
     with pytest.raises(HostFailure, match="is missing"):
         daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
     assert not daemon.data("data").exists()
@@ -663,3 +665,15 @@ def test_a_create_that_the_disk_refuses_at_the_end_leaves_nothing(
     assert daemon.names() == [] and not daemon.data("data").exists()
     daemon.restart()
     assert daemon.names() == [] and daemon.reports == []
+
+
+def test_a_volume_whose_driver_is_gone_is_kept_and_says_so(daemon: Daemon) -> None:
+    foreign = dataclasses.replace(daemon.volumes.create("data", "", None, None), name="far", driver="nas", id="f" * 64)
+    daemon.journal.commit(Put("volumes", "far", foreign))
+    daemon.restart()
+    assert daemon.volumes.get("far").problem == "its driver nas is not there"
+    with pytest.raises(Unavailable, match="its driver nas is not there"):
+        daemon.volumes.remove("far")
+    with pytest.raises(NotFound, match='plugin "nas" not found'):
+        daemon.volumes.attach(mount_of(daemon, "far"), "c" * 64)
+    assert daemon.names() == ["data", "far"]
