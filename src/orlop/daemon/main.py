@@ -9,15 +9,17 @@ import sys
 import threading
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from orlop.daemon.assemble import Assembled, assemble
 from orlop.daemon.config import Settings, load_settings
 from orlop.daemon.roots import open_data_root, open_exec_root
 from orlop.docker.server import run as serve
-from orlop.engine.engine import Engine
 from orlop.errors import Forbidden, OrlopError
 from orlop.store.paths import DataRoot, ExecRoot
+
+if TYPE_CHECKING:
+    from orlop.daemon.assemble import Assembled
+    from orlop.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -42,7 +44,10 @@ def _serve(settings: Settings) -> None:
     open_exec_root(ExecRoot(settings.exec_root))
     assembled: list[Assembled] = []
 
-    def load() -> Engine:
+    def load() -> "Engine":
+        # Imported only now, in the thread that loads: clients that ask whether somebody is there need not wait for it.
+        from orlop.daemon.assemble import assemble
+
         made = assemble(settings)
         assembled.append(made)
         made.recovery.run()

@@ -1,7 +1,8 @@
 """The daemon's front door: listen, answer, stop.
 
 It answers `/_ping` from the first moment on; everything else waits for the engine, which may still be recovering when
-the sockets are already open.
+the sockets are already open. For the same reason the routes, and with them the engine's code, are not imported before
+the engine is there: that takes longer than all the rest of a start.
 """
 
 import asyncio
@@ -10,33 +11,36 @@ import signal
 import threading
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import TYPE_CHECKING
 
 import uvloop
 
 from orlop.docker.connection import Connection, make_connection
 from orlop.docker.listening import Listener, listen, parse_host
 from orlop.docker.messages import Reply, Request
+from orlop.docker.ping import PATH as PING_PATH
+from orlop.docker.ping import PONG
 from orlop.docker.pools import Pools
-from orlop.docker.router import Router
-from orlop.docker.routes.all import TABLES
 from orlop.docker.service import Service
 from orlop.docker.versions import HEAD_LINES, split_version
-from orlop.engine.engine import Engine
+
+if TYPE_CHECKING:
+    from orlop.docker.router import Router
+    from orlop.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
 SWEEP_SECONDS = 5
 STOP_SECONDS = 3
-WITHOUT_ENGINE = frozenset({"/_ping"})
 
 
 class Server:
     """`engine` may be given later, by `provide`."""
 
-    def __init__(self, hosts: Sequence[str], engine: Engine | None = None, group: str = "docker") -> None:
+    def __init__(self, hosts: Sequence[str], engine: "Engine | None" = None, group: str = "docker") -> None:
         self._hosts = [parse_host(host) for host in hosts]
         self._group = group
-        self._router = Router(TABLES)
+        self._router: Router | None = None
         self._pools = Pools()
         self._service = Service(self._pools)
         self._engine_ready = asyncio.Event()
@@ -47,9 +51,13 @@ class Server:
         if engine is not None:
             self.provide(engine)
 
-    def provide(self, engine: Engine) -> None:
+    def provide(self, engine: "Engine") -> None:
         """From any thread: the engine is ready."""
+        from orlop.docker.router import Router
+        from orlop.docker.routes.all import TABLES
+
         self._service.set_engine(engine)
+        self._router = Router(TABLES)
         if self._loop is not None:
             self._loop.call_soon_threadsafe(self._engine_ready.set)
 
@@ -57,14 +65,17 @@ class Server:
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
         request.api, request.path = split_version(request.path)
+        if self._router is None:
+            if request.path == PING_PATH and request.method in ("GET", "HEAD"):
+                return PONG
+            return self._answer_later(request)
         handler, request.parameters = self._router.find(request.method, request.path, request.api)
-        if self._service.ready or request.path in WITHOUT_ENGINE:
-            return handler(self._service, request)
-        return self._answer_later(request)
+        return handler(self._service, request)
 
     async def _answer_later(self, request: Request) -> Reply:
         await self._engine_ready.wait()
-        handler, _ = self._router.find(request.method, request.path, request.api)
+        assert self._router is not None
+        handler, request.parameters = self._router.find(request.method, request.path, request.api)
         reply = handler(self._service, request)
         return reply if isinstance(reply, Reply) else await reply
 
@@ -114,7 +125,7 @@ class Server:
 
 
 def run(
-    load: Callable[[], Engine],
+    load: "Callable[[], Engine]",
     hosts: Sequence[str],
     on_listening: Callable[[], None] | None = None,
     group: str = "docker",
@@ -125,7 +136,7 @@ def run(
 
 
 async def _run(
-    load: Callable[[], Engine], hosts: Sequence[str], on_listening: Callable[[], None] | None, group: str
+    load: "Callable[[], Engine]", hosts: Sequence[str], on_listening: Callable[[], None] | None, group: str
 ) -> None:
     server = Server(hosts, group=group)
     stop = asyncio.Event()

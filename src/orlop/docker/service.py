@@ -7,13 +7,15 @@ import secrets
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from orlop.docker.messages import Request
 from orlop.docker.pools import Pools
-from orlop.engine.engine import Engine
 from orlop.errors import OrlopError, Unavailable
 from orlop.model.container import Container
+
+if TYPE_CHECKING:
+    from orlop.engine.engine import Engine
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +40,7 @@ class Service:
     def ready(self) -> bool:
         return self._engine is not None
 
-    def set_engine(self, engine: Engine) -> None:
+    def set_engine(self, engine: "Engine") -> None:
         """Blocks: what does not change while the daemon runs is asked for once, here."""
         info = engine.system.info()
         self.layer_driver = info.layer_driver
@@ -47,7 +49,7 @@ class Service:
         self._engine = engine
 
     @property
-    def engine(self) -> Engine:
+    def engine(self) -> "Engine":
         if self._engine is None:
             raise Unavailable("", "the daemon is still starting", "Try again in a moment")
         return self._engine

@@ -8,7 +8,8 @@ from collections import deque
 
 from orlop import __version__
 from orlop.docker.filters import parse_filters
-from orlop.docker.messages import BodyWriter, Reply, Request, Response, Stream, json_response
+from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_response
+from orlop.docker.ping import PONG
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
 from orlop.docker.translate.container_out import summarise_container
@@ -24,24 +25,17 @@ from orlop.model.event import Event
 
 routes = Routes()
 
-_PING_HEADERS = {
-    "Builder-Version": "1",
-    "Swarm": "inactive",
-    "Cache-Control": "no-cache, no-store, must-revalidate",
-    "Pragma": "no-cache",
-}
-_PONG = Response(200, b"OK", "text/plain; charset=utf-8", _PING_HEADERS)
 MAX_WAITING_EVENTS = 10_000
 
 
 @routes.get("/_ping")
 def ping(service: Service, request: Request) -> Reply:
-    return _PONG
+    return PONG
 
 
 @routes.head("/_ping")
 def ping_head(service: Service, request: Request) -> Reply:
-    return _PONG
+    return PONG
 
 
 def _architecture() -> str:
