@@ -403,3 +403,14 @@ DIED = Event("container", "die", "c" * 64, 1, {"image": "busybox:1", "name": "ap
 )
 def test_events_are_filtered(filters: dict[str, tuple[str, ...]], matches: bool) -> None:
     assert matches_event(DIED, filters) is matches
+
+
+def test_a_password_among_driver_options_reaches_the_driver_and_no_reader() -> None:
+    options = {"type": "cifs", "device": "//h/s", "o": "username=u,password=hush"}
+    mount = {"Type": "volume", "Target": "/x", "VolumeOptions": {"DriverConfig": {"Name": "local", "Options": options}}}
+    request = host(Mounts=[mount])
+    assert wish(request).host.mounts[0].driver_options == options
+    made = container(request)
+    assert "hush" not in made.client_view
+    (echoed,) = shown(made)["HostConfig"]["Mounts"]
+    assert echoed["VolumeOptions"]["DriverConfig"]["Options"]["o"] == "username=u,password=********"

@@ -20,6 +20,7 @@ from orlop.model.container import (
     Ulimit,
 )
 from orlop.model.network import parse_mac_address
+from orlop.model.volume import hide_secrets
 
 DEFAULT_SHM_BYTES = 64 << 20
 DEFAULT_MASKED_PATHS = [
@@ -223,7 +224,17 @@ def _normalised(host: wire.HostConfig, runtime: str) -> wire.HostConfig:
         shown.MaskedPaths = DEFAULT_MASKED_PATHS
     if host.ReadonlyPaths is None and not host.Privileged:
         shown.ReadonlyPaths = DEFAULT_READONLY_PATHS
+    shown.Mounts = [_without_secrets(mount) for mount in host.Mounts] if host.Mounts else host.Mounts
     return shown
+
+
+def _without_secrets(mount: wire.Mount) -> wire.Mount:
+    """A password among a volume driver's options is for the driver alone."""
+    options = mount.VolumeOptions
+    if options is None or options.DriverConfig is None or not options.DriverConfig.Options:
+        return mount
+    driver = msgspec.structs.replace(options.DriverConfig, Options=hide_secrets(options.DriverConfig.Options))
+    return msgspec.structs.replace(mount, VolumeOptions=msgspec.structs.replace(options, DriverConfig=driver))
 
 
 def _listed(value: list[str] | str | None) -> list[str] | None:
