@@ -142,6 +142,8 @@ class FakeContainers:
 
     def start(self, reference: str) -> bool:
         container = self.get(reference)
+        if container.name == "missing-program":
+            raise NotFound("OCI runtime create failed", 'exec: "x": executable file not found in $PATH')
         if container.is_running:
             return False
         self.put(dataclasses.replace(container, status=Status(ContainerState.RUNNING, 42, started_at_ns=NOW_NS)))
@@ -166,6 +168,9 @@ class FakeContainers:
     def remove(self, reference: str, force: bool = False, remove_volumes: bool = False) -> None:
         self.asked.append((force, remove_volumes))
         del self.containers[self.get(reference).id]
+
+    def describe_layer(self, container: Container) -> Mapping[str, str]:
+        return {"UpperDir": "/up"}
 
     def size_bytes(self, container: Container) -> tuple[int, int]:
         return 5, 105
@@ -200,6 +205,12 @@ class FakeImages:
 
     def config(self, image: Image) -> ImageConfig:
         return ImageConfig(env=("PATH=/bin",), command=("sh",))
+
+    def describe(self, image: Image) -> Mapping[str, str]:
+        return {"UpperDir": "/image"}
+
+    def shared_bytes(self) -> Mapping[str, int]:
+        return {IMAGE_ID: 0}
 
     def references(self, image_id: str) -> Sequence[str]:
         return ["busybox:latest"]
