@@ -34,6 +34,7 @@ _ATTRIBUTE = struct.Struct("=HH")  # length, type
 _NESTED = 0x8000
 _RECEIVE_BYTES = 1 << 18
 _TRIES = 16
+_ANSWER_SECONDS = 30  # the kernel answers at once; only a defect of ours makes it wait
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +88,7 @@ class RouteSocket:
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE)
         try:
+            self._socket.settimeout(_ANSWER_SECONDS)
             self._socket.bind((0, 0))
             # Errors without the request repeated, but with the kernel's own words where it has some.
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_CAP_ACK, 1)
@@ -141,7 +143,8 @@ class RouteSocket:
                     continue
                 interrupted = interrupted or bool(flags & NLM_F_DUMP and message_flags & _NLM_F_DUMP_INTR)
                 if kind in (_NLMSG_ERROR, _NLMSG_DONE):
-                    failure = failure or _failure(waiting.pop(sequence), message_flags, payload)
+                    refused = _failure(waiting.pop(sequence), message_flags, payload)
+                    failure = failure or refused
                 else:
                     yield Answer(kind, payload)
         if failure:
