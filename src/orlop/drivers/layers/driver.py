@@ -12,6 +12,9 @@ wish is a success that changes nothing ("it is so"): creating a layer that is th
 mounting what is mounted. After a crash `list_layers` alone says what exists; whatever the journal does not know is
 removed. A driver touches nothing outside its own root.
 
+Durable is a read-only layer once it is sealed, a writable one once it is created. Names of files are Python's, bytes that
+are not UTF-8 as surrogates.
+
 Errors. Malformed for an archive that is wrong or hostile (nothing of it stays once `remove` was called), NotFound for
 an unknown layer, HostFailure for the kernel and the disk, Conflict for removing what is mounted.
 """
@@ -67,7 +70,7 @@ class LayerDriver(Protocol):
         that it never shows in `changes`."""
 
     def mount(self, layer_id: str) -> Path:
-        """The writable layer's whole tree; stays mounted until `unmount`."""
+        """The writable layer's whole tree; stays mounted until `unmount`, through restarts of the daemon too."""
 
     def unmount(self, layer_id: str) -> None: ...
 
@@ -77,7 +80,8 @@ class LayerDriver(Protocol):
         """Differences of a writable layer from its parent, sorted by path."""
 
     def write_changes_tar(self, layer_id: str, out: BinaryIO) -> None:
-        """The writable layer as a tar with OCI whiteouts, for commit."""
+        """The writable layer as a tar with OCI whiteouts, for commit. Raises Unsupported for a file that a layer cannot
+        hold, because its name means a whiteout."""
 
     def size_bytes(self, layer_id: str) -> int:
         """Bytes in the layer's own files."""

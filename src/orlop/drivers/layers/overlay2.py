@@ -67,6 +67,7 @@ class Overlay2Layers:
         self._trash = Trash(root)
         self._departures = Departures()
         self._linking = threading.Lock()
+        self._links_checked = False
         try:
             root.mkdir(mode=0o710, parents=True, exist_ok=True)
             self._links.mkdir(mode=0o700, exist_ok=True)
@@ -190,9 +191,11 @@ class Overlay2Layers:
 
     def cleanup(self) -> None:
         with self._linking:
-            for link in self._links.iterdir():
-                if link.is_symlink() and not link.exists():
-                    link.unlink(missing_ok=True)
+            if not self._links_checked:  # a crash may have left some; afterwards `remove` takes its own away
+                for link in self._links.iterdir():
+                    if link.is_symlink() and not link.exists():
+                        link.unlink(missing_ok=True)
+                self._links_checked = True
         self._trash.empty()
 
     def _home(self, layer_id: str, suffix: str = "") -> Path:
