@@ -12,8 +12,8 @@ wish is a success that changes nothing ("it is so"): creating a layer that is th
 mounting what is mounted. After a crash `list_layers` alone says what exists; whatever the journal does not know is
 removed. A driver touches nothing outside its own root.
 
-Durable is a read-only layer once it is sealed, a writable one once it is created. Names of files are Python's, bytes that
-are not UTF-8 as surrogates.
+Durable is a read-only layer once it is sealed, a writable one once it is created. Names of files are Python's: bytes
+that are not UTF-8 are surrogates.
 
 Errors. Malformed for an archive that is wrong or hostile (nothing of it stays once `remove` was called), NotFound for
 an unknown layer, HostFailure for the kernel and the disk, Conflict for removing what is mounted.
