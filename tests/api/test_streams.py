@@ -154,3 +154,9 @@ def test_exec_is_refused_where_nothing_runs(daemon: LiveDaemon) -> None:
     daemon.docker("pause", "frozen")
     assert "is paused" in daemon.docker("exec", "frozen", "true", code=1).stderr
     daemon.docker("unpause", "frozen")
+
+
+def test_output_comes_whole_where_the_input_is_not_read(docker_clients: LiveDaemon) -> None:
+    for _ in range(5):
+        done = docker_clients.docker("run", "--rm", "-i", "busybox", "echo", "hello", stdin=b"x" * 1_000_000)
+        assert done.stdout == "hello\n"

@@ -39,6 +39,11 @@ def receive_packets(packets: socket.socket, stdout: bool, stderr: bool, framed: 
             size = receive(_view[at : at + MAX_PACKET_BYTES])
         except BlockingIOError:
             break
+        except ConnectionResetError:
+            # The supervisor went without having read all input. The kernel says so once, and before it hands out the
+            # output that arrived earlier: that is still to come.
+            _buffer[at] = covered
+            continue
         stream = STDERR if _buffer[at] - 1 == STDERR else STDOUT  # supervisors count from 2
         _buffer[at] = covered
         if not size:

@@ -32,7 +32,7 @@ class Running:
     def read(self) -> bytes:
         """The next packet without its leading byte; empty at the end."""
         assert select.select([self.socket], [], [], PATIENCE_SECONDS)[0], "no output"
-        return self.socket.recv(65536)[1:]
+        return receive(self.socket)[1:]
 
     def read_until(self, wanted: bytes) -> bytes:
         found = b""
@@ -46,7 +46,7 @@ class Running:
         """All that comes until the end, by stream."""
         streams = {2: b"", 3: b""}
         while select.select([self.socket], [], [], PATIENCE_SECONDS)[0]:
-            packet = self.socket.recv(65536)
+            packet = receive(self.socket)
             if not packet:
                 return streams[2], streams[3]
             streams[packet[0]] += packet[1:]
@@ -57,6 +57,15 @@ class Running:
 
     def end_input(self) -> None:
         self.socket.shutdown(socket.SHUT_WR)
+
+
+def receive(packets: socket.socket) -> bytes:
+    """The next packet. That the other side went without reading all input is said once, before the rest of its
+    output."""
+    try:
+        return packets.recv(65536)
+    except ConnectionResetError:
+        return packets.recv(65536)
 
 
 class Box:

@@ -72,3 +72,14 @@ def test_the_end_is_told_with_what_came_before_it() -> None:
 def test_the_largest_packet_fits() -> None:
     data, _ = through([(1, b"x" * (MAX_PACKET_BYTES - 1))], True, True, framed=True)
     assert len(data) == 8 + MAX_PACKET_BYTES - 1
+
+
+def test_output_is_not_lost_when_the_supervisor_goes_without_reading_its_input() -> None:
+    supervisor, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        ours.setblocking(False)
+        supervisor.send(b"\x02one")
+        supervisor.send(b"\x02two")
+        ours.send(b"nobody reads this")
+        supervisor.close()
+        assert receive_packets(ours, stdout=True, stderr=True, framed=False) == (b"onetwo", True)
