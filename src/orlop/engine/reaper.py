@@ -18,6 +18,7 @@ log = logging.getLogger(__name__)
 
 LONGEST_SLEEP_SECONDS = 60.0  # how often the disk is looked at
 AFTER_FAILURE_SECONDS = 30.0
+PATIENCE_SECONDS = 3.0
 
 
 def free_percent(path: Path) -> float:

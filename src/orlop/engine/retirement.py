@@ -117,7 +117,7 @@ class Retirements:
         return volume
 
     def purge(self, reference: str, reason: str = "asked for") -> RetiredVolume:
-        """Its bytes are gone when this returns."""
+        """Its bytes are gone when this returns, unless the reaper is just deleting them."""
         found = self.give_up(self._records.find_retired(reference), reason)
         self.cleanup()
         return found

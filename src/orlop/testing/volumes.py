@@ -11,6 +11,7 @@ mixed in by those who have them.
 
 import os
 import secrets
+import threading
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from orlop.drivers.volumes.driver import (
     Usage,
     VolumeDriver,
 )
-from orlop.errors import Conflict, Malformed, NotFound
+from orlop.errors import Conflict, Malformed, NotFound, OrlopError
 
 RECORD = '{"id": "1"}'
 
@@ -215,6 +216,32 @@ class RetirementContract(VolumeFixtures):
         self.retirement(self.reopened(driver)).cleanup()
         with pytest.raises(NotFound):
             self.retirement(driver).restore(retired_id, "data", RECORD)
+
+    def test_several_may_clean_up_at_once(self, driver: VolumeDriver) -> None:
+        for number in range(8):
+            self.made(driver)
+            use = new_id()
+            top = driver.attach("data", use)
+            for name in range(20):
+                (top / f"{number}-{name}" / "sub").mkdir(parents=True)
+            driver.detach("data", use)
+            retired_id = new_id()
+            self.retirement(driver).retire("data", retired_id, RECORD)
+            self.retirement(driver).purge(retired_id)
+        failures: list[Exception] = []
+
+        def clean_up() -> None:
+            try:
+                self.retirement(driver).cleanup()
+            except (OrlopError, OSError) as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=clean_up) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert failures == []
 
     def test_purging_one_leaves_the_others_alone(self, driver: VolumeDriver) -> None:
         ids = {}

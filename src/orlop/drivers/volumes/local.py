@@ -21,6 +21,7 @@ import logging
 import os
 import secrets
 import stat
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -55,6 +56,8 @@ class LocalVolumes:
         self.root = root.resolve()
         self._fd = os.open(self.root, _DIRECTORY)
         self._mounts = MountWatch()
+        self._deleting: set[str] = set()
+        self._deleting_lock = threading.Lock()
         self._has_one_log = _file_system_type(self._fd) in ("ext4", "xfs")
         for folder in (RETIRED, PURGING, STAGING):
             with suppress(FileExistsError):
@@ -309,11 +312,18 @@ class LocalVolumes:
     def cleanup(self) -> None:
         first: Exception | None = None
         for retired_id in sorted(os.listdir(self.root / PURGING)):
+            with self._deleting_lock:
+                if retired_id in self._deleting:
+                    continue  # another thread is at it
+                self._deleting.add(retired_id)
             try:
                 remove_tree(self.root / PURGING / retired_id)
             except (OrlopError, OSError) as error:
                 log.error("deleting purged volume %s: %s", retired_id, error)
                 first = first or error
+            finally:
+                with self._deleting_lock:
+                    self._deleting.discard(retired_id)
         if first:
             raise first
 
