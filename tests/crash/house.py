@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def _kernel(daemon: LiveDaemon, containers: dict[str, Any]) -> list[str]:
 
 def _records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
     kinds = ("containers", "images", "layers", "tags", "volumes", "retired", "uses", "operations")
-    with sqlite3.connect(f"file:{daemon.data_root}/orlop/journal.db?mode=ro", uri=True) as database:
+    with closing(sqlite3.connect(f"file:{daemon.data_root}/orlop/journal.db?mode=ro", uri=True)) as database:
         return {
             kind: {row[0]: json.loads(row[1]) for row in database.execute(f"SELECT id, record FROM {kind}")}
             for kind in kinds

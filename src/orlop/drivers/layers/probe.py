@@ -7,19 +7,20 @@ import tempfile
 from pathlib import Path
 
 from orlop.archive.tree import OPAQUE_XATTR
-from orlop.errors import OrlopError, Unsupported
+from orlop.errors import HostFailure, OrlopError, Unsupported
 from orlop.kernel.mounts import MNT_DETACH, mount, unmount
 from orlop.store.files import remove_tree
 
 _log = logging.getLogger(__name__)
 
+DISK_FULL = os.strerror(errno.ENOSPC)
 KINDS = ("overlay2", "vfs")  # best first
 
 
 def choose(data_root: Path, wanted: str = "") -> str:
     """The kind of driver for a data root: `wanted`, else the one whose layers are there already, else the best that
     works. Never another one than before just because that one fails: its images and containers would seem gone.
-    Raises Unsupported with the reason."""
+    Raises Unsupported with the reason, HostFailure where a full disk keeps it from finding out."""
     if wanted and wanted not in KINDS:
         raise Unsupported(f"storage driver {wanted!r}", "unknown", f"There are: {', '.join(KINDS)}")
     before = next((kind for kind in KINDS if has_layers(data_root, kind)), "")
@@ -27,8 +28,10 @@ def choose(data_root: Path, wanted: str = "") -> str:
     if chosen == "vfs":
         return chosen
     why = overlay_fault(data_root)
-    if not why:
+    if not why or (why == DISK_FULL and before):  # it worked before, and a full disk does not say that it stopped
         return "overlay2"
+    if why == DISK_FULL:
+        raise HostFailure(f"data root {data_root}", why, "Free some space on that disk")
     if chosen:
         raise Unsupported("storage driver overlay2", why, "Put the data root on ext4 or xfs, or use vfs")
     _log.warning("overlay2 cannot be used in %s: %s; falling back to vfs, which copies each layer", data_root, why)
@@ -49,10 +52,12 @@ def overlay_fault(data_root: Path) -> str:
     try:
         place = Path(tempfile.mkdtemp(prefix=".overlay-probe-", dir=data_root))
     except OSError as error:
-        return f"cannot write there: {error.strerror}"
+        return DISK_FULL if error.errno == errno.ENOSPC else f"cannot write there: {error.strerror}"
     try:
         return _try_overlay(place)
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            return DISK_FULL
         if error.errno == errno.ENODEV:
             return "the kernel has no overlay file system (modprobe overlay)"
         if error.errno == errno.ENOTSUP:
