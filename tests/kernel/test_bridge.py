@@ -3,6 +3,7 @@
 Each test has its own bridge and, as the outside world, a namespace joined to the host by a veth pair.
 """
 
+import errno
 import json
 import os
 import secrets
@@ -18,6 +19,7 @@ import pytest
 from orlop.drivers.networks import firewall
 from orlop.drivers.networks.bridge import BridgeDriver
 from orlop.errors import Conflict, Malformed, Unavailable, Unsupported
+from orlop.kernel.netlink import RouteSocket
 from orlop.model.network import Network, NetworkAttachment
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo script/test")
@@ -306,6 +308,19 @@ def test_a_join_that_fails_half_way_leaves_nothing(place: Place, monkeypatch: py
     assert list(place.namespaces.iterdir()) == []
     monkeypatch.undo()
     assert driver.join(a_container()).address == "10.214.0.2"
+
+
+@pytest.mark.parametrize(("number", "hint"), [(errno.EOPNOTSUPP, "Load the kernel modules"), (errno.EPERM, "as root")])
+def test_a_kernel_that_cannot_is_told_with_the_way_out(
+    place: Place, monkeypatch: pytest.MonkeyPatch, number: int, hint: str
+) -> None:
+    def refuse(pin: Path) -> RouteSocket:
+        raise OSError(number, f"create veth: {os.strerror(number)}")
+
+    driver = place.driver()
+    monkeypatch.setattr("orlop.drivers.networks.bridge.create_network_namespace", refuse)
+    with pytest.raises(Unsupported, match=hint):
+        driver.join(a_container())
 
 
 def test_rules_can_be_put_in_and_taken_out_again_and_again(place: Place) -> None:

@@ -9,13 +9,15 @@ Leaving only lets go of the namespace. The kernel then takes it and its veth apa
 30 ms, where deleting a veth by request takes that long for each. Until the veth is gone its address stays taken.
 """
 
+import errno
 import logging
 import os
 import re
 import secrets
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 from pathlib import Path
@@ -91,7 +93,7 @@ class BridgeDriver:
         if known:
             return known
         chosen_mac = parse_mac_address(mac_address) if mac_address else ""
-        with RouteSocket() as route:
+        with _saying_what_is_missing(), RouteSocket() as route:
             master = self._ensure_bridge(route)
             address = self._take_address(route)
             attachment = self._describe(container_id, address, chosen_mac)
@@ -99,9 +101,9 @@ class BridgeDriver:
             try:
                 self._connect(route, master, attachment, pin)
             except BaseException:
-                remove_network_namespace(pin)
                 with self._lock:
                     self._leaving[_veth(attachment)] = address.ip
+                _let_go(pin)
                 raise
         with self._lock:
             self._attached[container_id] = attachment
@@ -176,19 +178,16 @@ class BridgeDriver:
             may_change = not self._attached and not self._fixed_gateway
         if gateway is None or may_change:
             gateway = gateway_of(self._choose_subnet(route, gateway.network if gateway else None))
-        try:
-            route.batch(rtnetlink.add_bridge(self._bridge, mac_address_of(gateway.ip), _GROUP))
-            link = rtnetlink.find_link(route, self._bridge)
-            if link is None:
-                raise HostFailure(f"bridge {self._bridge}", "it disappeared while it was being made")
-            stale = [
-                rtnetlink.remove_address(index, address)
-                for index, address in rtnetlink.list_addresses(route)
-                if index == link.index and address != gateway
-            ]
-            route.batch(*stale, rtnetlink.add_address(link.index, gateway), rtnetlink.set_up(link.index))
-        except PermissionError as error:
-            raise Unsupported("network bridge", str(error), "Run the daemon as root, or use --network none") from error
+        route.batch(rtnetlink.add_bridge(self._bridge, mac_address_of(gateway.ip), _GROUP))
+        link = rtnetlink.find_link(route, self._bridge)
+        if link is None:
+            raise HostFailure(f"bridge {self._bridge}", "it disappeared while it was being made")
+        stale = [
+            rtnetlink.remove_address(index, address)
+            for index, address in rtnetlink.list_addresses(route)
+            if index == link.index and address != gateway
+        ]
+        route.batch(*stale, rtnetlink.add_address(link.index, gateway), rtnetlink.set_up(link.index))
         with self._lock:
             if self._pool is None or self._pool.gateway != gateway:
                 self._use(gateway)
@@ -307,6 +306,29 @@ class BridgeDriver:
                 return
             ports = [each for each in rtnetlink.list_links(route) if each.master == link.index and each.kind == "veth"]
             route.batch(*(rtnetlink.remove_link(port.name) for port in ports if port.name not in ours))
+
+
+@contextmanager
+def _saying_what_is_missing() -> Iterator[None]:
+    """The kernel's "no" in words that help."""
+    try:
+        yield
+    except OSError as error:
+        hint = {
+            errno.EOPNOTSUPP: "Load the kernel modules bridge and veth, or use --network host or none",
+            errno.EPERM: "Run the daemon as root with all capabilities, or use --network host or none",
+        }.get(error.errno or 0)
+        if hint is None:
+            raise
+        raise Unsupported("network bridge", error.strerror or str(error), hint) from error
+
+
+def _let_go(pin: Path) -> None:
+    """While another error is on its way, which this must not hide; the next start tries again."""
+    try:
+        remove_network_namespace(pin)
+    except OSError as error:
+        log.error("removing network namespace %s: %s", pin, error)
 
 
 def _uplinks(route: RouteSocket) -> list[str]:
