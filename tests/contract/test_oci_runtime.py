@@ -199,7 +199,7 @@ def test_an_exec_root_deep_down_the_tree_works(root: Path, rootfs: Path, tmp_pat
     box = Box(OciRuntime(deep, root.name), rootfs, tmp_path)
     try:
         for tty in (False, True):
-            running = box.start("sh", "-c", "read line; echo heard $line", stdin=True, tty=tty)
+            running = box.start("sh", "-c", "read line; echo heard $line; sleep 1000", stdin=True, tty=tty)
             running.send(b"you\n")
             assert b"heard you" in running.read_until(b"heard you")
             box.runtime.resize(running.container_id, 10, 10) if tty else None

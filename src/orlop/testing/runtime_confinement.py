@@ -251,6 +251,16 @@ class RuntimeConfinement(RuntimeFixtures):
         said = box.shell("cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range")
         assert said.split() == ["0", "0", "2147483647"]
 
+    def test_cgroups_of_the_containers_own_making_go_with_it(self, box: Box) -> None:
+        script = "for tree in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir -p $tree/own/deeper 2>/dev/null; done; true"
+        ended = box.start("sh", "-c", script, privileged=True, seccomp="unconfined")
+        ended.wait()
+        running = box.start("sh", "-c", f"{script}; echo up; sleep 1000", privileged=True, seccomp="unconfined")
+        running.read_until(b"up")
+        for each in (ended, running):
+            box.runtime.delete(each.container_id)
+            assert not list(Path("/sys/fs/cgroup").rglob(f"*{each.container_id}*"))
+
     # Limits
 
     def test_limits_are_in_force(self, box: Box) -> None:

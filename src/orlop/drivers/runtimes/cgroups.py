@@ -124,19 +124,22 @@ def is_frozen(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
         return False
 
 
-def kill_all(directory: Path) -> None:
-    """SIGKILL to every process in the cgroup, until none is left or five seconds have gone."""
+def clear(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
+    """Kill whatever is in a cgroup and remove it. False when that was not done in five seconds."""
     deadline = time.monotonic() + 5
-    while (pids := processes_in(directory)) and time.monotonic() < deadline:
-        for pid in pids:
+    while not remove(path, layout, root):
+        if time.monotonic() > deadline:
+            return False
+        for pid in processes_in(directory_of(path, layout, root)):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
         time.sleep(0.005)  # a dying process leaves its cgroup a moment later, and nothing tells when
+    return True
 
 
 def remove(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
-    """Remove an empty cgroup from every tree. False when some process or a cgroup of the container's own making is
-    still in it, or nobody knows where it was."""
+    """Remove a cgroup that holds no process from every tree, with those that the container made below it. False when
+    some process is still in it, or nobody knows where it was."""
     relative = path.lstrip("/")
     if not relative:
         return False
@@ -147,5 +150,24 @@ def remove(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
         except FileNotFoundError:
             continue
         except OSError:
-            return False
+            if not _remove_with_all_below(tree / relative):
+                return False
     return True
+
+
+def _remove_with_all_below(top: Path) -> bool:
+    try:
+        for directory in reversed(_with_all_below(top)):
+            directory.rmdir()
+    except FileNotFoundError:
+        return not top.exists()
+    except OSError:
+        return False
+    return True
+
+
+def _with_all_below(top: Path) -> list[Path]:
+    found = [top]
+    for directory in found:  # grows while it is walked: as deep as the container liked
+        found += [Path(entry.path) for entry in os.scandir(directory) if entry.is_dir(follow_symlinks=False)]
+    return found

@@ -144,30 +144,26 @@ class OciRuntime:
     def delete(self, container_id: str) -> None:
         place = self._place(container_id)
         state = self._state / container_id
-        if place.directory.exists() and not self._is_created(container_id) and not self.exit_of(container_id):
-            self._abandon(place)
-        elif state.exists():
-            if self.exit_of(container_id) and cgroups.remove(self._cgroup_path(container_id), self._found.layout):
-                # It has ended and left nothing else: what the runtime would do now, without starting a process for it.
-                remove_tree(state)
-            else:
+        path = self._cgroup_path(container_id)
+        ended = self.exit_of(container_id)
+        # What ended and left nothing needs no more than what the runtime would do now, without starting it for that.
+        if not (ended and cgroups.remove(path, self._found.layout)):
+            if not ended and place.directory.exists() and not self._is_created(container_id):
+                # A daemon died while this container was being created, and the runtime may still be at it.
+                conmon.abandon(place)
+            elif state.exists():
                 self._call("delete", "--force", container_id)
         for supervised in (place, *(self._place(container_id, name) for name in _names_in(place.execs))):
             conmon.end(supervised)
+        # Killed processes are in the way until somebody has reaped them, which may be after the runtime gave up.
+        if path and not cgroups.clear(path, self._found.layout):
+            log.warning("cgroup %s of container %s cannot be removed", path, container_id)
+        remove_tree(state)
         remove_tree(place.directory)
 
     def _is_created(self, container_id: str) -> bool:
         """The runtime has finished: the last thing it writes is there."""
         return any((self._state / container_id / name).exists() for name in _WRITTEN_LAST)
-
-    def _abandon(self, place: Place) -> None:
-        """A daemon died while this container was being created, and the runtime may still be at it."""
-        conmon.abandon(place)
-        path = self._cgroup_path(place.container_id)
-        if path:
-            cgroups.kill_all(cgroups.directory_of(path, self._found.layout))
-            cgroups.remove(path, self._found.layout)
-        remove_tree(self._state / place.container_id)
 
     def list_containers(self) -> Sequence[str]:
         found = {entry.name for top in (self._containers, self._state) if top.exists() for entry in top.iterdir()}
