@@ -39,6 +39,13 @@ def test_a_hardware_address_of_one_s_own(docker_clients: LiveDaemon) -> None:
     assert docker_clients.docker(*run).stdout == "02:42:de:ad:be:ef\n"
 
 
+def test_the_bridge_is_described(daemon: LiveDaemon) -> None:
+    network = daemon.inspect("network", "bridge")
+    assert network["Options"]["com.docker.network.bridge.name"] == daemon.bridge
+    assert (network["Driver"], network["Scope"]) == ("bridge", "local")
+    assert daemon.inspect("network", "none")["Driver"] == "null"
+
+
 def test_containers_share_a_network(daemon: LiveDaemon) -> None:
     daemon.docker("run", "-d", "--name", "one", "busybox", "sleep", "1000")
     daemon.docker("run", "-d", "--name", "two", "--network", "container:one", "busybox", "sleep", "1000")

@@ -76,9 +76,22 @@ def show_network(network: Network, members: "list[Container] | None" = None) -> 
         "ConfigFrom": {"Network": ""},
         "ConfigOnly": False,
         "Containers": {each.id: _member(each) for each in members or ()},
-        "Options": dict(network.options),
+        "Options": {**_bridge_options(network), **network.options},
         "Labels": {},
     }
+
+
+def _bridge_options(network: Network) -> dict[str, str]:
+    """What Docker says of its own default bridge, as far as it is so here."""
+    if not network.bridge:
+        return {}
+    facts = {
+        "name": network.bridge,
+        "default_bridge": "true",
+        "enable_icc": "true",
+        "enable_ip_masquerade": "true",
+    }
+    return {f"com.docker.network.bridge.{key}": value for key, value in facts.items()}
 
 
 def _member(container: Container) -> dict[str, str]:

@@ -164,7 +164,8 @@ class BridgeDriver:
                 return link.index
             if link and not _is_ours(link):
                 why = "exists and was not made by Orlop"
-                raise Conflict(f"interface {self._bridge}", why, "Choose another name with --bridge")
+                hint = f"Choose another name with --bridge, or remove it (ip link delete {self._bridge})"
+                raise Conflict(f"interface {self._bridge}", why, hint)
             with network_namespace_lock():
                 index, gateway = self._make_bridge(route)
             firewall.install(self._bridge, gateway.network)
