@@ -56,11 +56,11 @@ def docker_archive(*layers: bytes, tag: str = "made:1", diff_ids: list[str] | No
 
 @pytest.fixture
 def traces(daemon: LiveDaemon) -> Iterator[Callable[[], tuple[object, ...]]]:
-    """What of images is there: listed ones, layers and blobs on disk."""
+    """What of images is there: listed ones, layers, recipes and uploads on disk."""
 
     def look() -> tuple[object, ...]:
         own = daemon.data_root / "orlop"
-        files = sorted(str(path) for folder in ("blobs", "recipes", "incoming") for path in (own / folder).rglob("*"))
+        files = sorted(str(path) for folder in ("recipes", "incoming") for path in (own / folder).rglob("*"))
         return daemon.docker("images", "-aq").stdout, daemon.layer_folders(), files
 
     yield look

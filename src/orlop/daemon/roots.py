@@ -48,7 +48,6 @@ def _prepare(data_root: DataRoot) -> None:
     _check_format(data_root)
     _refuse_lost_journal(data_root)
     for path, mode in (
-        (data_root.blobs, 0o700),
         (data_root.recipes, 0o700),
         (data_root.incoming, 0o700),
         (data_root.containers, 0o710),

@@ -29,10 +29,6 @@ class DataRoot:
         return self.own / "journal.db"
 
     @property
-    def blobs(self) -> Path:
-        return self.own / "blobs"
-
-    @property
     def recipes(self) -> Path:
         """How each layer's tar is put together again, by layer id."""
         return self.own / "recipes"
