@@ -119,9 +119,11 @@ def test_garbage_on_the_socket_harms_nobody(daemon: LiveDaemon) -> None:
 
 
 def test_events_tell_the_life_of_a_container_and_its_volume(docker_clients: LiveDaemon) -> None:
-    with docker_clients.spawned("events", "--format", "{{.Type}} {{.Action}}", stdout=-1) as listener:
+    docker_clients.docker("volume", "create", "first")
+    since = docker_clients.inspect("volume", "first")["CreatedAt"]
+    wish = ["events", "--since", since, "--format", "{{.Type}} {{.Action}}"]
+    with docker_clients.spawned(*wish, stdout=-1) as listener:
         assert listener.stdout
-        docker_clients.docker("volume", "create", "warmup")
         read_until(listener.stdout, b"volume create\n")
         docker_clients.docker("run", "--rm", "-v", "data:/data", "busybox", "true")
         docker_clients.docker("volume", "rm", "data")
@@ -134,8 +136,8 @@ def test_events_tell_the_life_of_a_container_and_its_volume(docker_clients: Live
         "container destroy",
         "volume destroy",
     ]
-    found = [line for line in said if line in wanted]
-    assert found[0] == "container create"
+    begin = len(said) - 1 - said[::-1].index("container create")  # the test before ours may lie in the same second
+    found = [line for line in said[begin:] if line in wanted]
     assert found[-1] == "volume destroy"
     assert set(found) == set(wanted)
     assert "volume unmount" in said
