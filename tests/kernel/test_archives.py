@@ -196,15 +196,38 @@ def test_a_volume_of_a_stopped_container_is_seen_and_written(house: House, tar_o
     assert house.archives.stat("box", "/vol/f").size_bytes == 4
 
 
-def test_a_volume_whose_place_does_not_exist_yet_is_reached_and_nothing_is_made(
-    house: House, tar_of: Callable[..., Path]
-) -> None:
+def test_a_volume_whose_place_does_not_exist_yet_is_seen_and_nothing_is_made(house: House) -> None:
     house.mount(volume_at("/srv/data"))
-    house.put("/srv/data", tar_of({"d/f": "kept"}))
-    assert (house.volume / "d/f").read_text() == "kept"
+    (house.volume / "d").mkdir()
+    (house.volume / "d/f").write_text("kept")
     assert house.archives.stat("box", "/srv/data/d/f").size_bytes == 4
     assert house.archives.stat("box", "/srv/data").name == "data"
+    assert house.names("/srv/data") == ["data/", "data/d/", "data/d/f"]
     assert not (house.layer / "srv").exists()
+
+
+def test_what_is_written_into_a_container_that_never_ran_lands_in_its_volumes(
+    house: House, tar_of: Callable[..., Path]
+) -> None:
+    """Not in the layer below, where nobody would see it once the volume is mounted."""
+    house.mount(volume_at("/srv/data"))
+    house.put("/srv/data", tar_of({"f": "kept"}))
+    house.put("/", tar_of({"srv/data/d/g": "too"}))
+    assert (house.volume / "f").read_text() == "kept"
+    assert (house.volume / "d/g").read_text() == "too"
+    assert list((house.layer / "srv/data").iterdir()) == []
+
+
+def test_a_file_mounted_where_none_is_yet(house: House, tar_of: Callable[..., Path]) -> None:
+    (house.home / "settings").write_text("of the host")
+    house.mount(Mount(MountKind.BIND, "/etc/app/settings", str(house.home / "settings"), read_only=True))
+    assert house.archives.stat("box", "/etc/app/settings").size_bytes == len("of the host")
+    assert house.names("/etc/app/settings") == ["settings"]
+    assert not (house.layer / "etc/app").exists()
+    with pytest.raises(OrlopError):
+        house.put("/etc/app", tar_of({"settings": "client's"}))
+    assert (house.home / "settings").read_text() == "of the host"
+    assert (house.layer / "etc/app/settings").read_text() == ""
 
 
 def test_a_bind_and_the_files_the_daemon_makes_are_seen(house: House) -> None:

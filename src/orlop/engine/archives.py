@@ -72,7 +72,7 @@ class Archives:
         stays unpacked."""
         wanted = parse_requested_path(path)
         container = self._find(reference)
-        with self._plain(archive) as plain, TarReader(plain) as reader, self._views.open(container) as view:
+        with self._plain(archive) as plain, TarReader(plain) as reader, self._views.open(container, True) as view:
             with _found(view, wanted, path, reference, extracting=True) as found:
                 _refuse_read_only(container, found.container_path)
                 owner = None

@@ -9,13 +9,16 @@ For a stopped one a view is put together:
 
 Nothing is named twice: every mount is made from a descriptor onto a descriptor that was found beneath the root
 (move_mount), so a link swapped in meanwhile leads nowhere. Read-only mounts are read-only here too. A mount whose
-destination does not exist in the layer yet (the container never ran) is kept aside: looking creates nothing.
+destination does not exist in the layer yet (the container never ran) is kept aside by those who only look, so that
+looking creates nothing. For those who write, the destination is made, as the start would make it: what they write must
+not come to lie under the mount.
 """
 
 import errno
 import logging
 import os
 import secrets
+import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -25,6 +28,7 @@ from typing import Protocol
 
 from orlop.engine.archive_paths import open_resolved, resolve
 from orlop.engine.keyed_locks import KeyedLocks
+from orlop.engine.rootfs import make_directories, open_rootfs
 from orlop.errors import Conflict, OrlopError
 from orlop.kernel import mounts as kernel
 from orlop.kernel.openat2 import open_in_root
@@ -76,7 +80,10 @@ class View:
     def open(self, path: str, flags: int, follow_last: bool) -> Iterator[Found]:
         """What `path` leads to, closed at the end of the block. Raises OSError as open does."""
         root_fd, prefix, below = self._locate(path, follow_last)
-        fd, resolved = open_resolved(root_fd, below, flags, follow_last)
+        if prefix and below == "/" and not flags & os.O_DIRECTORY:
+            fd, resolved = os.dup(root_fd), "/"  # perhaps a file, which has no "/" in it
+        else:
+            fd, resolved = open_resolved(root_fd, below, flags, follow_last)
         try:
             yield Found(fd, root_fd, resolved, (prefix + resolved).rstrip("/") or "/")
         finally:
@@ -128,18 +135,18 @@ class Views:
             _remove(place)
 
     @contextmanager
-    def open(self, container: Container) -> Iterator[View]:
+    def open(self, container: Container, writing: bool = False) -> Iterator[View]:
         """No lock is held meanwhile: the container may be started, stopped and removed. Removing it takes nothing
         away that is open already."""
         with ExitStack() as stack:
             root_fd = _open_process_root(container.status) if container.is_running else None
             if root_fd is None:
-                yield self._assemble(container, stack)
+                yield self._assemble(container, stack, writing)
             else:
                 stack.callback(os.close, root_fd)
                 yield View(root_fd, _kernel_devices(container.status.pid))
 
-    def _assemble(self, container: Container, stack: ExitStack) -> View:
+    def _assemble(self, container: Container, stack: ExitStack, writing: bool) -> View:
         # What is put on the stack first is let go of last: the sources outlive the view that shows them, and the
         # folder, which tells of it after a crash, everything.
         place = self._directory / f"{container.id}-{secrets.token_hex(4)}"
@@ -153,7 +160,12 @@ class Views:
         aside: dict[str, int] = {}
         for mount, source in sources:
             tree = _copy_of_mount(source, stack, mount)
-            if not _mount_inside(root_fd, mount.destination, tree):
+            if _mount_inside(root_fd, mount.destination, tree):
+                continue
+            if writing:
+                _make_place(place, mount.destination, tree)
+                _mount_inside(root_fd, mount.destination, tree)
+            else:
                 aside[mount.destination] = tree
         return View(root_fd, aside=aside)
 
@@ -273,6 +285,27 @@ def _mount_inside(root_fd: int, destination: str, tree: int) -> bool:
     finally:
         os.close(target)
     return True
+
+
+def _make_place(root: Path, destination: str, tree: int) -> None:
+    """A directory or an empty file for what is to be mounted there."""
+    parent, _, name = destination.rpartition("/")
+    try:
+        if stat.S_ISDIR(os.fstat(tree).st_mode):
+            make_directories(root, destination)
+            return
+        make_directories(root, parent)
+        root_fd = open_rootfs(root)
+        try:
+            parent_fd = open_in_root(root_fd, parent or "/", _DIRECTORY)
+        finally:
+            os.close(root_fd)
+        try:
+            os.close(os.open(name, os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644, dir_fd=parent_fd))
+        finally:
+            os.close(parent_fd)
+    except OSError as error:
+        raise Conflict(f"mount at {destination}", f"its place cannot be made: {error.strerror}") from error
 
 
 def _unmount(place: Path) -> None:
