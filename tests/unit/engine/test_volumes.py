@@ -677,3 +677,25 @@ def test_a_volume_whose_driver_is_gone_is_kept_and_says_so(daemon: Daemon) -> No
     with pytest.raises(NotFound, match='plugin "nas" not found'):
         daemon.volumes.attach(mount_of(daemon, "far"), "c" * 64)
     assert daemon.names() == ["data", "far"]
+
+
+def test_a_driver_that_does_not_answer_at_start_costs_no_volume(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Unknown is not absent: nothing is dropped, taken in or purged on an error."""
+    volume = daemon.volumes.create("data", "", None, {"tier": "gold"})
+    daemon.volumes.create("gone", "", None, None)
+    daemon.volumes.remove("gone")
+    retired = daemon.volumes.list_retired()
+
+    def fail(driver: LocalVolumes) -> None:
+        raise OSError(5, "Input/output error")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalVolumes, "list_volumes", fail)
+        daemon.restart()
+        assert "does not answer" in daemon.volumes.get("data").problem
+        assert daemon.volumes.list_retired() == retired
+    daemon.restart()
+    assert daemon.volumes.get("data") == volume
+    assert daemon.volumes.list_retired() == retired
