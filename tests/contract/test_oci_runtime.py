@@ -111,6 +111,17 @@ def test_a_supervisor_that_died_while_no_daemon_was_there_is_found_out(box: Box,
     assert exits.get(timeout=PATIENCE_SECONDS).exit_code == 137
 
 
+def test_a_container_whose_state_was_damaged_is_deleted_all_the_same(box: Box, root: Path) -> None:
+    running = box.sleeper()
+    pids = box.runtime.processes(running.container_id)
+    for record in (root / root.name / "state" / running.container_id).glob("stat*"):
+        record.write_text("{")
+    box.runtime.delete(running.container_id)
+    assert running.wait().exit_code == 137
+    assert not any(is_alive(pid) for pid in pids)
+    assert not box.runtime.list_containers()
+
+
 def test_an_exec_without_its_supervisor_is_killed_and_its_container_is_not(box: Box) -> None:
     container = box.sleeper()
     running = box.exec(container.container_id, "sleep", "1000")

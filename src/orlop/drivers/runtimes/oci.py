@@ -59,6 +59,7 @@ class OciRuntime:
         self._filters = seccomp.FilterCache()
         self._hands_over_filters = self._found.name == "crun" and seccomp.can_compile()
         self._watcher = Watcher()
+        self._going: set[str] = set()  # being deleted: the end of their supervisors is no news
 
     @property
     def name(self) -> str:
@@ -73,7 +74,7 @@ class OciRuntime:
 
     def create(self, bundle: Bundle) -> StartedProcess:
         place = self._place(bundle.container_id)
-        if place.directory.exists():
+        if place.directory.exists() or (self._state / bundle.container_id).exists():
             self.delete(bundle.container_id)  # left by a daemon that died, or by the run before
         document = self._document(bundle)
         place.prepare()
@@ -81,6 +82,8 @@ class OciRuntime:
             launched = self._launch(place, bundle, document)
             if _READY_FILTER in document["annotations"] and not self._took_filter(bundle.container_id):
                 raise HostFailure(self.name, "did not take the seccomp filter, so the container was not started")
+            if bundle.process.tty and bundle.process.console_height and bundle.process.console_width:
+                conmon.resize(place, bundle.process.console_height, bundle.process.console_width)
         except RuntimeRefused as refusal:
             self._discard(bundle.container_id)
             program = bundle.process.args[0] if bundle.process.args else ""
@@ -88,8 +91,6 @@ class OciRuntime:
         except BaseException:
             self._discard(bundle.container_id)
             raise
-        if bundle.process.tty and bundle.process.console_height and bundle.process.console_width:
-            conmon.resize(place, bundle.process.console_height, bundle.process.console_width)
         return _started(launched)
 
     def _launch(self, place: Place, bundle: Bundle, document: specification.Document) -> Launched:
@@ -142,24 +143,48 @@ class OciRuntime:
                 raise
 
     def delete(self, container_id: str) -> None:
+        self._going.add(container_id)
+        try:
+            self._delete(container_id)
+        finally:
+            self._going.discard(container_id)
+
+    def _delete(self, container_id: str) -> None:
         place = self._place(container_id)
         state = self._state / container_id
         path = self._cgroup_path(container_id)
         ended = self.exit_of(container_id)
+        refused: HostFailure | None = None
         # What ended and left nothing needs no more than what the runtime would do now, without starting it for that.
         if not (ended and cgroups.remove(path, self._found.layout)):
             if not ended and place.directory.exists() and not self._is_created(container_id):
                 # A daemon died while this container was being created, and the runtime may still be at it.
                 conmon.abandon(place)
             elif state.exists():
-                self._call("delete", "--force", container_id)
+                refused = self._force_delete(container_id)
+        if refused and path:
+            cgroups.clear(path, self._found.layout)
         for supervised in (place, *(self._place(container_id, name) for name in _names_in(place.execs))):
             conmon.end(supervised)
         # Killed processes are in the way until somebody has reaped them, which may be after the runtime gave up.
         if path and not cgroups.clear(path, self._found.layout):
-            log.warning("cgroup %s of container %s cannot be removed", path, container_id)
-        remove_tree(state)
-        remove_tree(place.directory)
+            raise refused or HostFailure(f"container {container_id}", f"its cgroup {path} cannot be removed")
+        if refused and not path:
+            raise refused
+        for directory in (state, place.directory):
+            try:
+                remove_tree(directory)
+            except FileNotFoundError:  # the runtime took something away meanwhile
+                remove_tree(directory)
+
+    def _force_delete(self, container_id: str) -> HostFailure | None:
+        """Let the runtime kill and remove what is left; its refusal, if it does not."""
+        try:
+            self._call("delete", "--force", container_id)
+        except HostFailure as error:
+            log.warning("%s; doing without", error)
+            return error
+        return None
 
     def _is_created(self, container_id: str) -> bool:
         """The runtime has finished: the last thing it writes is there."""
@@ -224,14 +249,16 @@ class OciRuntime:
         """The supervisor ended without an exit code: it was killed. What it supervised has lost its output, its
         terminal and the one who would reap it and learn its exit code, so it is killed too and called so."""
         place = self._place(container_id, exec_id)
-        if not place.directory.exists():
-            return Exit(
-                container_id, exec_id, _KILLED, False, time.time_ns()
-            )  # by `delete`, which took the record along
+        if container_id in self._going or not place.directory.exists():
+            # By `delete`, which takes the record along.
+            return Exit(container_id, exec_id, _KILLED, False, time.time_ns())
         if exec_id:
             self._kill(container_id, _read_number(place.pid_file))
-        elif (self._state / container_id).exists():
-            self._call("delete", "--force", container_id)
+        else:
+            self._force_delete(container_id)
+            path = self._cgroup_path(container_id)
+            if path and not cgroups.clear(path, self._found.layout):
+                log.error("container %s: cgroup %s cannot be removed", container_id, path)
         why = "its supervisor (conmon) was killed"
         return Exit(container_id, exec_id, _KILLED, False, time.time_ns(), why)
 
@@ -285,6 +312,8 @@ class OciRuntime:
             code, said = call(command, _CALL_SECONDS)
         except TimeoutError as error:
             raise HostFailure(what, str(error.strerror)) from error
+        except FileNotFoundError as error:
+            raise HostFailure(what, f"{self._found.program} has gone", f"Install {self.name} again") from error
         if code != 0:
             raise HostFailure(what, failures.last_words(said))
 
