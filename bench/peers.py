@@ -95,7 +95,8 @@ class Managed(Peer):
 
     def processes(self) -> set[int]:
         """Also the supervisors that outlive the daemon: their command lines name our places."""
-        assert self._process
+        if not self._process:
+            return set()  # it never started
         named = {
             pid
             for pid, command in command_lines().items()
