@@ -45,31 +45,38 @@ def write_recipe(path: Path, archive: TarReader, files: Sequence[PlacedFile], di
     """`files` in the archive's order, as the unpacker left them. Durable when this returns."""
     head = {"format": _FORMAT, "digest": digest, "length": archive.size_bytes}
     with path.open("wb") as file, zstandard.ZstdCompressor(_LEVEL).stream_writer(file) as out:
-        out.write(json.dumps(head).encode() + b"\n")
-        at = 0
-        for placed in files:
-            _write_raw(out, archive, at, placed.data_offset)
-            at = placed.data_offset + placed.stored_bytes
-            name = os.fsencode(placed.path)
-            segments = placed.segments or ()
-            with archive.raw(placed.data_offset, at) as data:
-                crc = isal_zlib.crc32(data)
-            out.write(_FILE.pack(b"F", len(name), placed.stored_bytes, crc, len(segments)) + name)
-            for segment in segments:
-                out.write(_SEGMENT.pack(segment.offset, segment.length))
-        _write_raw(out, archive, at, archive.size_bytes)
-        out.write(b"E")
+        gathered = bytearray(json.dumps(head).encode() + b"\n")
+        for record in _records(archive, files):
+            gathered += record
+            if len(gathered) >= _CHUNK:
+                out.write(gathered)
+                gathered = bytearray()
+        out.write(gathered + b"E")
         out.flush(zstandard.FLUSH_FRAME)
         file.flush()
         os.fsync(file.fileno())
     sync_directory(path.parent)
 
 
-def _write_raw(out: zstandard.ZstdCompressionWriter, archive: TarReader, start: int, end: int) -> None:
+def _records(archive: TarReader, files: Sequence[PlacedFile]) -> Iterator[bytes]:
+    at = 0
+    for placed in files:
+        yield from _raw_records(archive, at, placed.data_offset)
+        at = placed.data_offset + placed.stored_bytes
+        name = os.fsencode(placed.path)
+        segments = placed.segments or ()
+        with archive.raw(placed.data_offset, at) as data:
+            crc = isal_zlib.crc32(data)
+        yield _FILE.pack(b"F", len(name), placed.stored_bytes, crc, len(segments)) + name
+        for segment in segments:
+            yield _SEGMENT.pack(segment.offset, segment.length)
+    yield from _raw_records(archive, at, archive.size_bytes)
+
+
+def _raw_records(archive: TarReader, start: int, end: int) -> Iterator[bytes]:
     while start < end:
         with archive.raw(start, min(end, start + _CHUNK)) as piece:
-            out.write(_RAW.pack(b"R", len(piece)))
-            out.write(piece)
+            yield _RAW.pack(b"R", len(piece)) + piece
             start += len(piece)
 
 

@@ -1,5 +1,6 @@
 """The fixed fields of a tar header: octal and base-256 numbers, strings, the checksum. Pure."""
 
+from functools import lru_cache
 from struct import Struct
 
 BLOCK = 512
@@ -15,8 +16,8 @@ def header_sum(header: bytes) -> int:
 
 def is_header(block: bytes) -> bool:
     """Whether this is a header by its checksum. Ancient tars summed the bytes as signed numbers."""
-    if len(block) < BLOCK:
-        return False
+    if len(block) < BLOCK or not block[148:156].strip(b" \0"):
+        return False  # without a checksum, bytes whose signed sum happens to be 0 would pass for a header
     try:
         wanted = parse_number(block[148:156])
     except ValueError:
@@ -26,6 +27,7 @@ def is_header(block: bytes) -> bool:
     return wanted == total or wanted == total - 256 * sum(byte >= 0x80 for byte in header[:148] + header[156:])
 
 
+@lru_cache(maxsize=4096)  # owners, modes and times repeat
 def parse_number(field: bytes) -> int:
     """Octal, padded by spaces or zeros; or GNU's base-256, marked by the first bit. Empty is 0. Raises ValueError."""
     first = field[0]

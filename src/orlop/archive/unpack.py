@@ -12,17 +12,18 @@ import errno
 import os
 import stat
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Never
 
 from orlop.archive import attributes
+from orlop.archive.filling import FilledAhead, fill
 from orlop.archive.member import Member, MemberKind, Segment
 from orlop.archive.names import WhiteoutKind, parse_whiteout, split_link_target, split_name
 from orlop.archive.reader import TarReader
 from orlop.archive.tree import OPAQUE_XATTR, Directory, Tree, is_whiteout, joined
 from orlop.errors import Conflict, HostFailure, Malformed
-from orlop.kernel.filesystems import begin_writeback
 from orlop.store.files import remove_tree_at
 
 Progress = Callable[[int], None]  # called with the number of archive bytes done so far
@@ -31,7 +32,6 @@ _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _PROGRESS_BYTES = 1 << 20
-_KERNEL_COPY_BYTES = 1 << 20  # from here on copy_file_range beats write
 _TRIES = 8  # to make a file where a container's process keeps making another
 _FORMATS = {
     MemberKind.SYMLINK: stat.S_IFLNK,
@@ -88,11 +88,15 @@ def unpack(
     archive: TarReader, root_fd: int, options: Options, progress: Progress | None = None, subject: str = "archive"
 ) -> Unpacked:
     """Raises Malformed for a hostile or broken archive, HostFailure for the disk. What was made so far stays."""
-    unpacker = _Unpacker(archive, root_fd, options, subject)
+    # Only a layer is worth looking ahead: what `docker cp` brings should appear in order.
+    ahead = FilledAhead(archive, root_fd) if options.whiteouts is not Whiteouts.IGNORE else None
+    unpacker = _Unpacker(archive, root_fd, options, subject, ahead)
     reported = 0
-    with unpacker.tree:
-        for member in archive:
+    with unpacker.tree, ahead or nullcontext():
+        for member in ahead.members() if ahead else archive:
             unpacker.place(member)
+            if ahead:
+                ahead.pass_over(member)
             if progress and member.next_offset - reported >= _PROGRESS_BYTES:
                 reported = member.next_offset
                 progress(reported)
@@ -101,7 +105,9 @@ def unpack(
 
 
 class _Unpacker:
-    def __init__(self, archive: TarReader, root_fd: int, options: Options, subject: str) -> None:
+    def __init__(
+        self, archive: TarReader, root_fd: int, options: Options, subject: str, ahead: FilledAhead | None
+    ) -> None:
         self.tree = Tree(
             root_fd,
             opens_whiteouts=options.whiteouts is Whiteouts.MARK,
@@ -109,6 +115,7 @@ class _Unpacker:
         )
         self.result = Unpacked()
         self._archive = archive
+        self._ahead = ahead
         self._options = options
         self._subject = subject
         self._times: dict[str, int] = {}  # of directories
@@ -180,17 +187,32 @@ class _Unpacker:
                 path = path.rpartition("/")[0]
 
     def _file(self, member: Member, parent: Directory, name: str, path: str) -> None:
-        fd = self._create(parent, name, path, member)
+        fd = self._ahead.take(member) if self._ahead else None
         try:
-            details = os.fstat(fd)
-            self._fill(fd, member)
+            if fd is None:
+                fd = self._create(parent, name, path, member)
+                details = os.fstat(fd)
+                fill(self._archive, fd, member)
+            else:
+                self._give_name(fd, parent, name, path, member)
+                details = os.fstat(fd)
             self.result.lost_xattrs.update(attributes.apply(fd, details, member, self._options.owner))
             os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
         finally:
-            os.close(fd)
+            if fd is not None:
+                os.close(fd)
         self.result.size_bytes += member.size_bytes
         if member.stored_bytes:
             self._placed.append(PlacedFile(path, member.data_offset, member.stored_bytes, member.segments))
+
+    def _give_name(self, fd: int, parent: Directory, name: str, path: str, member: Member) -> None:
+        for _ in range(_TRIES):
+            try:
+                os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=parent.fd, follow_symlinks=True)
+                return
+            except FileExistsError:
+                self._make_way(parent, name, path, member)
+        raise Conflict(f"unpacking {member.name!r}", "another process keeps creating that file")
 
     def _create(self, parent: Directory, name: str, path: str, member: Member) -> int:
         for _ in range(_TRIES):
@@ -199,46 +221,6 @@ class _Unpacker:
             except FileExistsError:
                 self._make_way(parent, name, path, member)
         raise Conflict(f"unpacking {member.name!r}", "another process keeps creating that file")
-
-    def _fill(self, fd: int, member: Member) -> None:
-        if member.segments is None:
-            self._copy(fd, member.data_offset, member.stored_bytes)
-            if member.stored_bytes >= _KERNEL_COPY_BYTES and self._options.whiteouts is not Whiteouts.IGNORE:
-                begin_writeback(fd)  # a layer is flushed when it is complete
-            return
-        at = member.data_offset
-        for segment in member.segments:
-            os.lseek(fd, segment.offset, os.SEEK_SET)
-            self._copy(fd, at, segment.length)
-            at += segment.length
-        os.ftruncate(fd, member.size_bytes)
-
-    def _copy(self, fd: int, offset: int, count: int) -> None:
-        end = offset + count
-        if count >= _KERNEL_COPY_BYTES:
-            offset = self._copy_in_kernel(fd, offset, end)
-        with self._archive.raw(offset, end) as view:
-            done = 0
-            while done < len(view):
-                done += os.write(fd, view[done:])
-
-    def _copy_in_kernel(self, fd: int, offset: int, end: int) -> int:
-        """How far it got. Within one file system blocks may be shared (copy_file_range); between two, as into an
-        overlay, sendfile takes half the time of the way through our memory."""
-        source, shift = self._archive.fileno(), self._archive.file_offset
-        copies: tuple[Callable[[int], int], ...] = (
-            lambda at: os.copy_file_range(source, fd, end - at, shift + at),
-            lambda at: os.sendfile(fd, source, shift + at, end - at),
-        )
-        for copy in copies:
-            try:
-                while offset < end and (copied := copy(offset)):
-                    offset += copied
-                return offset
-            except OSError as error:
-                if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-                    raise
-        return offset
 
     def _directory(self, member: Member, parent: Directory, parts: list[str], path: str) -> None:
         name = parts[-1]

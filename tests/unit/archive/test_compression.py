@@ -117,3 +117,11 @@ def test_a_tar_whose_first_name_looks_packed_is_plain(tmp_path: Path) -> None:
 def test_an_empty_file_is_plain_and_empty(tmp_path: Path) -> None:
     (tmp_path / "t").write_bytes(b"")
     assert decompress(tmp_path / "t", tmp_path / "plain") == "sha256:" + hashlib.sha256(b"").hexdigest()
+
+
+def test_packed_bytes_that_add_up_like_a_header_are_still_packed(tmp_path: Path) -> None:
+    """Taken as signed numbers the first 512 bytes of this file add up to its empty checksum field, 0."""
+    packed = gzip.compress(b"x", mtime=0x54D13645) + bytes(1000)
+    (tmp_path / "packed").write_bytes(packed)
+    assert sum(byte - 256 * (byte >= 0x80) for byte in packed[:512]) + 8 * 0x20 == 0
+    assert detect(tmp_path / "packed") is Compression.GZIP

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from orlop.archive import filling
 from orlop.archive.layer_tar import apply_layer
 from orlop.archive.reader import TarReader
 from orlop.archive.recipe import rebuild
@@ -38,6 +39,20 @@ def members(draw: st.DrawFn) -> TestMember:
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.lists(members(), max_size=12))
 def test_any_members_in_any_order_stay_inside_and_are_made_again(tmp_path: Path, chosen: list[TestMember]) -> None:
+    check_members(tmp_path, chosen)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(members(), max_size=12))
+def test_the_same_holds_when_files_are_filled_ahead(tmp_path: Path, chosen: list[TestMember]) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(filling, "_KERNEL_COPY_BYTES", 1)
+        patch.setattr(filling, "_FILES_AHEAD", 2)
+        patch.setattr(filling, "_MEMBERS_AHEAD", 4)
+        check_members(tmp_path, chosen)
+
+
+def check_members(tmp_path: Path, chosen: list[TestMember]) -> None:
     tar = make_tar(*chosen)
     (tmp_path / "t").write_bytes(tar)
     outside, target = tmp_path / "outside", tmp_path / "outside" / "target"
@@ -136,6 +151,26 @@ def test_a_full_or_read_only_disk_is_the_hosts_failure(
     monkeypatch.setattr(os, "write", full)
     with pytest.raises(HostFailure, match="unpacking 'big': No space left on device"):
         unpacked(tmp_path, make_tar(own("big")), tree)
+
+
+def test_more_large_whiteouts_than_files_may_be_ahead_do_not_hang(tmp_path: Path) -> None:
+    chosen = [own(f".wh.{number}", b"x" * (1 << 20)) for number in range(70)]
+    target = tmp_path / "target"
+    target.mkdir()
+    unpacked(tmp_path, make_tar(*chosen, own("last", b"y" * (1 << 20))), target, Options(Whiteouts.APPLY))
+    assert os.listdir(target) == ["last"]
+
+
+def test_a_disk_that_fills_up_ahead_is_the_hosts_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "copy_file_range", full)
+    before = len(os.listdir("/proc/self/fd"))
+    chosen = [own(f"f{number}", b"x" * (1 << 20)) for number in range(4)]
+    with pytest.raises(HostFailure, match="unpacking 'f0': No space left on device"):
+        unpacked(tmp_path, make_tar(*chosen), tmp_path, Options(Whiteouts.APPLY))
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 @pytest.mark.parametrize("why", hostile_layers())
