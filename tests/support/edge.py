@@ -5,6 +5,7 @@ of the real services.
 """
 
 import asyncio
+import contextlib
 import dataclasses
 import secrets
 import socket
@@ -441,7 +442,8 @@ class Served:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._stop.set)
+        with contextlib.suppress(RuntimeError):  # it has been stopped already
+            self.stop()
         self._thread.join(10)
         assert not self._thread.is_alive(), "the server does not stop"
         for each in [*self.fakes.sessions.attached, *self.fakes.logs.values()]:
@@ -453,6 +455,12 @@ class Served:
         engine = make_engine(self.fakes) if self._with_engine else None
         self.server = Server([f"unix://{self.path}"], engine)
         await self.server.serve(self._stop, self._listening.set)
+
+    def in_loop(self, call: Callable[[], None]) -> None:
+        self._loop.call_soon_threadsafe(call)
+
+    def stop(self) -> None:
+        self.in_loop(self._stop.set)
 
     def provide(self) -> None:
         self.server.provide(make_engine(self.fakes))

@@ -242,17 +242,13 @@ class Connection(asyncio.Protocol):
         if self._expects_continue:
             self._expects_continue = False
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if not self._body_ended:
+        if self._state is _State.BODY:
             self.deadline = self._edge.now() + BODY_SECONDS
         self._resume()
 
     def body_full(self) -> None:
         self.deadline = 0.0  # the client waits for us, not we for it
         self._pause()
-
-    @property
-    def _body_ended(self) -> bool:
-        return self._body is None or self._body.ended
 
     def _pause(self) -> None:
         if not self._paused and not self._transport.is_closing():
@@ -306,7 +302,7 @@ class Connection(asyncio.Protocol):
             self._finish()
 
     def _head(self, reply: Response | Stream, body_line: bytes) -> bytes:
-        if not self._body_ended:
+        if self._state is not _State.HEAD:  # something of the body is still to come, or never will
             self._keep_alive = False
         connection = b""
         if not self._keep_alive:

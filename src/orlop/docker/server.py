@@ -64,6 +64,8 @@ class Server:
     # Edge
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
+        if log.isEnabledFor(logging.DEBUG):
+            log.debug("%s %s", request.method, request.path)  # without the query: filters may hold what is private
         request.api, request.path = split_version(request.path)
         if self._router is None:
             if request.path == PING_PATH and request.method in ("GET", "HEAD"):

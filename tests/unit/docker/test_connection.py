@@ -1,5 +1,7 @@
 """The corners of HTTP, by raw socket."""
 
+import contextlib
+import threading
 from pathlib import Path
 
 import pytest
@@ -252,3 +254,61 @@ def test_a_defect_is_answered_with_an_id_and_no_traceback(served: Served, fakes:
     assert answer.status == 500
     assert "internal error" in answer.message
     assert "secret" not in answer.message
+
+
+def time_out_all(served: Served) -> None:
+    """As if all deadlines had passed."""
+    called = threading.Event()
+
+    def act() -> None:
+        for connection in list(served.server.connections):
+            connection.time_out()
+        called.set()
+
+    served.in_loop(act)
+    assert called.wait(10)
+
+
+@pytest.mark.parametrize(
+    "half",
+    [
+        b"GET /_ping HTTP/1.1\r\nHo",
+        b"POST /volumes/create HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n{",
+        b"POST /images/load HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
+    ],
+)
+def test_half_a_request_is_told_that_time_is_up(served: Served, half: bytes) -> None:
+    with served.connect() as exchange:
+        exchange.send(half)
+        wait_until(lambda: any(connection.deadline for connection in list(served.server.connections)))
+        exchange.socket.settimeout(0.01)
+        answer = None
+        while answer is None:  # the deadline counts from when the server has read what was sent
+            time_out_all(served)
+            with contextlib.suppress(TimeoutError):
+                answer = exchange.answer()
+        assert answer.status == 408
+        exchange.socket.settimeout(10)
+        assert exchange.is_closed()
+
+
+def test_a_client_that_does_not_leave_after_a_refusal_is_left(served: Served) -> None:
+    with served.connect() as exchange:
+        exchange.send(b"nonsense\r\n\r\n")
+        assert exchange.answer().status == 400
+        assert served.server.connections
+        time_out_all(served)
+        wait_until(lambda: not served.server.connections)
+
+
+def test_a_server_that_stops_lets_short_calls_end(served: Served, fakes: Fakes) -> None:
+    fakes.container("app")
+    with served.connect() as exchange, served.connect() as idle:
+        assert idle.call("GET", "/_ping").status == 200
+        exchange.request("POST", "/containers/app/stop")
+        wait_until(lambda: bool(fakes.containers.asked))
+        served.stop()
+        assert idle.is_closed()
+        fakes.containers.stop_gate.set()
+        assert exchange.answer("POST").status == 204
+        assert exchange.is_closed()
