@@ -236,8 +236,10 @@ def test_a_block_device_is_mounted_and_its_bytes_are_on_it_after_the_detach(
     try:
         driver.create("disk", {"type": "ext4", "device": loop}, "")
         (driver.attach("disk", ID) / "note").write_text("on the disk")
+        elsewhere = os.open(tmp_path / "volumes" / "disk" / "_data", os.O_RDONLY)  # as a copied mount namespace would
         driver.detach("disk", ID)
         assert b"on the disk" in image.read_bytes()
+        os.close(elsewhere)
         assert (driver.attach("disk", ID) / "note").read_text() == "on the disk"
         driver.detach("disk", ID)
     finally:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.errors import HostFailure, Unavailable
 from orlop.kernel import mounts
+from orlop.kernel.libc import sync_file_system
 from orlop.kernel.mount_process import mount_within, unmount_within
 from orlop.model.volume import hide_secret_words
 
@@ -140,7 +141,10 @@ def _marks(volume_fd: int) -> list[str]:
 def _unmount(path: Path) -> None:
     entry = next(iter(mounts.mounts_at_or_below(path)), None)
     try:
-        # Not lazily at first: when this returns, a block device's bytes are on it.
+        if entry is not None and entry.source.startswith("/dev/") and entry.root == "/":
+            # When this returns, a block device's bytes are on it. Unmounting alone does not promise that: a mount
+            # namespace that was copied meanwhile keeps the file system alive.
+            _sync(path)
         if entry is not None and _is_foreign(entry.source, entry.fs_type):
             unmount_within(DEADLINE_SECONDS, str(path))
         else:
@@ -151,6 +155,14 @@ def _unmount(path: Path) -> None:
         if error.errno not in (errno.EBUSY, errno.ETIMEDOUT):
             raise
         mounts.unmount(path, mounts.MNT_DETACH)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        sync_file_system(fd)
+    finally:
+        os.close(fd)
 
 
 def _is_foreign(source: str, fs_type: str) -> bool:
