@@ -65,8 +65,9 @@ def compile_filter(default_action: int, architectures: Sequence[str], rules: Seq
     try:
         for name in architectures:
             token = library.seccomp_arch_resolve_name(name.encode())
-            if token:
-                _check(library.seccomp_arch_add(context, token), "seccomp_arch_add", name)
+            if not token:
+                raise OSError(22, f"seccomp_arch_resolve_name: unknown architecture {name}")
+            _check(library.seccomp_arch_add(context, token), "seccomp_arch_add", name)
         library.seccomp_attr_set(context, _OPTIMIZE, _BINARY_TREE)  # older ones lack it: slower, not wrong
         for rule in rules:
             _add(library, context, rule, default_action)

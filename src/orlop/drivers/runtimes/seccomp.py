@@ -135,14 +135,27 @@ def _rule(given: Mapping[str, Any]) -> Document:
     if given.get("args"):
         rule["args"] = [
             {
-                "index": int(argument["index"]),
-                "value": int(argument["value"]),
-                "valueTwo": int(argument.get("valueTwo") or 0),
+                "index": _argument_index(argument["index"]),
+                "value": _argument_value(argument["value"]),
+                "valueTwo": _argument_value(argument.get("valueTwo") or 0),
                 "op": _known(_OPERATORS, argument["op"], "operator"),
             }
             for argument in given["args"]
         ]
     return rule
+
+
+def _argument_index(value: object) -> int:
+    if value not in range(6):
+        raise ValueError(f"a system call has arguments 0 to 5, not {value}")
+    return int(str(value))
+
+
+def _argument_value(value: object) -> int:
+    number = int(str(value))
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"{number} does not fit an argument of 64 bits")
+    return number
 
 
 def _known(table: Mapping[str, int], name: object, what: str) -> str:
@@ -190,13 +203,16 @@ class FilterCache:
         self._programs: dict[str, str] = {}
 
     def compiled(self, wanted: Document) -> str:
-        """The program in base64."""
+        """The program in base64. Malformed for rules that no filter can express."""
         key = json.dumps(wanted, sort_keys=True)
         with self._lock:
             found = self._programs.get(key)
         if found is not None:
             return found
-        program = base64.b64encode(_compile(wanted)).decode()
+        try:
+            program = base64.b64encode(_compile(wanted)).decode()
+        except (OSError, OverflowError) as error:
+            raise Malformed("seccomp profile", f"cannot be compiled: {error}") from error
         with self._lock:
             if len(self._programs) >= self._MOST:
                 self._programs.clear()

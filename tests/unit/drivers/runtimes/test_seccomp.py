@@ -133,6 +133,8 @@ def test_the_old_spelling_with_one_name_is_read() -> None:
         (profile({"action": "SCMP_ACT_ALLOW"}), "a rule names no system call"),
         (profile(rule("read", args=[{"index": 0, "value": 1, "op": "LIKE"}])), "unknown operator 'LIKE'"),
         (profile(rule("read", args=[{"index": 0, "op": "SCMP_CMP_EQ"}])), "'value' is missing"),
+        (profile(rule("read", args=[{"index": 6, "value": 1, "op": "SCMP_CMP_EQ"}])), "arguments 0 to 5, not 6"),
+        (profile(rule("read", args=[{"index": 0, "value": 1 << 65, "op": "SCMP_CMP_EQ"}])), "64 bits"),
         (profile(rule("read", includes=["caps"])), "decoding failed"),
         (profile(rule("read", includes={"minKernel": "new"})), "decoding failed"),
     ],
