@@ -166,7 +166,6 @@ class _Packer:
         kind = _KINDS.get(stat.S_IFMT(details.st_mode))
         if kind is None:
             return  # a socket: nothing to unpack
-        path = f"/proc/self/fd/{fd}"
         link_name = ""
         if kind is not MemberKind.DIRECTORY and details.st_nlink > 1:
             first = self._links.setdefault((details.st_dev, details.st_ino), name)
@@ -174,44 +173,45 @@ class _Packer:
                 kind, link_name = MemberKind.HARD_LINK, first
         if kind is MemberKind.SYMLINK:
             link_name = os.readlink("", dir_fd=fd)
-        entry = Entry(
-            name=name,
-            kind=kind,
-            mode=stat.S_IMODE(details.st_mode),
-            uid=details.st_uid,
-            gid=details.st_gid,
-            size_bytes=details.st_size if kind is MemberKind.FILE else 0,
-            mtime_ns=details.st_mtime_ns,
-            link_name=link_name,
-            device=(os.major(details.st_rdev), os.minor(details.st_rdev)),
-            xattrs={} if kind is MemberKind.HARD_LINK else _xattrs(path),
-        )
-        if kind is MemberKind.FILE:
-            self._file(path, entry, details)
-        else:
-            self._put(render_header(entry, self._options.exact_times))
-
-    def _file(self, path: str, entry: Entry, details: os.stat_result) -> None:
-        if not entry.size_bytes:
-            self._put(render_header(entry, self._options.exact_times))
-            return
-        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        # A way through /proc costs as much as reading a small file, so a file's attributes are asked of the descriptor
+        # that its content is read from.
+        path = f"/proc/self/fd/{fd}"
+        is_file = kind is MemberKind.FILE
+        place = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK) if is_file else path
         try:
-            segments = None
-            if self._options.sparse and details.st_blocks * 512 < details.st_size:
-                segments = _data_segments(fd, details.st_size)
-            if segments is None:
+            entry = Entry(
+                name=name,
+                kind=kind,
+                mode=stat.S_IMODE(details.st_mode),
+                uid=details.st_uid,
+                gid=details.st_gid,
+                size_bytes=details.st_size if kind is MemberKind.FILE else 0,
+                mtime_ns=details.st_mtime_ns,
+                link_name=link_name,
+                device=(os.major(details.st_rdev), os.minor(details.st_rdev)) if details.st_rdev else (0, 0),
+                xattrs={} if kind is MemberKind.HARD_LINK else _xattrs(place),
+            )
+            if isinstance(place, int):
+                self._file(place, entry, details)
+            else:
                 self._put(render_header(entry, self._options.exact_times))
-                self._copy(fd, Segment(0, entry.size_bytes))
-                self._put(padding(entry.size_bytes))
-                return
-            sparse = _with_segments(entry, segments)
-            self._put(render_header(sparse, self._options.exact_times))
-            for segment in segments:
-                self._copy(fd, segment)
-            self._put(padding(sum(segment.length for segment in segments)))
         finally:
-            os.close(fd)
+            if isinstance(place, int):
+                os.close(place)
+
+    def _file(self, fd: int, entry: Entry, details: os.stat_result) -> None:
+        segments = None
+        if self._options.sparse and details.st_blocks * 512 < details.st_size:
+            segments = _data_segments(fd, details.st_size)
+        if segments is None:
+            self._put(render_header(entry, self._options.exact_times))
+            self._copy(fd, Segment(0, entry.size_bytes))
+            self._put(padding(entry.size_bytes))
+            return
+        self._put(render_header(_with_segments(entry, segments), self._options.exact_times))
+        for segment in segments:
+            self._copy(fd, segment)
+        self._put(padding(sum(segment.length for segment in segments)))
 
     def _copy(self, fd: int, segment: Segment) -> None:
         """Exactly that many bytes: the header is written, so a file that shrinks meanwhile ends in zeros."""
@@ -299,7 +299,7 @@ def _is_opaque(fd: int) -> bool:
         return False
 
 
-def _xattrs(path: str) -> dict[str, bytes]:
+def _xattrs(path: str | int) -> dict[str, bytes]:
     try:
         names = os.listxattr(path)
     except OSError as error:
