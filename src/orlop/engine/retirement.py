@@ -14,6 +14,7 @@ from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.volume import RetiredVolume, RetirementPolicy, Volume
 from orlop.planning import volumes as plans
+from orlop.store.journal import Change, Drop, Put
 
 log = logging.getLogger(__name__)
 
@@ -107,10 +108,15 @@ class Retirements:
             if self._records.find(name) is not None:
                 hint = f"Give it another name: orlop volume restore {reference} --as NAME"
                 raise Conflict(f"restore {name}", "a volume of that name exists", hint)
-            mountpoint = found.volume.mountpoint.replace(f"/{found.volume.name}/", f"/{name}/")
-            volume = replace(found.volume, name=name, mountpoint=mountpoint)
+            volume = replace(found.volume, name=name)
             plan = plans.plan_restore(found.id, name, volume.driver, render_record(volume))
-            self._executor.run(plan, outcome=lambda: self._steps.restore_outcome(plan))
+
+            def outcome() -> Sequence[Change]:
+                nonlocal volume
+                volume = replace(volume, mountpoint=self._steps.take_stored(name).mountpoint)
+                return [Put("volumes", name, volume), Drop("retired", found.id)]
+
+            self._executor.run(plan, outcome)
             self._records.forget_retired(found.id)
             self._records.remember(volume)
         self._events.publish("volume", "create", name, {"driver": volume.driver, "restored": found.id})

@@ -74,6 +74,10 @@ class Reconciliation:
         for volume in self._of(driver):
             found = stored.get(volume.name)
             if found is not None:
+                if found.mountpoint != volume.mountpoint:  # the data root was moved
+                    moved = replace(volume, mountpoint=found.mountpoint, problem="")
+                    self._records.remember(moved)
+                    changes.append(Put("volumes", volume.name, moved))
                 self._records.mark(volume.name, found.problem)
                 if found.problem:
                     reports.append(f"volume {volume.name}: {found.problem}")

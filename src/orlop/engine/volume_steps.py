@@ -86,11 +86,6 @@ class VolumeSteps:
                 changes.append(Put("retired", retired_id, retired))
         return changes
 
-    def restore_outcome(self, plan: Plan) -> Sequence[Change]:
-        step = plan.steps[0]
-        volume = msgspec.json.decode(step.arguments["record"], type=Volume)
-        return [Put("volumes", volume.name, volume), Drop("retired", step.arguments["id"])]
-
     def purge_outcome(self, plan: Plan) -> Sequence[Change]:
         return [Drop("retired", plan.steps[0].subject)]
 
@@ -155,7 +150,9 @@ class VolumeSteps:
 
     def _restore(self, step: Step) -> None:
         retirement = self.retirement(step.arguments["driver"])
-        retirement.restore(step.arguments["id"], step.subject, step.arguments["record"])
+        stored = retirement.restore(step.arguments["id"], step.subject, step.arguments["record"])
+        with self._lock:
+            self._stored[step.subject] = stored
 
     def _purge(self, step: Step) -> None:
         self.retirement(step.arguments["driver"]).purge(step.subject)

@@ -27,6 +27,7 @@ class Daemon:
 
     def __init__(self, root: Path, policy: RetirementPolicy | None = None) -> None:
         self.root = root
+        root.mkdir(exist_ok=True)
         self.policy = policy
         self.now = 1_700_000_000_000_000_000
         self.start()
@@ -699,3 +700,18 @@ def test_a_driver_that_does_not_answer_at_start_costs_no_volume(
     daemon.restart()
     assert daemon.volumes.get("data") == volume
     assert daemon.volumes.list_retired() == retired
+
+
+def test_a_data_root_may_be_moved_and_may_be_called_as_a_volume(tmp_path: Path) -> None:
+    daemon = Daemon(tmp_path / "data")
+    daemon.volumes.create("data", "", None, None)
+    daemon.volumes.remove("data")
+    assert daemon.volumes.restore("data", "again").mountpoint == str(tmp_path / "data" / "volumes" / "again" / "_data")
+    daemon.stop()
+    (tmp_path / "data").rename(tmp_path / "moved")
+    daemon.root = tmp_path / "moved"
+    for _ in range(2):
+        daemon.start()
+        assert daemon.volumes.get("again").mountpoint == str(tmp_path / "moved" / "volumes" / "again" / "_data")
+        assert not daemon.volumes.get("again").problem
+        daemon.stop()
