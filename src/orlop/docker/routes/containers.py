@@ -23,13 +23,18 @@ async def list_containers(service: Service, request: Request) -> Reply:
     limit = request.number("limit")
     all_containers = request.flag("all") or limit > 0 or bool({"status", "exited"} & set(filters))
     containers = service.engine.containers
-    found = await service.quick(containers.list_containers, filters, all_containers, max(limit, 0))
-    if not request.flag("size"):
-        return json_response([summarise_container(container, request.api) for container in found])
-    sizes = await service.long(lambda: [containers.size_bytes(container) for container in found])
-    return json_response(
-        [summarise_container(container, request.api, size) for container, size in zip(found, sizes, strict=True)]
-    )
+    sized = request.flag("size")
+
+    def listing() -> Reply:  # in the pool as a whole: many containers take a while to spell
+        found = containers.list_containers(filters, all_containers, max(limit, 0))
+        return json_response(
+            [
+                summarise_container(container, request.api, containers.size_bytes(container) if sized else None)
+                for container in found
+            ]
+        )
+
+    return await (service.long(listing) if sized else service.quick(listing))
 
 
 @routes.post("/containers/create")

@@ -8,6 +8,7 @@ from orlop.errors import Malformed
 from orlop.model.timestamp import render_timestamp
 
 NEVER = "0001-01-01T00:00:00Z"
+LATEST_NS = 253_402_300_799 * 1_000_000_000
 
 
 def render_time(at_ns: int) -> str:
@@ -25,9 +26,11 @@ def render_seconds(at_ns: int) -> str:
 
 def parse_timestamp(text: str) -> int:
     """Nanoseconds from what clients send for since and until: Unix seconds with or without decimals, RFC 3339, or a
-    duration before now ("10m"). "" is 0. Raises Malformed."""
-    if not text:
-        return 0
+    duration before now ("10m"). "" is 0. Times before 1970 and after 9999 are brought in between. Raises Malformed."""
+    return min(max(_parse_moment(text), 0), LATEST_NS) if text else 0
+
+
+def _parse_moment(text: str) -> int:
     try:
         if text.lstrip("-").replace(".", "", 1).isdigit():
             whole, _, decimals = text.partition(".")
