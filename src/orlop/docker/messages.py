@@ -78,19 +78,24 @@ class Body:
 
     async def read(self) -> bytes:
         """The next bytes; b"" at the end. Raises what cut the body short."""
+        pieces = await self.read_pieces()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    async def read_pieces(self) -> list[bytes]:
+        """The same as it arrived, not joined, which for a large upload is a copy less; [] at the end."""
         while not self._chunks:
             if self._error is not None:
                 raise self._error
             if self._ended:
-                return b""
+                return []
             self._full = False
             self._source.body_wanted()
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
-        data = self._chunks.popleft() if len(self._chunks) == 1 else b"".join(self._chunks)
+        pieces = list(self._chunks)
         self._chunks.clear()
         self._buffered = 0
-        return data
+        return pieces
 
     async def read_all(self, limit: int) -> bytes:
         """The whole body. Raises TooLarge."""

@@ -23,6 +23,7 @@ T = TypeVar("T")
 P = ParamSpec("P")
 
 SPOOL_BATCH_BYTES = 1 << 20
+IOV_MAX = 1024  # pieces that the kernel takes in one call
 MAX_LAYER_FACTS = 2000
 
 
@@ -91,9 +92,9 @@ class Service:
     async def _fill(self, request: Request, descriptor: int) -> None:
         pieces: list[bytes] = []
         size = 0
-        while data := await request.body.read():
-            pieces.append(data)
-            size += len(data)
+        while arrived := await request.body.read_pieces():
+            pieces += arrived
+            size += sum(map(len, arrived))
             if size >= SPOOL_BATCH_BYTES:
                 await finished(self.long(_write_all, descriptor, pieces))
                 pieces, size = [], 0
@@ -116,7 +117,10 @@ async def finished(future: "asyncio.Future[T]") -> T:
 
 
 def _write_all(descriptor: int, pieces: list[bytes]) -> None:
-    for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            view = view[os.write(descriptor, view) :]
+    while pieces:
+        some, pieces = pieces[:IOV_MAX], pieces[IOV_MAX:]
+        rest = sum(map(len, some)) - os.writev(descriptor, some)
+        if rest:  # a full disk says so at the next attempt
+            view = memoryview(b"".join(some))[-rest:]
+            while view:
+                view = view[os.write(descriptor, view) :]
