@@ -1,4 +1,4 @@
-"""Long work on archives in a child process, so that its Python does not hold up the daemon's threads.
+"""Long work on archives and trees in a child process, so that its Python does not hold up the daemon's threads.
 
 One process a task, spawned (never forked from a threaded daemon), with an interpreter that starts without site and
 environment. The task goes down as a line of JSON; progress, then the result or the error come up as lines; bytes that
@@ -28,6 +28,7 @@ from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Whiteouts
 from orlop.errors import HostFailure, OrlopError
 from orlop.kernel.process import die_with_parent
+from orlop.store.files import remove_tree
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from orlop.archive.worker import main; main(int(sys.argv[1]))"
 _SMALL_BYTES = 2 << 20
@@ -78,6 +79,14 @@ def pack_aside(root: Path, out: BinaryIO, options: PackOptions) -> None:
         return
     choices = {**asdict(options), "only": sorted(options.only) if options.only is not None else None}
     _run({"task": "pack", "root": str(root), "options": choices}, out, None)
+
+
+def remove_aside(path: Path) -> None:
+    """`files.remove_tree`, in a process of its own and after everybody else, unless there is little in it."""
+    if _is_small(path):
+        remove_tree(path)
+    else:
+        _run({"task": "remove", "path": str(path)}, None, None)
 
 
 def _is_small(root: Path) -> bool:
@@ -193,6 +202,13 @@ def _pack(root: str, options: dict[str, Any], out: int) -> dict[str, object]:
     return {}
 
 
+def _remove(path: str, out: int) -> dict[str, object]:
+    os.close(out)
+    os.nice(10)  # nobody waits for it
+    remove_tree(Path(path))
+    return {}
+
+
 class _Whole:
     """A pipe that takes all of what it is given, or raises."""
 
@@ -206,4 +222,9 @@ class _Whole:
         return len(data)
 
 
-_TASKS: dict[str, Callable[..., dict[str, object]]] = {"apply": _apply, "rebuild": _rebuild, "pack": _pack}
+_TASKS: dict[str, Callable[..., dict[str, object]]] = {
+    "apply": _apply,
+    "rebuild": _rebuild,
+    "pack": _pack,
+    "remove": _remove,
+}

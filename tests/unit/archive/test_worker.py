@@ -55,6 +55,14 @@ def test_a_layer_is_applied_rebuilt_and_packed_in_children(tmp_path: Path) -> No
     assert packed.getvalue() == here.getvalue() != b""
 
 
+def test_a_tree_is_removed_in_a_child(tmp_path: Path) -> None:
+    (tmp_path / "tree/d").mkdir(parents=True)
+    (tmp_path / "tree/d/caf\udce9").touch()
+    (tmp_path / "tree/out").symlink_to(tmp_path)
+    worker.remove_aside(tmp_path / "tree")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_error_arrives_as_the_class_it_was_raised_as(tmp_path: Path) -> None:
     with pytest.raises(Malformed, match="leaves the root"):
         apply(tmp_path, hostile_layers()["a path that goes up"])

@@ -9,6 +9,7 @@ import secrets
 import threading
 from pathlib import Path
 
+from orlop.archive.worker import remove_aside
 from orlop.errors import OrlopError
 from orlop.store.files import remove_tree
 
@@ -40,6 +41,6 @@ class Trash:
                 return
             for path in self._folder.iterdir():
                 try:
-                    remove_tree(path)
+                    remove_aside(path)
                 except (OSError, OrlopError) as error:
                     _log.warning("deleting %s, put aside before: %s", path, error)
