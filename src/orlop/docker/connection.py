@@ -142,11 +142,12 @@ class Connection(asyncio.Protocol):
     def is_idle(self) -> bool:
         return self._request is None
 
-    def shut(self) -> None:
-        """The server stops."""
+    def shut(self) -> "asyncio.Task[None] | None":
+        """The server stops. What has to end first, if anything."""
         if self._task is not None:
             self._task.cancel()
         self._transport.close()
+        return self._task
 
     def time_out(self) -> None:
         """The deadline has passed."""

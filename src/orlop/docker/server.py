@@ -112,9 +112,9 @@ class Server:
                 connection.shut()
         while any(not connection.is_long for connection in self.connections) and self.now() < deadline:
             await asyncio.sleep(0.02)
-        for connection in list(self.connections):
-            connection.shut()
-        await asyncio.sleep(0)
+        ending = [task for connection in list(self.connections) if (task := connection.shut()) is not None]
+        if ending:
+            await asyncio.wait(ending, timeout=STOP_SECONDS)
 
     async def _sweep(self) -> None:
         """Cut off what takes too long; one timer for all connections."""

@@ -123,9 +123,9 @@ async def wait(service: Service, request: Request) -> Reply:
         if request.api >= (1, 30):
             raise Malformed("", f'invalid condition: "{condition}"', f"Known: {', '.join(CONDITIONS)}")
         condition = "not-running"
-    waiting = engine.containers.wait(container.id, condition)
 
     async def produce(writer: BodyWriter) -> None:
+        waiting = engine.containers.wait(container.id, condition)
         try:
             result = await asyncio.wrap_future(waiting)
         finally:

@@ -89,7 +89,7 @@ async def events(service: Service, request: Request) -> Reply:
         raise Malformed(
             "", f"`since` time ({request.text('since')}) cannot be after `until` time ({request.text('until')})"
         )
-    loop = asyncio.get_running_loop()
+    loop, published = asyncio.get_running_loop(), service.engine.events
     waiting: deque[Event] = deque(maxlen=MAX_WAITING_EVENTS)
     arrived = asyncio.Event()
 
@@ -97,15 +97,15 @@ async def events(service: Service, request: Request) -> Reply:
         waiting.append(event)
         loop.call_soon_threadsafe(arrived.set)
 
-    # Kept events are given when they are asked for.
-    token, past = service.engine.events.subscribe(heard, since if request.text("since") else None)
-    service.events_listening += 1
-
     async def send(writer: BodyWriter, event: Event) -> None:
         if matches_event(event, filters) and not (until and event.at_ns > until):
             await writer.write(json_response(show_event(event)).body)
 
     async def produce(writer: BodyWriter) -> None:
+        # Only here, where the end is certain to be seen: a client may have left before its answer began. Kept events
+        # are given when they are asked for.
+        token, past = published.subscribe(heard, since if request.text("since") else None)
+        service.events_listening += 1
         try:
             for event in past:
                 await send(writer, event)
@@ -123,7 +123,7 @@ async def events(service: Service, request: Request) -> Reply:
                 except TimeoutError:
                     return
         finally:
-            service.engine.events.unsubscribe(token)
+            published.unsubscribe(token)
             service.events_listening -= 1
 
     return Stream(200, "application/json", produce)
