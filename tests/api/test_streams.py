@@ -160,3 +160,10 @@ def test_output_comes_whole_where_the_input_is_not_read(docker_clients: LiveDaem
     for _ in range(5):
         done = docker_clients.docker("run", "--rm", "-i", "busybox", "echo", "hello", stdin=b"x" * 1_000_000)
         assert done.stdout == "hello\n"
+
+
+def test_without_a_log_output_is_shown_and_not_kept(daemon: LiveDaemon) -> None:
+    shown = daemon.docker("run", "--name", "app", "--log-driver", "none", "busybox", "echo", "shown").stdout
+    assert shown == "shown\n"
+    refused = daemon.docker("logs", "app", code=1)
+    assert "configured logging driver does not support reading" in refused.stderr

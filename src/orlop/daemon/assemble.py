@@ -41,9 +41,10 @@ from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
 from orlop.engine.volumes import Volumes
-from orlop.errors import Unavailable
+from orlop.errors import Unavailable, Unsupported
 from orlop.model.container import Container
 from orlop.model.volume import RetirementPolicy
+from orlop.planning.bundles import NO_LOG
 from orlop.store.journal import Journal, Put
 from orlop.store.paths import DataRoot, ExecRoot
 
@@ -99,6 +100,8 @@ def assemble(settings: Settings) -> Assembled:
 
     def find_log(reference: str) -> tuple[Path, Callable[[], bool]]:
         container = records.find(reference)
+        if container.host.log_driver == NO_LOG:
+            raise Unsupported("", "configured logging driver does not support reading")
 
         def is_running() -> bool:
             now = records.get(container.id)

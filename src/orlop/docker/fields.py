@@ -82,7 +82,7 @@ HOST_CONFIG: Mapping[str, Field] = {
     "Binds": _MAPPED,
     "ContainerIDFile": _ignored("is the client's own affair"),
     "LogConfig": Field(
-        Fate.MAPPED, "type json-file or local; option max-size; logs are kept in one format of Orlop's own"
+        Fate.MAPPED, "type json-file, local or none; option max-size; logs are kept in one format of Orlop's own"
     ),
     "NetworkMode": Field(Fate.MAPPED, "bridge, host, none, container:<id>"),
     "PortBindings": _refused("publishing ports is not supported yet"),

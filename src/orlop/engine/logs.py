@@ -273,6 +273,10 @@ class Logs:
     def __init__(self, find: FindLog) -> None:
         self._find = find
 
+    def require(self, reference: str) -> None:
+        """Raises what `open` would: NoSuchContainer, Unsupported where no log is kept."""
+        self._find(reference)
+
     def open(
         self,
         reference: str,

@@ -13,6 +13,7 @@ from orlop.planning.containers import process_environment
 from orlop.planning.mounts import mounting_order
 
 DEFAULT_SHM_BYTES = 64 << 20
+NO_LOG = "none"  # the log driver that keeps nothing
 GENERATED_FILES = ("resolv.conf", "hostname", "hosts")
 
 
@@ -40,7 +41,7 @@ def build_bundle(container: Container, found: Surroundings) -> Bundle:
     return Bundle(
         container_id=container.id,
         name=container.name,
-        log_path=found.log_path,
+        log_path=None if host.log_driver == NO_LOG else found.log_path,
         rootfs=found.rootfs,
         readonly_rootfs=host.readonly_rootfs,
         process=Process(

@@ -190,7 +190,6 @@ def test_fields_younger_than_the_api_asked_for_do_not_count() -> None:
         {"Isolation": "hyperv"},
         {"Cgroup": "container:x"},
         {"LogConfig": {"Type": "syslog"}},
-        {"LogConfig": {"Type": "none"}},
         {"IpcMode": "none"},
         {"SecurityOpt": ["apparmor=mine"]},
     ],

@@ -91,6 +91,7 @@ async def logs(service: Service, request: Request) -> Reply:
     if not (stdout or stderr):
         raise Malformed("", "Bad parameters: you must choose at least one stream")
     container = service.engine.containers.get(request.parameters["id"])
+    service.engine.logs.require(container.id)
     query = LogQuery(
         container.id,
         stdout,

@@ -3,7 +3,7 @@
 from orlop.docker.wire import container as wire
 from orlop.errors import Malformed, OrlopError, Unsupported
 
-LOG_DRIVERS = ("json-file", "local")
+LOG_DRIVERS = ("json-file", "local", "none")
 LOG_OPTIONS_APPLIED = ("max-size",)
 RESTART_POLICIES = ("", "no", "always", "unless-stopped", "on-failure")
 MIN_MEMORY_BYTES = 6 << 20
@@ -26,7 +26,7 @@ def check_host(host: wire.HostConfig) -> list[str]:
 
 def _check_logging(config: wire.LogConfig) -> list[str]:
     if config.Type not in ("", *LOG_DRIVERS):
-        raise Unsupported(f"logging driver {config.Type}", "is not supported", f"Use {' or '.join(LOG_DRIVERS)}")
+        raise Unsupported(f"logging driver {config.Type}", "is not supported", f"Use one of {', '.join(LOG_DRIVERS)}")
     options = config.Config or {}
     return [f"log option {name}: is not applied" for name in options if name not in LOG_OPTIONS_APPLIED]
 

@@ -23,7 +23,7 @@ def show_info(info: SystemInfo, events_listening: int) -> dict[str, Any]:
             "Volume": list(info.volume_drivers),
             "Network": list(info.network_drivers),
             "Authorization": None,
-            "Log": ["json-file", "local"],
+            "Log": ["json-file", "local", "none"],
         },
         "MemoryLimit": True,
         "SwapLimit": True,

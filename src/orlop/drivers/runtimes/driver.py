@@ -62,7 +62,7 @@ class Process:
 class Bundle:
     container_id: str
     name: str
-    log_path: Path  # supervisor's log (k8s-file format), appended to
+    log_path: Path | None  # supervisor's log (k8s-file format), appended to; None = output is not kept
     rootfs: Path
     readonly_rootfs: bool
     process: Process

@@ -98,7 +98,8 @@ class OciRuntime:
         options = [*_stdio(bundle.process)]
         if bundle.log_max_bytes:
             options += ["--log-size-max", str(bundle.log_max_bytes)]
-        return self._conmon.launch(place, bundle.container_id, bundle.name, str(bundle.log_path), options)
+        log_path = str(bundle.log_path) if bundle.log_path else ""
+        return self._conmon.launch(place, bundle.container_id, bundle.name, log_path, options)
 
     def _took_filter(self, container_id: str) -> bool:
         """crun keeps the filter it loads here, for execs. An annotation that a later crun no longer knows would be
