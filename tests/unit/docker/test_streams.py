@@ -349,3 +349,18 @@ def test_nobody_listens_any_more_after_the_client_has_gone(served: Served, fakes
         exchange.head()
         assert served.call("GET", "/info").json["NEventsListener"] == 1
     wait_until(lambda: served.call("GET", "/info").json["NEventsListener"] == 0)
+
+
+def test_a_server_that_stops_ends_what_lasts(served: Served, fakes: Fakes) -> None:
+    fakes.container("app")
+    with served.connect() as events, served.connect() as wait, attach(served) as attached:
+        events.request("GET", "/events")
+        events.head()
+        wait.request("POST", "/containers/app/wait")
+        wait.head()
+        served.stop()
+        for exchange in (events, wait, attached):
+            assert exchange.is_closed()
+    wait_until(fakes.containers.waiting[0].cancelled)
+    assert fakes.sessions.attached[0].recv(100) == b"", "the container is let go"
+    fakes.events.publish("volume", "create", "later")  # reaches nobody and harms nobody
