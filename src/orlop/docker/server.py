@@ -23,6 +23,7 @@ from orlop.docker.ping import PONG
 from orlop.docker.pools import Pools
 from orlop.docker.service import Service
 from orlop.docker.versions import HEAD_LINES, split_version
+from orlop.errors import Forbidden
 
 if TYPE_CHECKING:
     from orlop.docker.router import Router
@@ -64,8 +65,12 @@ class Server:
     # Edge
 
     def answer(self, request: Request) -> Reply | Awaitable[Reply]:
+        """Raises what the route raises. Browsers name the page's origin with every request that changes something: any
+        page could otherwise prune the volumes of a daemon that listens on loopback."""
         if log.isEnabledFor(logging.DEBUG):
             log.debug("%s %s", request.method, request.path)  # without the query: filters may hold what is private
+        if "origin" in request.headers:
+            raise Forbidden("", "requests from web pages are not answered", "Use a client, not a browser")
         request.api, request.path = split_version(request.path)
         if self._router is None:
             if request.path == PING_PATH and request.method in ("GET", "HEAD"):

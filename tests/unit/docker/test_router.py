@@ -78,3 +78,9 @@ def test_a_version_before_a_route_is_refused_also_when_the_route_was_found_befor
     router.find("POST", "/volumes/prune", NEWEST)
     with pytest.raises(Malformed):
         router.find("POST", "/volumes/prune", (1, 24))
+
+
+def test_a_web_page_cannot_prune_volumes(served: Served, fakes: Fakes) -> None:
+    answer = served.call("POST", "/volumes/prune", Origin="http://evil.example")
+    assert answer.status == 403
+    assert fakes.volumes.asked == []
