@@ -63,16 +63,19 @@ def _detect(start: bytes) -> Compression:
     return Compression.NONE
 
 
-def decompress(source: Path | ArchiveSource, target: Path, progress: Progress | None = None) -> str:
-    """Write the plain bytes of `source` to `target`; "sha256:<hex>" of them. Raises Malformed for truncated or
-    damaged data; what `target` holds then is of no use."""
+def decompress(
+    source: Path | ArchiveSource, target: Path, progress: Progress | None = None, hashed: bool = True
+) -> str:
+    """Write the plain bytes of `source` to `target`; "sha256:<hex>" of them, if wanted. Raises Malformed for truncated
+    or damaged data; what `target` holds then is of no use."""
     with open_source(source) as packed, target.open("wb") as plain, Sha256Thread() as sha256:
         for data in _plain(packed):
-            sha256.update(data)
+            if hashed:
+                sha256.update(data)
             plain.write(data)
             if progress:
                 progress(packed.tell())
-        return sha256.digest()
+        return sha256.digest() if hashed else ""
 
 
 @contextmanager

@@ -91,7 +91,7 @@ class Archives:
             return
         with tempfile.NamedTemporaryFile(dir=self._scratch, prefix="cp-") as file:
             plain = Path(file.name)
-            decompress(archive, plain)
+            decompress(archive, plain, hashed=False)
             yield plain
 
 

@@ -43,7 +43,7 @@ def plain_archive(path: Path, scratch: Path) -> Iterator[Path]:
     """An archive that is compressed as a whole is unpacked to `scratch`, which is gone afterwards."""
     try:
         if detect(path) is not Compression.NONE:
-            decompress(path, scratch)
+            decompress(path, scratch, hashed=False)
             path = scratch
         yield path
     except OSError as error:
