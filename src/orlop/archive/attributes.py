@@ -18,9 +18,7 @@ def apply(fd: int, details: os.stat_result, member: Member, owner: tuple[int, in
     uid, gid = owner or (member.uid, member.gid)
     if (details.st_uid, details.st_gid) != (uid, gid):
         os.chown(fd, uid, gid)
-        if member.mode & 0o7000:
-            os.chmod(fd, member.mode)
-    if stat.S_IMODE(details.st_mode) != member.mode:
+    if stat.S_IMODE(details.st_mode) != member.mode or member.mode & 0o6000:
         os.chmod(fd, member.mode)
     return set_xattrs(fd, member.xattrs) if member.xattrs else []
 

@@ -42,8 +42,10 @@ def sync_files(paths: Iterable[Path]) -> None:
     Writing all of them out before the first fsync lets a journaling file system put the lot into one commit; one
     after the other would cost a commit each (delayed allocation dirties the next file's inode again).
     """
-    fds = [os.open(path, os.O_RDONLY | os.O_CLOEXEC) for path in paths]
+    fds: list[int] = []
     try:
+        for path in paths:
+            fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
         for fd in fds:
             begin_writeback(fd)  # a directory has no pages of its own and refuses (ESPIPE)
         for fd in fds:
