@@ -10,7 +10,6 @@ from pathlib import Path
 from support.daemon import CHECKOUT, run_command
 
 SUITE = "bookworm"
-MIRROR = "http://deb.debian.org/debian"
 NOT_NEEDED = (
     "usr/share/doc",
     "usr/share/man",
@@ -37,9 +36,15 @@ def postgres_archive() -> Path:
     return archive
 
 
+def _mirror() -> list[str]:
+    """Where this machine's own packages come from; debootstrap's default where apt does not say."""
+    asked = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", f"Codename: {SUITE}"]
+    return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()[:1]
+
+
 def _make(folder: Path) -> Path:
     root = folder / "root"
-    arguments = ["--variant=minbase", "--include=postgresql", SUITE, root, MIRROR]
+    arguments = ["--variant=minbase", "--include=postgresql", SUITE, root, *_mirror()]
     try:
         run_command(["debootstrap", *arguments], timeout=500)
     finally:
