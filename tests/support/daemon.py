@@ -77,6 +77,7 @@ class LiveDaemon:
         self.host = f"unix://{self.socket}"
         self.bridge = f"o{self.home.name.removeprefix('orlop-')}"[:15]
         self.docker_command = docker_command
+        self.docker_version = ""  # of the API, where the newest that both know is not wanted
         self.arguments = [*arguments]
         self.environment = {**(environment or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -178,6 +179,8 @@ class LiveDaemon:
     @property
     def docker_environment(self) -> dict[str, str]:
         kept = {key: value for key, value in os.environ.items() if not key.startswith(("DOCKER_", "ORLOP_"))}
+        if self.docker_version:
+            kept["DOCKER_API_VERSION"] = self.docker_version
         return {**kept, "DOCKER_CONFIG": str(self.home / "docker-config"), "HOME": str(self.home)}
 
     def orlop(self, *arguments: str | Path, code: int | None = 0, stdin: str | bytes = "", **more: Any) -> Result:

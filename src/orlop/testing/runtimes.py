@@ -218,9 +218,10 @@ class RuntimeContract(RuntimeFixtures):
             box.runtime.attach(running.container_id)
 
     def test_two_clients_see_the_same_output(self, box: Box) -> None:
-        first = box.create(box.bundle("echo", "hello"))
+        first = box.create(box.bundle("sh", "-c", "read word; echo $word", stdin=True))
         second = dataclasses.replace(first, socket=box.attach(first.container_id))
         box.runtime.start(first.container_id)
+        second.send(b"hello\n")  # who is heard is attached for certain
         assert first.output() == second.output() == (b"hello\n", b"")
 
     def test_a_lot_of_output_without_a_reader_is_logged_and_holds_up_nobody(self, box: Box) -> None:

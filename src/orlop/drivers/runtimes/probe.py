@@ -54,7 +54,7 @@ def find_supervisor() -> str:
 
 def find_init() -> str:
     """A small init for `--init`, or "" when none is installed."""
-    for name in ("docker-init", "tini", "catatonit"):
+    for name in ("docker-init", "tini-static", "catatonit", "tini"):  # static ones first: an image may lack the library
         program = shutil.which(name)
         if program is not None:
             return program
