@@ -50,6 +50,8 @@ from orlop.store.paths import DataRoot, ExecRoot
 
 log = logging.getLogger(__name__)
 
+_DELETING_SECONDS = 3.0
+
 
 @dataclass(frozen=True, slots=True)
 class Assembled:
@@ -148,7 +150,7 @@ def assemble(settings: Settings) -> Assembled:
         reaper.stop()
         lifecycle.close()
         networks.close()
-        cleanup.wait()
+        cleanup.wait(_DELETING_SECONDS)  # what is left is deleted at the next start
         journal.close()
 
     return Assembled(engine, recovery, reaper, close)

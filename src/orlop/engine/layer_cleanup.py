@@ -26,10 +26,10 @@ class LayerCleanup:
             self._running = True
         threading.Thread(target=self._run, name="layer-cleanup", daemon=True).start()
 
-    def wait(self) -> None:
-        """Until nothing asked for before this call is left to delete."""
+    def wait(self, seconds: float | None = None) -> None:
+        """Until nothing asked for before this call is left to delete, or so long at most."""
         with self._state:
-            self._state.wait_for(lambda: not self._running)
+            self._state.wait_for(lambda: not self._running, seconds)
 
     def _run(self) -> None:
         while True:
