@@ -39,8 +39,8 @@ def main() -> int:
         if options.set_up_dockerd:
             compared.append(peers.dockerd())
         for wish in options.peer:
-            name, _, host = wish.partition("=")
-            compared.append(Peer(name, Path(host.removeprefix("unix://"))))
+            name, _, host = wish.rpartition("=")
+            compared.append(Peer(name or "peer", Path(host.removeprefix("unix://"))))
         if not compared:
             print("nobody to measure: --peer or --set-up-dockerd", file=sys.stderr)
             return 2
@@ -53,7 +53,7 @@ def main() -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("script/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--peer", action="append", default=[], metavar="NAME=unix://PATH", help="a daemon that runs")
+    parser.add_argument("--peer", action="append", default=[], metavar="[NAME=]unix://PATH", help="a daemon that runs")
     parser.add_argument("--set-up-dockerd", action="store_true", help="install Debian's docker.io and start it beside")
     parser.add_argument("--without-orlop", action="store_true", help="measure the peers alone")
     parser.add_argument("--daemon-option", action="append", default=[], help="an option more for orlop daemon")

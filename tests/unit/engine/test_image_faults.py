@@ -98,7 +98,7 @@ def test_disk_that_fills_while_a_compressed_archive_is_unpacked_is_named(
     archive.write_bytes(gzip.compress(archive.read_bytes()))
     before = store.state()
 
-    def fill(source: Path, target: Path) -> str:
+    def fill(source: Path, target: Path, hashed: bool = True) -> str:
         target.write_bytes(b"as far as it went")
         raise OSError(errno.ENOSPC, "No space left on device")
 

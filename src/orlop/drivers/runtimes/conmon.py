@@ -22,6 +22,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from orlop.kernel.process import start_ticks
 _LAUNCH_SECONDS = 120.0
 # A supervisor whose process was killed ends by itself once it has written the rest of the output.
 _FAREWELL_SECONDS = 5.0
+_TAKEN_SECONDS = 0.2
+_LOOK_AGAIN_SECONDS = 0.0005
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +326,27 @@ def connect(place: Place) -> socket.socket:
             raise NotFound(place.container_id, "has no running process to attach to") from error
         raise
     return connection
+
+
+def connect_and_wait(place: Place) -> socket.socket:
+    """Like `connect`, and the supervisor knows of the client when this returns. It takes one waiting client at each
+    turn of its loop and hands output to those it has taken: of two that came just before a quick program was let go,
+    the second would miss what it wrote. Nothing tells a client that it was taken, but the supervisor has one more
+    descriptor then. When it is too busy to be waited for, the client is connected all the same."""
+    before = _count_descriptors(place)
+    connection = connect(place)
+    deadline = time.monotonic() + _TAKEN_SECONDS
+    while 0 < _count_descriptors(place) <= before and time.monotonic() < deadline:
+        time.sleep(_LOOK_AGAIN_SECONDS)
+    return connection
+
+
+def _count_descriptors(place: Place) -> int:
+    """Of the supervisor; 0 when it has ended."""
+    try:
+        return len(os.listdir(f"/proc/{int(place.supervisor_file.read_text())}/fd"))
+    except (OSError, ValueError):
+        return 0
 
 
 def resize(place: Place, height: int, width: int) -> None:

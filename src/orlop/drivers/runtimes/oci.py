@@ -211,7 +211,7 @@ class OciRuntime:
         return Exit(container_id, exec_id, code, place.oom_file.exists(), at_ns)
 
     def attach(self, container_id: str, exec_id: str = "") -> socket.socket:
-        return conmon.connect(self._place(container_id, exec_id))
+        return conmon.connect_and_wait(self._place(container_id, exec_id))
 
     def resize(self, container_id: str, height: int, width: int, exec_id: str = "") -> None:
         conmon.resize(self._place(container_id, exec_id), height, width)
