@@ -1,5 +1,6 @@
 """Cases about volumes."""
 
+import itertools
 import os
 import time
 from collections.abc import Iterator
@@ -95,26 +96,30 @@ def data_path(peer: Peer, material: Material, direction: str) -> Iterator[float]
             # Through the container's own mounts, without a program of its own: the kernel's way is the same.
             mounted = Path(f"/proc/{pid}/root/data")
             try:
-                while True:
-                    yield copied(bare / "f", direction, megabytes) / copied(mounted / "f", direction, megabytes)
+                for number in itertools.count():
+                    # Who goes first changes: what one leaves to the disk to finish would fall to the other.
+                    order = (bare, mounted) if number % 2 else (mounted, bare)
+                    took = {folder: copied(folder / "f", direction, megabytes) for folder in order}
+                    yield took[bare] / took[mounted]
             finally:
-                (bare / "f").unlink(missing_ok=True)
                 bare.rmdir()
 
 
 def copied(path: Path, direction: str, megabytes: int) -> float:
     """Seconds to write that much and have it on the disk, or to read it from there."""
     block = b"\xa5" * MEGABYTE
+    os.sync()
     begin = time.perf_counter()
-    with path.open("wb", buffering=0) as file:
+    with path.open("xb", buffering=0) as file:
         for _ in range(megabytes):
             file.write(block)
         os.fsync(file.fileno())
-    if direction == "write":
-        return time.perf_counter() - begin
-    with path.open("rb", buffering=0) as file:
-        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-        begin = time.perf_counter()
-        while file.read(MEGABYTE):
-            pass
-    return time.perf_counter() - begin
+    if direction == "read":
+        with path.open("rb", buffering=0) as file:
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+            begin = time.perf_counter()
+            while file.read(MEGABYTE):
+                pass
+    took = time.perf_counter() - begin
+    path.unlink()
+    return took
