@@ -1,6 +1,7 @@
 """Times as Docker writes and reads them."""
 
 import datetime
+import functools
 import re
 import time
 
@@ -20,7 +21,12 @@ def render_seconds(at_ns: int) -> str:
     """RFC 3339 in whole seconds with the host's offset, as volumes show it."""
     if not at_ns:
         return NEVER
-    local = datetime.datetime.fromtimestamp(at_ns // 1_000_000_000, datetime.UTC).astimezone()
+    return _render_local(at_ns // 1_000_000_000)
+
+
+@functools.lru_cache(maxsize=20_000)  # in a list of volumes this took nine tenths of the time
+def _render_local(seconds: int) -> str:
+    local = datetime.datetime.fromtimestamp(seconds, datetime.UTC).astimezone()
     return local.isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
