@@ -4,14 +4,15 @@ A case is a generator: what stands before its first `yield` sets up, each `yield
 stands in `finally` cleans up. The runner takes one round from each peer in turn.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.material import Material
 from bench.peers import Peer
 
-Measure = Callable[[Peer, Material], Iterator[float]]
+Values = Generator[float, None, None]
+Measure = Callable[[Peer, Material], Values]
 
 
 @dataclass(frozen=True)
@@ -38,14 +39,16 @@ def case(
 
 
 def variants(
-    name: str, rows: dict[str, tuple[object, ...]], unit: str, target: str, rounds: int = 7
-) -> Callable[..., Callable[..., Iterator[float]]]:
+    name: str, rows: Mapping[str, tuple[object, ...]], unit: str, target: str, rounds: int = 7
+) -> Callable[..., Callable[..., Values]]:
     """The same measurement with several settings: one case each, named `name suffix`."""
 
-    def register(measure: Callable[..., Iterator[float]]) -> Callable[..., Iterator[float]]:
+    def register(measure: Callable[..., Values]) -> Callable[..., Generator[float]]:
         for suffix, arguments in rows.items():
 
-            def bound(peer: Peer, material: Material, arguments: tuple[object, ...] = arguments) -> Iterator[float]:
+            def bound(
+                peer: Peer, material: Material, arguments: tuple[object, ...] = arguments
+            ) -> Generator[float, None, None]:
                 return measure(peer, material, *arguments)
 
             CASES.append(Case(f"{name} {suffix}".strip(), unit, target, rounds, bound))

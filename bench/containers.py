@@ -5,7 +5,7 @@ import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -41,7 +41,7 @@ class Container:
         self._body = body
 
     def __enter__(self) -> str:
-        self._id: str = self._peer.client.call("POST", "/containers/create", self._body)["Id"]
+        self._id = str(self._peer.client.call("POST", "/containers/create", self._body)["Id"])
         self._peer.client.call("POST", f"/containers/{self._id}/start")
         return self._id
 
@@ -50,7 +50,7 @@ class Container:
 
 
 @variants("create + start + wait + remove,", LIFE, "ms", "≤ 0.2", rounds=10)
-def life(peer: Peer, material: Material, network: str, volume: bool) -> Iterator[float]:
+def life(peer: Peer, material: Material, network: str, volume: bool) -> Generator[float, None, None]:
     count = 0
     while True:
         body = bare_container(["true"], network)
@@ -66,7 +66,7 @@ RUNS = {"no network": ("none", False), "bridge": ("bridge", False), "bridge + vo
 
 
 @variants("docker run --rm,", RUNS, "ms", "≤ 0.35", rounds=10)
-def command_line(peer: Peer, material: Material, network: str, volume: bool) -> Iterator[float]:
+def command_line(peer: Peer, material: Material, network: str, volume: bool) -> Generator[float, None, None]:
     docker = shutil.which("docker") or ".cache/docker-cli/usr/bin/docker"
     count = 0
     while True:
@@ -79,7 +79,7 @@ def command_line(peer: Peer, material: Material, network: str, volume: bool) -> 
 
 
 @variants("20 containers at once,", {"no network": ("none",), "bridge": ("bridge",)}, "s", "≤ 0.2", rounds=3)
-def at_once(peer: Peer, material: Material, network: str) -> Iterator[float]:
+def at_once(peer: Peer, material: Material, network: str) -> Generator[float, None, None]:
     clients = [Client(peer.socket_path) for _ in range(20)]
     with ThreadPoolExecutor(20) as pool:
         while True:
@@ -99,7 +99,7 @@ def run_exec(client: Client, container: str) -> None:
 
 
 @variants("exec,", {"one": (1,), "8 at once, each": (8,)}, "ms", "≤ 0.4", rounds=7)
-def exec_true(peer: Peer, material: Material, count: int) -> Iterator[float]:
+def exec_true(peer: Peer, material: Material, count: int) -> Generator[float, None, None]:
     clients = [Client(peer.socket_path) for _ in range(count)]
     with Container(peer, bare_container(["sleep", "100000"])) as container, ThreadPoolExecutor(count) as pool:
         while True:
@@ -108,7 +108,7 @@ def exec_true(peer: Peer, material: Material, count: int) -> Iterator[float]:
 
 
 @case("attach: through cat", "MB/s", "≥ 2", rounds=5)
-def attach(peer: Peer, material: Material) -> Iterator[float]:
+def attach(peer: Peer, material: Material) -> Generator[float, None, None]:
     megabytes = material.count(100)
     while True:
         body = bare_container(["cat"], OpenStdin=True, StdinOnce=True, AttachStdin=True, AttachStdout=True)
@@ -163,14 +163,14 @@ def chatty(megabytes: int) -> dict[str, Any]:
 
 
 @case("logs: a container writes 50 MB", "MB/s", "≥ 3", rounds=3)
-def logs_write(peer: Peer, material: Material) -> Iterator[float]:
+def logs_write(peer: Peer, material: Material) -> Generator[float, None, None]:
     megabytes = material.count(50)
     while True:
         yield megabytes / timed(lambda: run_to_end(peer, chatty(megabytes)))
 
 
 @case("logs: 50 MB read back", "MB/s", "≥ 20", rounds=3)
-def logs_read(peer: Peer, material: Material) -> Iterator[float]:
+def logs_read(peer: Peer, material: Material) -> Generator[float, None, None]:
     megabytes = material.count(50)
     with Container(peer, chatty(megabytes)) as container:
         peer.client.call("POST", f"/containers/{container}/wait")
@@ -180,7 +180,7 @@ def logs_read(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("list of 50 containers", "ms", "≤ 0.3")
-def listing(peer: Peer, material: Material) -> Iterator[float]:
+def listing(peer: Peer, material: Material) -> Generator[float, None, None]:
     made = [peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(50)]
     try:
         while True:

@@ -4,7 +4,7 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from bench.cases import NewVolume, case
 from bench.containers import Container, bare_container
@@ -14,7 +14,7 @@ from bench.peers import CHECKOUT, Managed, Peer, pss_megabytes
 
 
 @case("start to first answer, 1000 volumes + 50 containers", "s", "≤ 0.4", rounds=5, needs_managed=True)
-def start(peer: Peer, material: Material) -> Iterator[float]:
+def start(peer: Peer, material: Material) -> Generator[float, None, None]:
     assert isinstance(peer, Managed)
     names = [peer.client.call("POST", "/volumes/create", {"Name": f"bench{n}"})["Name"] for n in range(1000)]
     made = [peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(50)]
@@ -30,7 +30,7 @@ def start(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("memory idle", "MB", "≤ 0.9", rounds=3, needs_managed=True)
-def memory(peer: Peer, material: Material) -> Iterator[float]:
+def memory(peer: Peer, material: Material) -> Generator[float, None, None]:
     assert isinstance(peer, Managed)
     peer.stop()
     peer.start()
@@ -40,7 +40,7 @@ def memory(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("memory per running container", "MB", "≤ 0.3", rounds=3)
-def memory_per_container(peer: Peer, material: Material) -> Iterator[float]:
+def memory_per_container(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         before = pss_megabytes(peer.processes())
         running = [Container(peer, bare_container(["sleep", "100000"])) for _ in range(10)]
@@ -52,7 +52,7 @@ def memory_per_container(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("volume ls by command: orlop, and the peer's docker", "ms", "≤ 4", rounds=10)
-def volume_ls(peer: Peer, material: Material) -> Iterator[float]:
+def volume_ls(peer: Peer, material: Material) -> Generator[float, None, None]:
     own = peer.name == "orlop"
     command = str(CHECKOUT / ".venv/bin/orlop") if own else shutil.which("docker") or ""
     variables = {**os.environ, "DOCKER_HOST": peer.host}

@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import suppress
 
 from bench.cases import case, variants
@@ -27,7 +27,7 @@ def drop(peer: Peer, image: str) -> None:
 
 
 @variants("image load,", {"plain": (False,), "gzip": (True,)}, "s", "≤ 0.4", rounds=3)
-def load(peer: Peer, material: Material, gzipped: bool) -> Iterator[float]:
+def load(peer: Peer, material: Material, gzipped: bool) -> Generator[float, None, None]:
     archive = material.gzipped_image if gzipped else material.image
     while True:
         drop(peer, LOADED)  # before: the case in front may have left it, and what is there already costs nothing
@@ -35,14 +35,14 @@ def load(peer: Peer, material: Material, gzipped: bool) -> Iterator[float]:
 
 
 @case("image remove", "s", "≤ 0.1", rounds=3)
-def remove(peer: Peer, material: Material) -> Iterator[float]:
+def remove(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         peer.client.upload("POST", "/images/load?quiet=1", material.image)
         yield timed(lambda: peer.client.call("DELETE", f"/images/{LOADED}"))
 
 
 @case("image save", "s", "≤ 0.5", rounds=3)
-def save(peer: Peer, material: Material) -> Iterator[float]:
+def save(peer: Peer, material: Material) -> Generator[float, None, None]:
     peer.client.upload("POST", "/images/load?quiet=1", material.image)
     try:
         while True:
@@ -52,7 +52,7 @@ def save(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("image import of 10 000 files, 200 MB", "s", "≤ 0.5", rounds=3)
-def image_import(peer: Peer, material: Material) -> Iterator[float]:
+def image_import(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         target = "/images/create?fromSrc=-&repo=bench/import&tag=latest"
         drop(peer, "bench/import:latest")
@@ -61,7 +61,7 @@ def image_import(peer: Peer, material: Material) -> Iterator[float]:
 
 @variants("cp of 200 MB", {"in": ("in", "big"), "out": ("out", "big")}, "s", "≤ 0.4", rounds=3)
 @variants("cp of 5000 files", {"in": ("in", "small"), "out": ("out", "small")}, "s", "≤ 0.6", rounds=3)
-def copy(peer: Peer, material: Material, direction: str, what: str) -> Iterator[float]:
+def copy(peer: Peer, material: Material, direction: str, what: str) -> Generator[float, None, None]:
     archive = material.big_file if what == "big" else material.small_files
     with Container(peer, bare_container(["sleep", "100000"])) as container:
         target = f"/containers/{container}/archive?path="

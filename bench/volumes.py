@@ -3,7 +3,7 @@
 import itertools
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from pathlib import Path
 
 from bench.cases import NewVolume, case, variants, volume_path
@@ -14,11 +14,11 @@ from bench.peers import Peer
 
 
 def create(peer: Peer, name: str = "", **more: object) -> str:
-    return peer.client.call("POST", "/volumes/create", {"Name": name, **more})["Name"]
+    return str(peer.client.call("POST", "/volumes/create", {"Name": name, **more})["Name"])
 
 
 @case("volume create", "ms", "≤ 0.4")
-def volume_create(peer: Peer, material: Material) -> Iterator[float]:
+def volume_create(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         names = [f"bench{number}" for number in range(30)]
         took = timed(lambda: [create(peer, name) for name in names])
@@ -28,28 +28,28 @@ def volume_create(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("volume remove", "ms", "≤ 0.5")
-def volume_remove(peer: Peer, material: Material) -> Iterator[float]:
+def volume_remove(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         names = [create(peer, f"bench{number}") for number in range(30)]
         yield timed(lambda: [peer.client.call("DELETE", f"/volumes/{name}") for name in names]) / 30 * 1000
 
 
 @case("volume inspect, 1 client", "ms", "≤ 1")
-def volume_inspect(peer: Peer, material: Material) -> Iterator[float]:
+def volume_inspect(peer: Peer, material: Material) -> Generator[float, None, None]:
     with NewVolume(peer, "bench"):
         while True:
             yield timed(lambda: [peer.client.call("GET", "/volumes/bench") for _ in range(300)]) / 300 * 1000
 
 
 @case("volume inspect, 16 clients", "calls/s", "≥ 2")
-def volume_inspect_at_once(peer: Peer, material: Material) -> Iterator[float]:
+def volume_inspect_at_once(peer: Peer, material: Material) -> Generator[float, None, None]:
     with NewVolume(peer, "bench"):
         while True:
             yield calls_per_second(peer.socket_path, "/volumes/bench", clients=16, seconds=1)
 
 
 @variants("volume list, N =", {"10": (10,), "1000": (1000,)}, "ms", "≤ 0.4")
-def volume_list(peer: Peer, material: Material, count: int) -> Iterator[float]:
+def volume_list(peer: Peer, material: Material, count: int) -> Generator[float, None, None]:
     names = [create(peer, f"bench{number}") for number in range(count)]
     try:
         while True:
@@ -60,7 +60,7 @@ def volume_list(peer: Peer, material: Material, count: int) -> Iterator[float]:
 
 
 @case("prune of 1000 anonymous volumes", "ms", "≤ 0.3", rounds=3)
-def volume_prune(peer: Peer, material: Material) -> Iterator[float]:
+def volume_prune(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         for _ in range(material.count(1000)):
             create(peer)
@@ -68,12 +68,12 @@ def volume_prune(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @case("copy-up of 10 000 files, 200 MB", "s", "≤ 0.35", rounds=3)
-def copy_up(peer: Peer, material: Material) -> Iterator[float]:
+def copy_up(peer: Peer, material: Material) -> Generator[float, None, None]:
     peer.client.upload("POST", "/images/create?fromSrc=-&repo=bench/content&tag=latest", material.rootfs)
     try:
         while True:
-            body = {"Image": "bench/content:latest", "Cmd": ["/bin/busybox", "true"]}
-            body |= {"HostConfig": {"Binds": ["benchcopy:/content"], "NetworkMode": "none"}}
+            body = bare_container(["/bin/busybox", "true"]) | {"Image": "bench/content:latest"}
+            body["HostConfig"]["Binds"] = ["benchcopy:/content"]
             yield timed(lambda: run_to_end(peer, body))
             peer.client.call("DELETE", "/volumes/benchcopy")
     finally:
@@ -81,7 +81,7 @@ def copy_up(peer: Peer, material: Material) -> Iterator[float]:
 
 
 @variants("volume bytes, bare directory's time ÷ volume's:", {"write": ("write",), "read": ("read",)}, "", "≥ 0.97", 10)
-def data_path(peer: Peer, material: Material, direction: str) -> Iterator[float]:
+def data_path(peer: Peer, material: Material, direction: str) -> Generator[float, None, None]:
     """The same program on the same file system, in a container's volume and beside it, one after the other."""
     megabytes = material.count(300)
     with NewVolume(peer, "benchdata"):

@@ -446,8 +446,10 @@ class Served:
             self.stop()
         self._thread.join(10)
         assert not self._thread.is_alive(), "the server does not stop"
-        for each in [*self.fakes.sessions.attached, *self.fakes.logs.values()]:
-            each.close()
+        for attached in self.fakes.sessions.attached:
+            attached.close()
+        for log in self.fakes.logs.values():
+            log.close()
 
     async def _run(self) -> None:
         self._loop = asyncio.get_running_loop()

@@ -5,6 +5,7 @@ import hashlib
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 from support.daemon import CHECKOUT, run_command
@@ -36,7 +37,7 @@ def postgres_archive() -> Path:
     return archive
 
 
-def _mirror() -> list[str]:
+def _mirror() -> Sequence[str]:
     """Where this machine's own packages come from; debootstrap's default where apt does not say."""
     asked = ["apt-get", "indextargets", "--format", "$(SITE)", "Created-By: Packages", f"Codename: {SUITE}"]
     return subprocess.run(asked, capture_output=True, text=True, check=False).stdout.split()[:1]
@@ -44,7 +45,7 @@ def _mirror() -> list[str]:
 
 def _make(folder: Path) -> Path:
     root = folder / "root"
-    arguments = ["--variant=minbase", "--include=postgresql", SUITE, root, *_mirror()]
+    arguments: list[str | Path] = ["--variant=minbase", "--include=postgresql", SUITE, root, *_mirror()]
     try:
         run_command(["debootstrap", *arguments], timeout=500)
     finally:
