@@ -287,3 +287,10 @@ def test_dangling_images_and_prune(daemon: LiveDaemon, busybox_tar: Path) -> Non
     assert first in daemon.docker("image", "prune", "-f").stdout
     assert daemon.docker("images", "-q", "-f", "dangling=true").stdout == ""
     daemon.docker("rmi", "made:1")
+
+
+def test_prune_takes_an_age(docker_clients: LiveDaemon, busybox_tar: Path) -> None:
+    docker_clients.docker("import", busybox_tar, "fresh")
+    docker_clients.docker("image", "prune", "-af", "--filter", "until=24h")
+    assert docker_clients.docker("images", "-q", "fresh").stdout, "it is younger than a day"
+    docker_clients.docker("rmi", "fresh")

@@ -4,7 +4,6 @@ import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Interface
 from pathlib import Path
 
 from orlop.daemon.config import Settings
@@ -43,6 +42,7 @@ from orlop.engine.views import Views
 from orlop.engine.volumes import Volumes
 from orlop.errors import Unavailable, Unsupported
 from orlop.model.container import Container
+from orlop.model.network import parse_gateway
 from orlop.model.volume import RetirementPolicy
 from orlop.planning.bundles import NO_LOG
 from orlop.store.journal import Journal, Put
@@ -184,7 +184,7 @@ def _runtimes(settings: Settings, exec_root: ExecRoot) -> tuple[dict[str, Runtim
 
 
 def _network_drivers(settings: Settings, exec_root: ExecRoot) -> dict[str, NetworkDriver]:
-    gateway = IPv4Interface(settings.bip) if settings.bip else None
+    gateway = parse_gateway(settings.bip) if settings.bip else None
     return {
         "bridge": BridgeDriver(settings.bridge_name, exec_root.namespaces, gateway),
         "host": HostDriver(),

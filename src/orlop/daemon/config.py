@@ -6,7 +6,6 @@ missing; a file named on the command line must exist. What both set is taken fro
 
 import dataclasses
 import hashlib
-import ipaddress
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from orlop.errors import Malformed, NotFound
+from orlop.model.network import parse_gateway
 
 DEFAULT_CONFIG_FILE = Path("/etc/orlop/daemon.json")
 DEFAULT_DATA_ROOT = Path("/var/lib/docker")
@@ -121,9 +121,9 @@ def _checked(settings: Settings) -> Settings:
             raise Malformed(f"--host {host}", "it has no scheme", f"Did you mean unix://{host}?")
     if settings.bip:
         try:
-            ipaddress.IPv4Interface(settings.bip)
-        except ValueError as error:
-            raise Malformed(f"--bip {settings.bip}", str(error), "Write it as 172.20.0.1/16") from error
+            parse_gateway(settings.bip)
+        except Malformed as error:
+            raise Malformed(f"--bip {settings.bip}", error.why, error.hint) from error
     if settings.volume_grace_seconds < 0 or settings.anonymous_volume_grace_seconds < 0:
         raise Malformed("volume grace", "it cannot be negative", "0 means that removed volumes are purged at once")
     return settings

@@ -24,6 +24,7 @@ from orlop.engine.archive_paths import RequestedPath, parse_requested_path
 from orlop.engine.views import Found, View, Views
 from orlop.errors import HostFailure, Malformed, NotFound
 from orlop.model.container import Container
+from orlop.planning.mounts import is_below_read_only
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
@@ -125,13 +126,6 @@ def _describe(view: View, wanted: RequestedPath, found: Found) -> PathStat:
 
 def _refuse_read_only(container: Container, path: str) -> None:
     """The deepest mount that `path` is on decides; outside of all mounts the root file system does."""
-    on = [
-        mount
-        for mount in container.mounts
-        if path == mount.destination or path.startswith(mount.destination.rstrip("/") + "/")
-    ]
-    if on:
-        if max(on, key=lambda mount: len(mount.destination)).read_only:
-            raise Malformed("", "mounted volume is marked read-only")
-    elif container.host.readonly_rootfs:
-        raise Malformed("", "container rootfs is marked read-only")
+    if is_below_read_only(container.mounts, path, container.host.readonly_rootfs):
+        is_mounted = is_below_read_only(container.mounts, path, readonly_rootfs=False)
+        raise Malformed("", f"{'mounted volume' if is_mounted else 'container rootfs'} is marked read-only")

@@ -1,5 +1,6 @@
 """What can be asked about images: the listing with its filters, and the history of one."""
 
+import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,6 +9,7 @@ from orlop.engine.image_catalogue import Catalogue
 from orlop.errors import Malformed
 from orlop.model.filters import Filters, matches_labels, parse_bool, require_known
 from orlop.model.image import Image, ImageConfig
+from orlop.model.moments import parse_moment
 from orlop.model.reference import matches_pattern, parse_reference
 from orlop.model.timestamp import parse_timestamp
 
@@ -41,14 +43,6 @@ def created_ns(image: Image) -> int:
         return parse_timestamp(image.created) if image.created else 0
     except Malformed:
         return 0
-
-
-def parse_moment(text: str) -> int:
-    """A filter's point in time: seconds since the epoch, with a fraction, or RFC 3339."""
-    whole, _, fraction = text.partition(".")
-    if whole.isdigit() and whole.isascii() and (not fraction or fraction.isdigit()) and len(whole) < 12:
-        return int(whole) * 1_000_000_000 + int(fraction[:9].ljust(9, "0"))
-    return parse_timestamp(text)
 
 
 def single_flag(filters: Filters, name: str) -> bool | None:
@@ -117,7 +111,7 @@ class Listing:
             limit = created_ns(self._catalogue.find(name))
             images = [image for image in images if created_ns(image) > limit]
         for text in filters.get("until", ()):
-            limit = parse_moment(text)
+            limit = parse_moment(text, time.time_ns())
             images = [image for image in images if created_ns(image) < limit]
         return images
 

@@ -1,15 +1,17 @@
 """Taking images away: `rmi` with Docker's rules of what may go and what only loses a name, and `prune`."""
 
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from orlop.engine.image_catalogue import Catalogue
 from orlop.engine.image_layers import LayerOperations
-from orlop.engine.image_listing import ContainersUsing, created_ns, parse_moment, single_flag
+from orlop.engine.image_listing import ContainersUsing, created_ns, single_flag
 from orlop.errors import Conflict, NoSuchImage
 from orlop.model.filters import Filters, matches_labels, require_known
 from orlop.model.image import Image, Layer
+from orlop.model.moments import parse_moment
 from orlop.model.reference import parse_id_prefix, parse_reference
 from orlop.store.journal import Drop, Put
 
@@ -59,7 +61,7 @@ class Removal:
     def prune(self, filters: Filters, using: ContainersUsing) -> tuple[ImageRemoval, int]:
         require_known(filters, PRUNE_FILTERS)
         only_dangling = single_flag(filters, "dangling") is not False
-        until = [parse_moment(text) for text in filters.get("until", ())]
+        until = [parse_moment(text, time.time_ns()) for text in filters.get("until", ())]
         record = _Record()
         for image in sorted(self._catalogue.images(), key=created_ns, reverse=True):
             labels = self._catalogue.config_file(image).config.labels

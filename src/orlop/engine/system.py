@@ -86,9 +86,6 @@ class System:
         self._layers = layers
         self._executor = executor
 
-    def ping(self) -> None:
-        """Raises Unavailable where the daemon cannot serve."""
-
     def info(self) -> SystemInfo:
         states = [container.status.state for container in self._records.all()]
         running = sum(state in (ContainerState.RUNNING, ContainerState.RESTARTING) for state in states)

@@ -78,20 +78,6 @@ def create_network_namespace(pin: Path) -> RouteSocket:
         raise
 
 
-def open_network_namespace(pin: Path) -> RouteSocket:
-    """A socket inside the namespace that `pin` holds."""
-
-    def enter() -> RouteSocket:
-        fd = os.open(pin, os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            setns(fd, CLONE_NEWNET)
-        finally:
-            os.close(fd)
-        return RouteSocket()
-
-    return in_own_thread(enter)
-
-
 def remove_network_namespace(pin: Path) -> None:
     """Let go of the namespace; it ends with its last process. Gone already is success."""
     try:

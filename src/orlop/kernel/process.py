@@ -48,15 +48,6 @@ def open_pidfd(pid: int, ticks: int) -> int:
     return fd
 
 
-def send_signal(pid: int, ticks: int, number: int) -> None:
-    """Signal that very process. ProcessLookupError when it has gone."""
-    fd = open_pidfd(pid, ticks)
-    try:
-        signal.pidfd_send_signal(fd, number)
-    finally:
-        os.close(fd)
-
-
 def die_with_parent(parent: int) -> None:
     """The kernel kills this process when the thread that started it ends. Ends at once where `parent` is gone."""
     check(LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)), "prctl")

@@ -152,7 +152,7 @@ def _wrong_destination(destination: str) -> str:
         return "field Target must not contain a NUL byte"
     if clean_path(slashed) == "/":
         return "invalid specification: destination can't be '/'"
-    if not slashed.startswith("/"):
+    if not destination.startswith("/"):
         return f"invalid mount path: '{destination}' mount path must be absolute"
     return ""
 

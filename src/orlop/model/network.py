@@ -3,7 +3,7 @@
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from ipaddress import ip_address
+from ipaddress import IPv4Interface, ip_address
 
 from orlop.errors import Malformed
 
@@ -59,6 +59,18 @@ def parse_mac_address(text: str) -> str:
     if int(text[:2], 16) & 1:
         raise Malformed(f"invalid MAC address {text!r}", "it is a multicast address: its first byte is odd")
     return text.lower().replace("-", ":")
+
+
+def parse_gateway(text: str) -> IPv4Interface:
+    """The bridge's address from a setting, "192.168.5.1/24". Raises Malformed."""
+    try:
+        gateway = IPv4Interface(text)
+    except ValueError as error:
+        raise Malformed(f"invalid bridge address {text!r}", str(error), "Write it as 192.168.5.1/24") from None
+    network = gateway.network
+    if network.prefixlen > 30 or gateway.ip in (network.network_address, network.broadcast_address):
+        raise Malformed(f"invalid bridge address {text!r}", "it leaves no address for a container")
+    return gateway
 
 
 def parse_extra_host(text: str) -> tuple[str, str]:

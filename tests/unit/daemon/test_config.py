@@ -39,6 +39,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ({"volume-grace-seconds": True}, "must be a int"),
         ({"data-root": "relative"}, "absolute path"),
         ({"bip": "172.17.0.300/16"}, "--bip"),
+        ({"bip": "172.17.0.0/16"}, "--bip .* leaves no address"),
+        ({"bip": "172.17.0.1/32"}, "--bip .* leaves no address"),
         ({"volume-grace-seconds": -1}, "cannot be negative"),
         ([], "must be a JSON object"),
     ],

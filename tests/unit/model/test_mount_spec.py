@@ -3,7 +3,7 @@
 import posixpath
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from orlop.errors import Malformed
@@ -88,6 +88,7 @@ def test_the_container_wide_driver_is_for_volumes_only() -> None:
     assert parse_bind("/srv:/d", "nas").driver == ""
 
 
+@example("\\0")  # a backslash is no slash to Linux
 @given(st.text(max_size=40))
 def test_any_text_is_parsed_or_refused_and_a_parsed_destination_is_clean(spec: str) -> None:
     try:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
-from orlop.errors import Malformed, Unavailable
+from orlop.errors import Unavailable
 
 
 def default_subnets() -> Iterator[IPv4Network]:
@@ -31,18 +31,6 @@ def choose_subnet(taken: Iterable[IPv4Network], preferred: IPv4Network | None = 
 def gateway_of(subnet: IPv4Network) -> IPv4Interface:
     """The bridge's own address: the first of the subnet."""
     return IPv4Interface((subnet.network_address + 1, subnet.prefixlen))
-
-
-def parse_gateway(text: str) -> IPv4Interface:
-    """The bridge's address from a setting, "192.168.5.1/24". Raises Malformed."""
-    try:
-        gateway = IPv4Interface(text)
-    except ValueError as error:
-        raise Malformed(f"invalid bridge address {text!r}", str(error), "Write it as 192.168.5.1/24") from None
-    network = gateway.network
-    if network.prefixlen > 30 or gateway.ip in (network.network_address, network.broadcast_address):
-        raise Malformed(f"invalid bridge address {text!r}", "it leaves no address for a container")
-    return gateway
 
 
 def mac_address_of(address: IPv4Address) -> str:

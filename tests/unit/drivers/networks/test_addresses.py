@@ -13,9 +13,9 @@ from orlop.drivers.networks.addresses import (
     default_subnets,
     gateway_of,
     mac_address_of,
-    parse_gateway,
 )
 from orlop.errors import Malformed, Unavailable
+from orlop.model.network import parse_gateway
 
 
 def test_the_first_subnet_is_dockers() -> None:
