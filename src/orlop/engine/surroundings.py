@@ -7,11 +7,14 @@ from pathlib import Path
 from orlop.engine.accounts import find_account
 from orlop.engine.container_files import container_hostname
 from orlop.engine.rootfs import open_rootfs
-from orlop.errors import Conflict, Malformed
+from orlop.errors import Conflict, Malformed, Unavailable
+from orlop.kernel.answering import require_answer
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
 from orlop.model.network import NetworkAttachment
 from orlop.planning.bundles import Surroundings
+
+_ANSWER_SECONDS = 10.0
 
 
 def find_surroundings(
@@ -51,8 +54,17 @@ def find_surroundings(
 
 
 def prepare_bind_source(mount: Mount) -> Path:
-    """The host path of a bind mount. With -v a missing one is made a directory; with --mount it is refused."""
+    """The host path of a bind mount. With -v a missing one is made a directory; with --mount it is refused. Raises
+    Unavailable when its storage does not answer: whoever else does not use it must not wait with us."""
     source = Path(mount.source)
+    try:
+        require_answer(mount.source, _ANSWER_SECONDS)
+    except TimeoutError as error:
+        raise Unavailable(
+            f"bind source {source}",
+            f"its storage gave no answer within {_ANSWER_SECONDS:g} s",
+            "Bring its server back, or unmount it; everything else goes on",
+        ) from error
     if source.exists():
         return source
     if not mount.create_source:
