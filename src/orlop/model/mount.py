@@ -13,6 +13,14 @@ class MountKind(StrEnum):
     VOLUME = "volume"
     BIND = "bind"
     TMPFS = "tmpfs"
+    IMAGE = "image"
+
+
+class IdMapping(StrEnum):
+    """How owners on disk are shown in the container."""
+
+    NONE = ""
+    MATCH_USER = "match-user"  # the owner of the mount's top directory is shown as the container's user, and back
 
 
 class MountOrigin(StrEnum):
@@ -29,7 +37,7 @@ class MountOrigin(StrEnum):
 class MountRequest:
     kind: MountKind
     destination: str
-    source: str = ""  # volume name ("" = anonymous), or host path; "" for tmpfs
+    source: str = ""  # volume name ("" = anonymous), host path, or image; "" for tmpfs
     anonymous: bool = False  # inherited from a request that named no volume; `source` is the name it got
     read_only: bool = False
     origin: MountOrigin = MountOrigin.MOUNTS
@@ -38,6 +46,9 @@ class MountRequest:
     no_copy: bool = False
     create_source: bool = False  # make a missing bind source a directory (what -v does)
     non_recursive: bool = False
+    read_only_non_recursive: bool = False  # what is mounted below stays writable
+    read_only_force_recursive: bool = False  # fail rather than leave what is mounted below writable
+    id_mapping: IdMapping = IdMapping.NONE
     subpath: str = ""
     driver: str = ""
     driver_options: Mapping[str, str] = field(default_factory=dict)
@@ -51,7 +62,7 @@ class MountRequest:
 class Mount:
     kind: MountKind
     destination: str
-    source: str  # host path; "" for tmpfs
+    source: str  # host path, or image as it was asked for; "" for tmpfs
     volume: str = ""  # volume name, only for kind VOLUME
     driver: str = ""
     read_only: bool = False
@@ -62,6 +73,9 @@ class Mount:
     non_recursive: bool = False
     copy_up: bool = False
     create_source: bool = False
+    read_only_non_recursive: bool = False
+    read_only_force_recursive: bool = False
+    id_mapping: IdMapping = IdMapping.NONE
     subpath: str = ""
     tmpfs_size_bytes: int = 0
     tmpfs_mode: int = 0

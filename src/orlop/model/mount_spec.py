@@ -165,6 +165,8 @@ def _wrong_for_its_kind(request: MountRequest) -> str:
             return _wrong_subpath(request)
         case MountKind.TMPFS:
             return _wrong_tmpfs(request)
+        case MountKind.IMAGE:
+            return "" if request.source else "field Source must not be empty"
 
 
 def _wrong_bind(request: MountRequest) -> str:

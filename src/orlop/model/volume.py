@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
+PROTECT_LABEL = "orlop.protect"  # "true": refused by rm and prune until the label is taken off
 DEFAULT_DRIVER = "local"
 
 
@@ -23,6 +24,11 @@ class Volume:
     options: Mapping[str, str] | None = None
     scope: str = "local"
     problem: str = ""  # why it cannot be used as it is now; found out by looking, never remembered
+    aliases: tuple[str, ...] = ()  # names it had before and still answers to
+
+    @property
+    def is_protected(self) -> bool:
+        return (self.labels or {}).get(PROTECT_LABEL, "").lower() in ("true", "1", "yes")
 
     @property
     def is_anonymous(self) -> bool:
@@ -47,6 +53,21 @@ class VolumeUse:
     volume: str
     container_id: str
     made_for: bool = False  # the volume has no name of its own and was made for this container
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeFacts:
+    """What was seen of a volume, kept under its id. Nothing depends on it: lost facts are measured again."""
+
+    size_bytes: int = -1  # apparent; -1: never measured
+    disk_bytes: int = -1
+    entries: int = -1
+    last_write_ns: int = 0  # newest change seen by the last measurement
+    measured_at_ns: int = 0
+    last_mounted_at_ns: int = 0
+    last_unmounted_at_ns: int = 0
+    last_container: str = ""  # name of the container that mounted it last, as it was then
+    last_container_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,10 @@ from orlop.errors import HostFailure
 
 T = TypeVar("T")
 
-KINDS = ("containers", "images", "layers", "tags", "volumes", "retired", "uses", "operations", "networks", "settings")
+KINDS = (
+    *("containers", "images", "layers", "tags", "networks", "settings", "operations"),
+    *("volumes", "retired", "uses", "facts"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,8 @@ Who calls. The executor. A repeated call with the same wish is a success that ch
 that exists with the same options, attaching a use twice, detaching one that is not attached, retiring one that is
 retired under the same id. After a restart `list_volumes` alone tells the truth about what exists.
 
+An attached volume may be renamed, and its limit changed; who has it attached keeps it and notices only the limit.
+
 A driver touches nothing outside its own root. It answers with an error when it does not know, never with "absent".
 
 Errors. Malformed for a bad name or option, NotFound for a volume that certainly does not exist, Conflict for one that
@@ -20,7 +22,7 @@ cannot be let go now (something is mounted there), Unavailable when the storage 
 kernel and the disk.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -34,6 +36,25 @@ class StoredVolume:
     mountpoint: str  # "" where there is none until it is attached
     created_at_ns: int
     problem: str = ""  # why it cannot be attached as it is now: "its data directory ... is missing"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """How much a volume holds."""
+
+    size_bytes: int  # apparent: sum of st_size of all but directories, hard links once
+    disk_bytes: int  # what it takes on its disk
+    entries: int  # files, directories and everything else below the top; -1 where only bytes are counted
+    last_write_ns: int  # newest mtime or ctime that was seen; 0 where none can be told
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a volume may hold at most; 0 = no limit."""
+
+    size_bytes: int = 0
+    inodes: int = 0
+    mechanism: str = ""  # who enforces it, for people: "project quota", "btrfs qgroup", "image file (ext4)"
 
 
 class VolumeDriver(Protocol):
@@ -107,7 +128,7 @@ class Retirement(Protocol):
 
 @runtime_checkable
 class SelfDescribing(Protocol):
-    """The ability to give back the metadata of `create` and `retire`, "" where there is none."""
+    """The ability to give back the metadata of `create`, `change` and `retire`, "" where there is none."""
 
     def metadata(self, name: str) -> str: ...
 
@@ -147,3 +168,38 @@ class Usage(Protocol):
 
     def usage_bytes(self, name: str) -> int:
         """Sum of apparent sizes of all files, hard links once; -1 when it cannot be told."""
+
+    def measure(self, name: str, stop: Callable[[], bool]) -> Measurement | None:
+        """Walk and count. May take long; ends early with None once `stop` says so, and where it cannot be told now
+        (content that is mounted only while in use, and is not)."""
+
+    def counted(self, name: str) -> Measurement | None:
+        """The same from a counter that the kernel keeps anyway (quota, statfs of a file system of the volume's own), in
+        microseconds and without asking anybody who may not answer; None where there is no such counter."""
+
+
+@runtime_checkable
+class Limited(Protocol):
+    """The ability to keep a volume below a limit."""
+
+    def limits(self, name: str) -> Limits: ...
+
+
+@runtime_checkable
+class Changing(Protocol):
+    """The ability to give a volume other options and another record, its data untouched."""
+
+    def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
+        """Durable in one step: after a crash it is either as before or as wished. A limit holds at once, also while the
+        volume is attached; what concerns the mount holds from the next time that nobody had it attached. Raises
+        Malformed for options that `create` would refuse, Conflict for what would lose data (a limit below what is
+        stored), Unsupported for what cannot be had for this volume any more; then nothing has changed."""
+
+
+@runtime_checkable
+class Renaming(Protocol):
+    """The ability to give a volume another name."""
+
+    def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
+        """In one step, durable, also while it is attached. Raises Conflict when the new name is taken, NotFound when
+        neither name is there. Renamed already (the new name is there with this metadata) is success."""

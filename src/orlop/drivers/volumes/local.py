@@ -22,15 +22,15 @@ import os
 import secrets
 import stat
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orlop.drivers.volumes import local_staging
-from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.driver import Measurement, StoredVolume
 from orlop.drivers.volumes.local_mount import USES, is_attached, mount_for_use, unmount_for_use
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
-from orlop.drivers.volumes.local_usage import apparent_bytes
+from orlop.drivers.volumes.local_usage import measure
 from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError, Unsupported
 from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import MountEntry, mounts_at_or_below, read_mounts
@@ -214,13 +214,20 @@ class LocalVolumes:
 
     def usage_bytes(self, name: str) -> int:
         try:
-            with self._open(name) as fd:
-                if _exists(fd, OPTIONS):
-                    return -1  # what is mounted there is not ours to walk, and may not answer
-                with _entered(fd, DATA) as data_fd:
-                    return apparent_bytes(data_fd)
+            found = self.measure(name, stop=lambda: False)
         except OSError:
             return -1
+        return found.size_bytes if found else -1
+
+    def measure(self, name: str, stop: Callable[[], bool]) -> Measurement | None:
+        with self._open(name) as fd:
+            if _exists(fd, OPTIONS):
+                return None  # what is mounted there is not ours to walk, and may not answer
+            with _entered(fd, DATA) as data_fd:
+                return measure(data_fd, stop)
+
+    def counted(self, name: str) -> Measurement | None:
+        return None
 
     # Copy-up
 

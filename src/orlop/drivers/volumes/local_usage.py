@@ -2,21 +2,25 @@
 
 import os
 import stat
+from collections.abc import Callable
+
+from orlop.drivers.volumes.driver import Measurement
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
 
 
-def apparent_bytes(top_fd: int) -> int:
-    """Sum of st_size of everything but directories, hard links once, links not followed, mounts not entered. What
-    vanishes meanwhile does not count. Raises OSError where the disk fails."""
-    device = os.fstat(top_fd).st_dev
-    linked: set[int] = set()
-    total = 0
+def measure(top_fd: int, stop: Callable[[], bool] = lambda: False) -> Measurement | None:
+    """Everything below, hard links once, links not followed, mounts not entered; None when stopped. What vanishes
+    meanwhile does not count. Raises OSError where the disk fails."""
+    counter = _Counter(top_fd)
     open_fds = [os.dup(top_fd)]
-    waiting: list[list[str]] = [[]]
+    waiting: list[list[str]] = []
     try:
-        waiting[0], total = _count(open_fds[0], device, linked)
+        waiting.append(counter.count(top_fd))
         while open_fds:
+            if stop():
+                return None
             if not waiting[-1]:
                 os.close(open_fds.pop())
                 waiting.pop()
@@ -26,33 +30,47 @@ def apparent_bytes(top_fd: int) -> int:
             except (FileNotFoundError, NotADirectoryError):
                 continue
             open_fds.append(fd)
-            directories, size = _count(fd, device, linked)
-            waiting.append(directories)
-            total += size
+            waiting.append(counter.count(fd))
     finally:
         for fd in open_fds:
             os.close(fd)
-    return total
+    return Measurement(counter.size_bytes, counter.disk_bytes, counter.entries, counter.last_write_ns)
 
 
-def _count(fd: int, device: int, linked: set[int]) -> tuple[list[str], int]:
-    """The directories in a directory, and the size of what else is in it."""
-    directories: list[str] = []
-    total = 0
-    if os.fstat(fd).st_dev != device:
-        return directories, total
-    with os.scandir(fd) as entries:
-        for entry in entries:
-            try:
-                details = entry.stat(follow_symlinks=False)
-            except FileNotFoundError:
-                continue
-            if stat.S_ISDIR(details.st_mode):
-                directories.append(entry.name)
-                continue
-            if details.st_nlink > 1:
-                if details.st_ino in linked:
+class _Counter:
+    def __init__(self, top_fd: int) -> None:
+        top = os.fstat(top_fd)
+        self._device = top.st_dev
+        self._linked: set[int] = set()
+        self.size_bytes = 0
+        self.disk_bytes = 0
+        self.entries = 0
+        self.last_write_ns = top.st_mtime_ns
+
+    def count(self, fd: int) -> list[str]:
+        """Count what is in a directory; the directories in it."""
+        directories: list[str] = []
+        if os.fstat(fd).st_dev != self._device:
+            return directories
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                try:
+                    details = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
                     continue
-                linked.add(details.st_ino)
-            total += details.st_size
-    return directories, total
+                self._add(details)
+                if stat.S_ISDIR(details.st_mode):
+                    directories.append(entry.name)
+        return directories
+
+    def _add(self, details: os.stat_result) -> None:
+        self.entries += 1
+        self.last_write_ns = max(self.last_write_ns, details.st_mtime_ns)
+        is_directory = stat.S_ISDIR(details.st_mode)
+        if details.st_nlink > 1 and not is_directory:
+            if details.st_ino in self._linked:
+                return
+            self._linked.add(details.st_ino)
+        self.disk_bytes += details.st_blocks * _BLOCK_BYTES
+        if not is_directory:
+            self.size_bytes += details.st_size
