@@ -1,0 +1,141 @@
+"""The tree of all local volumes, and the directory of one: opened by descriptor, files in it read and written so.
+
+The layout is drawn in orlop.drivers.volumes.local. Nothing here knows what a volume's options mean.
+"""
+
+import errno
+import logging
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.errors import Conflict, NoSuchVolume
+from orlop.kernel.mounts import mounts_at_or_below
+
+log = logging.getLogger(__name__)
+
+DATA, OPTIONS, METADATA, RETIRED_METADATA = "_data", "opts.json", "orlop.json", "retired.json"
+RETIRED, PURGING, STAGING = ".retired", ".purging", ".staging"
+DATA_MODE = 0o755
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_MOST_METADATA = 4 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeDirectory:
+    """One volume's own directory, open. `path` is where it is now: among the volumes, or out of sight."""
+
+    name: str
+    path: Path
+    fd: int
+
+    @property
+    def data_path(self) -> Path:
+        return self.path / DATA
+
+
+class VolumesRoot:
+    """Knows every place that volumes are in. Thread-safe: it holds nothing but the root's descriptor."""
+
+    def __init__(self, path: Path) -> None:
+        """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours."""
+        path.mkdir(parents=True, exist_ok=True)
+        self.path = path.resolve()
+        self.fd = os.open(self.path, _DIRECTORY)
+        for folder in (RETIRED, PURGING, STAGING):
+            with suppress(FileExistsError):
+                os.mkdir(folder, 0o700, dir_fd=self.fd)
+        if stat.S_IMODE(os.fstat(self.fd).st_mode) != 0o701:
+            os.fchmod(self.fd, 0o701)
+
+    def close(self) -> None:
+        os.close(self.fd)
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[VolumeDirectory]:
+        """The volume's own directory. Raises NoSuchVolume, Conflict where something else has its name."""
+        if "/" in name or name in ("", ".", "..") or name.startswith("."):
+            raise NoSuchVolume(name)
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=self.fd)
+        except FileNotFoundError:
+            raise NoSuchVolume(name) from None
+        except OSError as error:
+            if error.errno in (errno.ELOOP, errno.ENOTDIR):
+                why = f"{self.path / name} is not a directory"
+                raise Conflict(f"volume {name}", why, "Move it out of the way") from error
+            if error.errno == errno.ENAMETOOLONG:
+                raise NoSuchVolume(name) from None
+            raise
+        try:
+            yield VolumeDirectory(name, self.path / name, fd)
+        finally:
+            os.close(fd)
+
+    @contextmanager
+    def folder(self, name: str) -> Iterator[int]:
+        """One of RETIRED, PURGING, STAGING."""
+        with entered(self.fd, name) as fd:
+            yield fd
+
+
+@contextmanager
+def entered(directory_fd: int, name: str) -> Iterator[int]:
+    fd = os.open(name, _DIRECTORY, dir_fd=directory_fd)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def refuse_mounts(subject: str, path: Path) -> None:
+    below = mounts_at_or_below(path)
+    if below:
+        point = below[0].mount_point
+        raise Conflict(subject, f"volume has active mounts: {point} is mounted", f"Unmount it first: umount {point}")
+
+
+@contextmanager
+def room_permitting(name: str) -> Iterator[None]:
+    """A full disk must not keep a volume from being removed or from coming back; the journal has the same record."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        log.warning("volume %s: no room for the record beside its data", name)
+
+
+def exists(directory_fd: int, name: str) -> bool:
+    try:
+        os.lstat(name, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def write_file(directory_fd: int, name: str, text: str, sync: bool = False) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC
+    fd = os.open(name, flags, 0o600, dir_fd=directory_fd)
+    try:
+        view = memoryview(text.encode())
+        while view:
+            view = view[os.write(fd, view) :]
+        if sync:
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def read_file(directory_fd: int, name: str) -> str:
+    """The file's text; "" when there is none. Never blocks on a fifo, never follows a link."""
+    try:
+        fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
+    except FileNotFoundError:
+        return ""
+    with os.fdopen(fd, "rb") as file:
+        return file.read(_MOST_METADATA).decode("utf-8", errors="replace")

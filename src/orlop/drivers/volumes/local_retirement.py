@@ -1,0 +1,130 @@
+"""Local volumes that were removed: a rename out of sight, a rename back, and the one place where bytes are deleted.
+
+<root>/<name>  --retire-->  .retired/<id>  --purge-->  .purging/<id>  --cleanup-->  gone
+               <--restore--
+"""
+
+import logging
+import os
+import threading
+from collections.abc import Sequence
+from contextlib import suppress
+
+from orlop.drivers.volumes.local_directory import (
+    METADATA,
+    PURGING,
+    RETIRED,
+    RETIRED_METADATA,
+    VolumesRoot,
+    entered,
+    exists,
+    read_file,
+    refuse_mounts,
+    room_permitting,
+    write_file,
+)
+from orlop.drivers.volumes.local_mount import is_attached
+from orlop.errors import Conflict, NoSuchVolume, NotFound, OrlopError
+from orlop.kernel.mount_watch import MountWatch
+from orlop.kernel.mounts import read_mounts
+from orlop.store.files import remove_tree, sync_directory, write_durably
+
+log = logging.getLogger(__name__)
+
+
+class LocalRetirement:
+    def __init__(self, root: VolumesRoot) -> None:
+        self._root = root
+        self._mounts = MountWatch()
+        self._deleting: set[str] = set()
+        self._deleting_lock = threading.Lock()
+        self._has_one_log = _file_system_type(root.fd) in ("ext4", "xfs")
+
+    def close(self) -> None:
+        self._mounts.close()
+
+    def retire(self, name: str, retired_id: str, metadata: str) -> None:
+        with self._root.folder(RETIRED) as retired_fd:
+            try:
+                with self._root.open(name) as volume:
+                    if is_attached(volume.fd, volume.data_path):
+                        raise Conflict(f"remove {name}", "volume has active mounts")
+                    # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
+                    if self._mounts.may_show(str(volume.path)):
+                        refuse_mounts(f"remove {name}", volume.path)
+                    with room_permitting(name):
+                        write_file(volume.fd, RETIRED_METADATA, metadata)
+            except NotFound:
+                if exists(retired_fd, retired_id):
+                    return
+                raise
+            os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
+
+    def settle(self) -> None:
+        """One fsync where the file system keeps one log in the order of things (ext4, XFS): syncing any directory that
+        a rename touched then syncs everything before it."""
+        os.fsync(self._root.fd)
+        if not self._has_one_log:
+            sync_directory(self._root.path / RETIRED)
+
+    def restore(self, retired_id: str, name: str, metadata: str) -> None:
+        with self._root.folder(RETIRED) as retired_fd:
+            if not exists(retired_fd, retired_id):
+                self._forget_retirement(retired_id, name)
+                return
+            if exists(self._root.fd, name):
+                raise Conflict(f"restore {name}", f"{self._root.path / name} is there already", "Choose another name")
+            with room_permitting(name):
+                write_durably(self._root.path / RETIRED / retired_id / METADATA, metadata.encode())
+            # Between the look and the rename nobody can lose a volume: rename(2) replaces only an empty directory.
+            os.rename(retired_id, name, src_dir_fd=retired_fd, dst_dir_fd=self._root.fd)
+        self.settle()
+        self._forget_retirement(retired_id, name)
+
+    def _forget_retirement(self, retired_id: str, name: str) -> None:
+        try:
+            with self._root.open(name) as volume, suppress(FileNotFoundError):
+                os.unlink(RETIRED_METADATA, dir_fd=volume.fd)
+        except NoSuchVolume:
+            raise NotFound(f"restore {name}", f"nothing is retired under the id {retired_id}") from None
+
+    def purge(self, retired_id: str) -> None:
+        with self._root.folder(RETIRED) as retired_fd, self._root.folder(PURGING) as purging_fd:
+            if not exists(retired_fd, retired_id):
+                return
+            refuse_mounts(f"purge {retired_id}", self._root.path / RETIRED / retired_id)
+            os.rename(retired_id, retired_id, src_dir_fd=retired_fd, dst_dir_fd=purging_fd)
+            os.fsync(purging_fd)
+            os.fsync(retired_fd)
+
+    def cleanup(self) -> None:
+        first: Exception | None = None
+        for retired_id in sorted(os.listdir(self._root.path / PURGING)):
+            with self._deleting_lock:
+                if retired_id in self._deleting:
+                    continue  # another thread is at it
+                self._deleting.add(retired_id)
+            try:
+                remove_tree(self._root.path / PURGING / retired_id)
+            except (OrlopError, OSError) as error:
+                log.error("deleting purged volume %s: %s", retired_id, error)
+                first = first or error
+            finally:
+                with self._deleting_lock:
+                    self._deleting.discard(retired_id)
+        if first:
+            raise first
+
+    def list_retired(self) -> Sequence[str]:
+        with self._root.folder(RETIRED) as fd, os.scandir(fd) as entries:
+            return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
+
+    def metadata(self, retired_id: str) -> str:
+        with self._root.folder(RETIRED) as retired_fd, entered(retired_fd, retired_id) as fd:
+            return read_file(fd, RETIRED_METADATA)
+
+
+def _file_system_type(fd: int) -> str:
+    device = os.fstat(fd).st_dev
+    number = f"{os.major(device)}:{os.minor(device)}"
+    return next((entry.fs_type for entry in read_mounts() if entry.device == number), "")
