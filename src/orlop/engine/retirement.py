@@ -8,7 +8,7 @@ from dataclasses import replace
 from orlop.drivers.volumes.driver import Retirement, VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
-from orlop.engine.keyed_locks import KeyedLocks
+from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, NotFound, OrlopError
@@ -31,7 +31,7 @@ class Retirements:
         records: VolumeRecords,
         steps: VolumeSteps,
         drivers: Mapping[str, VolumeDriver],
-        locks: KeyedLocks,
+        locks: VolumeLocks,
         events: Events,
         policy: RetirementPolicy,
         clock: Callable[[], int] = time.time_ns,

@@ -1,6 +1,9 @@
 """What the daemon remembers of volumes: in memory for reading, in the journal for good.
 
 Memory changes only after the journal has the change, so a failed commit leaves both as they were.
+
+A volume is found by its name and by every name it had before and still answers to (an alias). A container holds it by
+one of them, the one it was created with.
 """
 
 import dataclasses
@@ -17,6 +20,7 @@ class VolumeRecords:
         self._journal = journal
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
+        self._aliases: dict[str, str] = {}  # to the names of their volumes
         self._retired: dict[str, RetiredVolume] = {}
         self._holders: dict[str, dict[str, VolumeUse]] = {}  # in the order of coming
 
@@ -26,19 +30,27 @@ class VolumeRecords:
         uses = self._journal.load("uses", VolumeUse)
         with self._lock:
             self._volumes, self._retired, self._holders = volumes, retired, {}
+            self._aliases = {alias: volume.name for volume in volumes.values() for alias in volume.aliases}
             for use in uses.values():
                 self._holders.setdefault(use.volume, {})[use.container_id] = use
 
     # Volumes
 
     def find(self, name: str) -> Volume | None:
-        return self._volumes.get(name)
+        """By its name or an alias."""
+        with self._lock:
+            return self._find(name)
 
     def get(self, name: str) -> Volume:
-        volume = self._volumes.get(name)
+        volume = self.find(name)
         if volume is None:
             raise NoSuchVolume(name)
         return volume
+
+    def real_name(self, name: str) -> str:
+        """The name of the volume that `name` means; `name` itself where there is none."""
+        volume = self.find(name)
+        return volume.name if volume else name
 
     def all(self) -> list[Volume]:
         with self._lock:
@@ -46,7 +58,13 @@ class VolumeRecords:
 
     def remember(self, volume: Volume) -> None:
         with self._lock:
-            self._volumes[volume.name] = volume
+            self._put(volume)
+
+    def rename(self, name: str, renamed: Volume) -> None:
+        """In one step: nobody finds both, nobody finds none."""
+        with self._lock:
+            self._take(name)
+            self._put(renamed)
 
     def mark(self, name: str, problem: str) -> None:
         """Note what is wrong with a volume ("" when nothing is any more). Not for the journal."""
@@ -57,7 +75,22 @@ class VolumeRecords:
 
     def forget(self, name: str) -> None:
         with self._lock:
-            self._volumes.pop(name, None)
+            self._take(name)
+
+    def _find(self, name: str) -> Volume | None:
+        return self._volumes.get(name) or self._volumes.get(self._aliases.get(name, ""))
+
+    def _put(self, volume: Volume) -> None:
+        self._take(volume.name)
+        self._volumes[volume.name] = volume
+        for alias in volume.aliases:
+            self._aliases[alias] = volume.name
+
+    def _take(self, name: str) -> None:
+        volume = self._volumes.pop(name, None)
+        for alias in volume.aliases if volume else ():
+            if self._aliases.get(alias) == name:
+                del self._aliases[alias]
 
     # Retired ones
 
@@ -91,12 +124,20 @@ class VolumeRecords:
     # Holds
 
     def holders(self, name: str) -> list[str]:
+        """Of the volume, by whichever of its names they hold it."""
+        with self._lock:
+            volume = self._find(name)
+            names = (volume.name, *volume.aliases) if volume else (name,)
+            return list(dict.fromkeys(holder for each in names for holder in self._holders.get(each, ())))
+
+    def holders_by(self, name: str) -> list[str]:
+        """Of those only who knows it by exactly this name."""
         with self._lock:
             return list(self._holders.get(name, ()))
 
     def hold(self, names: Iterable[str], container_id: str) -> None:
         """In one commit; none where all are held already. The caller holds the names' locks."""
-        wanted = [name for name in names if container_id not in self.holders(name)]
+        wanted = [name for name in names if container_id not in self.holders_by(name)]
         if not wanted:
             return
         uses = [VolumeUse(name, container_id) for name in wanted]
@@ -117,7 +158,7 @@ class VolumeRecords:
             return self._holders.get(name, {}).get(container_id)
 
     def release(self, name: str, container_id: str) -> None:
-        if container_id in self.holders(name):
+        if container_id in self.holders_by(name):
             self._journal.commit(Drop("uses", f"{name}/{container_id}"))
             self._let_go(name, container_id)
 

@@ -3,7 +3,6 @@
 What is retired is in engine.retirement, copy-up in engine.copyup, the start in engine.volume_reconcile.
 """
 
-import hashlib
 import logging
 import secrets
 import threading
@@ -12,17 +11,19 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import SelfDescribing, Staging, StoredVolume, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import Staging, StoredVolume, Usage, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
-from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.retirement import BATCH, Retirements
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_filters import list_filter, prune_filter
+from orlop.engine.volume_holds import VolumeHolds
+from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_mounts import VolumeMounts
 from orlop.engine.volume_reconcile import Reconciliation, adopted
 from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_steps import VolumeSteps, record_id, render_record
+from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
@@ -64,14 +65,14 @@ class Volumes:
         self._drivers = drivers
         self._events = events
         self._clock = clock
-        self._locks = KeyedLocks()
         self._pruning = threading.Lock()
-        self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
         self._records = VolumeRecords(journal)
         self._records.load()
+        self._locks = VolumeLocks(self._records)
         self._steps = VolumeSteps(executor, drivers, self._records)
         self._copyup = CopyUp(executor, drivers)
-        self._subpaths = Subpaths(subpaths)
+        self._mounts = VolumeMounts(self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths))
+        self._holds = VolumeHolds(self._records, self._locks, self.remove)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.retirements = Retirements(
@@ -255,7 +256,7 @@ class Volumes:
     # What containers need
 
     def holders(self, name: str) -> Sequence[str]:
-        """Ids of the containers that hold it."""
+        """Ids of the containers that hold it, by any of its names."""
         return self._records.holders(name)
 
     def hold(self, name: str, container_id: str) -> None:
@@ -264,43 +265,20 @@ class Volumes:
 
     def hold_all(self, names: Iterable[str], container_id: str) -> None:
         """All of them, in one commit, or none."""
-        wanted = sorted(set(names))
-        with self._locks.hold(wanted):
-            for name in wanted:
-                self._records.get(name)
-            self._records.hold(wanted, container_id)
+        self._holds.hold_all(names, container_id)
 
     def release(self, name: str, container_id: str) -> None:
-        with self._locks.hold([name]):
-            self._records.release(name, container_id)
+        self._holds.release(name, container_id)
 
     def abandon(self, container_id: str, names: Iterable[str]) -> None:
-        """The container was not created: it holds nothing, and the anonymous volumes made for it go. What fails here is
-        logged, for the caller has an error of its own to tell."""
-        for name in names:
-            use = self._records.find_hold(name, container_id)
-            if use is None:
-                continue
-            try:
-                self.release(name, container_id)
-                self._remove_made_for(use)
-            except (OrlopError, OSError) as error:
-                log.warning("volume %s of a container that was not created stays: %s", name, error)
-
-    def _remove_made_for(self, use: VolumeUse) -> None:
-        if use.made_for and not self._records.holders(use.volume):
-            self.remove(use.volume, force=True, reason="the container it was made for was not created")
+        """The container was not created: it holds nothing, and the volumes made for it go. What fails here is logged,
+        for the caller has an error of its own to tell."""
+        self._holds.abandon(container_id, names)
 
     def release_unknown(self, container_ids: Collection[str]) -> list[str]:
-        """At start: drop the holds of containers that are not there. Their creation was cut off, so the anonymous
-        volumes made for them go as well. Returns what was done, in words."""
-        stale = self._records.release_others(container_ids)
-        for use in stale:
-            try:
-                self._remove_made_for(use)
-            except (OrlopError, OSError) as error:
-                log.warning("volume %s of a container that was not created stays: %s", use.volume, error)
-        return [f"volume {use.volume} was held by {use.container_id[:12]}, which was not created" for use in stale]
+        """At start: drop the holds of containers that are not there, for their creation was cut off. Returns what was
+        done, in words."""
+        return self._holds.release_unknown(container_ids)
 
     def is_fillable(self, name: str) -> bool:
         """Whether copy-up could put anything in it: false only when it certainly holds something."""
@@ -314,75 +292,19 @@ class Volumes:
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
         give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
-        use = use_id(mount, container_id, purpose)
-        with self._locks.hold([mount.volume]):
-            volume = self._records.get(mount.volume)
-            driver = self._driver(f"attach {volume.name}", volume.driver)
-            self._check_identity(driver, volume)
-            try:
-                path = driver.attach(volume.name, use)
-            except NotFound as error:
-                why = f"its data directory {volume.mountpoint} is missing"
-                self._records.mark(volume.name, why)
-                hint = "Put it back from a backup, or remove the volume and create it again"
-                raise HostFailure(f"attaching volume {volume.name}", why, hint) from error
-            self._records.mark(volume.name, "")
-            if mount.subpath:
-                path = self._subpaths.pin(path, mount.subpath, use)
-            self._attached.add(use)
-        attributes = {
-            "driver": volume.driver,
-            "container": container_id,
-            "destination": mount.destination,
-            "read/write": "false" if mount.read_only else "true",
-            "propagation": mount.propagation,
-        }
-        self._events.publish("volume", "mount", volume.name, attributes)
-        return path
+        return self._mounts.attach(mount, container_id, purpose)
 
     def remember_attached(self, mount: Mount, container_id: str) -> None:
         """At start: the container runs on, with this volume attached by the daemon before us."""
-        self._attached.add(use_id(mount, container_id))
+        self._mounts.remember_attached(mount, container_id)
 
     def detach_others(self) -> None:
         """At start, once all running containers are remembered."""
-        self._subpaths.unpin_others(self._attached)
+        self._mounts.detach_others()
 
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
-        use = use_id(mount, container_id, purpose)
-        with self._locks.hold([mount.volume]):
-            if mount.subpath:
-                self._subpaths.unpin(use)
-            driver = self._drivers.get(mount.driver)
-            if driver is not None:
-                driver.detach(mount.volume, use)
-            if use not in self._attached:
-                return
-            self._attached.discard(use)
-        attributes = {"driver": mount.driver, "container": container_id}
-        self._events.publish("volume", "unmount", mount.volume, attributes)
+        self._mounts.detach(mount, container_id, purpose)
 
     def populate(self, name: str, source_root: Path, source_path: str) -> None:
         """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
-        with self._locks.hold([name]):
-            volume = self._records.get(name)
-            self._copyup.populate(volume, source_root, source_path, in_use=len(self._records.holders(name)) > 1)
-
-    def _check_identity(self, driver: VolumeDriver, volume: Volume) -> None:
-        """Another volume may have been put in this one's place while nobody looked (a restored backup, a moved
-        directory). A record that is missing or unreadable says nothing either way."""
-        if not isinstance(driver, SelfDescribing):
-            return
-        try:
-            found = record_id(driver.metadata(volume.name))
-        except NotFound:
-            return
-        if found and found != volume.id:
-            why = f"another volume (id {found[:12]}) is in the place of this one (id {volume.id[:12]})"
-            hint = "Put the right one back; or, to take what is there, delete orlop.json beside its data"
-            raise HostFailure(f"attaching volume {volume.name}", why, hint)
-
-
-def use_id(mount: Mount, container_id: str, purpose: str = "") -> str:
-    """One container may mount one volume at several places: each is a use of its own."""
-    return hashlib.sha256(f"{container_id}:{mount.destination}:{purpose}".rstrip(":").encode()).hexdigest()
+        self._mounts.populate(name, source_root, source_path)

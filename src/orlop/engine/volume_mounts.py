@@ -1,0 +1,122 @@
+"""Volumes in use: attached for a container, let go of again, filled from its image."""
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from orlop.drivers.volumes.driver import SelfDescribing, VolumeDriver
+from orlop.engine.copyup import CopyUp
+from orlop.engine.events import Events
+from orlop.engine.subpaths import Subpaths
+from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_steps import record_id
+from orlop.errors import HostFailure, NotFound
+from orlop.model.mount import Mount
+from orlop.model.volume import Volume
+
+
+class VolumeMounts:
+    """A mount names its volume as the container knows it, which may be a name the volume had before."""
+
+    def __init__(
+        self,
+        records: VolumeRecords,
+        drivers: Mapping[str, VolumeDriver],
+        locks: VolumeLocks,
+        events: Events,
+        copyup: CopyUp,
+        subpaths: Subpaths,
+    ) -> None:
+        self._records = records
+        self._drivers = drivers
+        self._locks = locks
+        self._events = events
+        self._copyup = copyup
+        self._subpaths = subpaths
+        self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
+
+    def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
+        """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
+        give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
+        use = use_id(mount, container_id, purpose)
+        with self._locks.hold([mount.volume]):
+            volume = self._records.get(mount.volume)
+            path = self._attach(volume, use)
+            if mount.subpath:
+                path = self._subpaths.pin(path, mount.subpath, use)
+            self._attached.add(use)
+        attributes = {
+            "driver": volume.driver,
+            "container": container_id,
+            "destination": mount.destination,
+            "read/write": "false" if mount.read_only else "true",
+            "propagation": mount.propagation,
+        }
+        self._events.publish("volume", "mount", volume.name, attributes)
+        return path
+
+    def _attach(self, volume: Volume, use: str) -> Path:
+        driver = self._drivers.get(volume.driver)
+        if driver is None:
+            why = f'error looking up volume plugin {volume.driver}: plugin "{volume.driver}" not found'
+            raise NotFound(f"attach {volume.name}", why, f"Drivers here: {', '.join(sorted(self._drivers))}")
+        _check_identity(driver, volume)
+        try:
+            path = driver.attach(volume.name, use)
+        except NotFound as error:
+            why = f"its data directory {volume.mountpoint} is missing"
+            self._records.mark(volume.name, why)
+            hint = "Put it back from a backup, or remove the volume and create it again"
+            raise HostFailure(f"attaching volume {volume.name}", why, hint) from error
+        self._records.mark(volume.name, "")
+        return path
+
+    def remember_attached(self, mount: Mount, container_id: str) -> None:
+        """At start: the container runs on, with this volume attached by the daemon before us."""
+        self._attached.add(use_id(mount, container_id))
+
+    def detach_others(self) -> None:
+        """At start, once all running containers are remembered."""
+        self._subpaths.unpin_others(self._attached)
+
+    def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
+        use = use_id(mount, container_id, purpose)
+        with self._locks.hold([mount.volume]):
+            name = self._records.real_name(mount.volume)
+            if mount.subpath:
+                self._subpaths.unpin(use)
+            driver = self._drivers.get(mount.driver)
+            if driver is not None:
+                driver.detach(name, use)
+            if use not in self._attached:
+                return
+            self._attached.discard(use)
+        attributes = {"driver": mount.driver, "container": container_id}
+        self._events.publish("volume", "unmount", name, attributes)
+
+    def populate(self, name: str, source_root: Path, source_path: str) -> None:
+        """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
+        with self._locks.hold([name]):
+            volume = self._records.get(name)
+            self._copyup.populate(volume, source_root, source_path, in_use=len(self._records.holders(name)) > 1)
+
+
+def _check_identity(driver: VolumeDriver, volume: Volume) -> None:
+    """Another volume may have been put in this one's place while nobody looked (a restored backup, a moved
+    directory). A record that is missing or unreadable says nothing either way."""
+    if not isinstance(driver, SelfDescribing):
+        return
+    try:
+        found = record_id(driver.metadata(volume.name))
+    except NotFound:
+        return
+    if found and found != volume.id:
+        why = f"another volume (id {found[:12]}) is in the place of this one (id {volume.id[:12]})"
+        hint = "Put the right one back; or, to take what is there, delete orlop.json beside its data"
+        raise HostFailure(f"attaching volume {volume.name}", why, hint)
+
+
+def use_id(mount: Mount, container_id: str, purpose: str = "") -> str:
+    """One container may mount one volume at several places: each is a use of its own."""
+    return hashlib.sha256(f"{container_id}:{mount.destination}:{purpose}".rstrip(":").encode()).hexdigest()
