@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support import skips
+from support.asking import BY_PEER, Api
 from support.daemon import LiveDaemon, docker_commands
 from support.disks import mounted_disk
 from support.dockerd import Dockerd
@@ -96,6 +97,20 @@ def daemon(module_daemon: LiveDaemon) -> Iterator[LiveDaemon]:
     if not module_daemon.is_running:
         module_daemon.start()
     module_daemon.clear()
+
+
+@pytest.fixture
+def api(daemon: LiveDaemon) -> Api:
+    """Raw requests of 1.41 of the API, the version that Docker 20.10 speaks too."""
+    return Api(daemon, "1.41")
+
+
+@pytest.fixture
+def modern(daemon: LiveDaemon) -> Api:
+    """Raw requests for what came after Docker 20.10, or was said otherwise by it."""
+    if BY_PEER:
+        pytest.skip("Docker 20.10 does not know this yet")
+    return Api(daemon, "1.47")
 
 
 @pytest.fixture(params=VERSIONS or ["none"])

@@ -12,27 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from support.asking import ask
 from support.daemon import LiveDaemon, read_until, run_command, wait_for
-
-
-def ask(
-    daemon: LiveDaemon, request: str, body: str = "", content_type: str = "application/json"
-) -> tuple[int, dict[str, str], str]:
-    """A raw request, as no client would send it. Returns status, headers, body."""
-    length = f"Content-Length: {len(body.encode())}\r\nContent-Type: {content_type}\r\n" if body else ""
-    with socket.socket(socket.AF_UNIX) as connection:
-        connection.settimeout(20)
-        connection.connect(str(daemon.socket))
-        connection.sendall(f"{request} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}\r\n{body}".encode())
-        said = b""
-        while chunk := connection.recv(65536):
-            said += chunk
-    head, _, text = said.decode().partition("\r\n\r\n")
-    status, *lines = head.split("\r\n")
-    headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
-    if headers.get("transfer-encoding") == "chunked":
-        text = "".join(re.split(r"(?:^|\r\n)[0-9a-f]+\r\n", text))
-    return int(status.split()[1]), headers, text
 
 
 def test_version_and_info(docker_clients: LiveDaemon) -> None:

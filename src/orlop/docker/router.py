@@ -78,7 +78,8 @@ class Router:
             self._cache[method, path] = found
         handler, parameters, since, template = found
         if version < since:
-            raise Malformed("", f"{method} {template} requires minimum API version {render_version(since)}")
+            shown = template.replace("}", ":.*}")  # as dockerd spells its templates
+            raise Malformed("", f"{method} {shown} requires minimum API version {render_version(since)}")
         return handler, parameters
 
     def _search(self, method: str, path: str) -> Found:
