@@ -143,11 +143,11 @@ class Staging(Protocol):
     """
 
     def is_empty(self, name: str) -> bool:
-        """False when it certainly holds something."""
+        """False when it certainly holds something, or is not to be filled."""
 
     def stage(self, name: str, token: str) -> Path:
         """An empty directory on the volume's file system, out of sight. Raises Conflict where the volume is not
-        empty, Unsupported where this one cannot be filled so (its content is mounted)."""
+        empty or not to be filled, Unsupported where this one cannot be filled so (its content is mounted)."""
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
         """What was staged becomes the volume's content, its own owner, mode, times and attributes included, durably.

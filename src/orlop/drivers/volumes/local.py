@@ -16,6 +16,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
 
     local_directory    the tree, one volume's directory, the files in it
     local_record       opts.json and the engine's record
+    local_owner        uid=, gid= and mode= of the top directory
     local_rules        which names and options are accepted
     local_content      what gives `_data` its content: add forms there
     local_mount        mounting and unmounting, the marks of uses
@@ -29,6 +30,7 @@ import os
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes import local_staging
@@ -47,6 +49,7 @@ from orlop.drivers.volumes.local_directory import (
     write_file,
 )
 from orlop.drivers.volumes.local_mount import USES, unmount_for_use
+from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options
 from orlop.drivers.volumes.local_retirement import LocalRetirement
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
@@ -180,10 +183,13 @@ class LocalVolumes:
 
     def is_empty(self, name: str) -> bool:
         with self._root.open(name) as volume:
-            return content_of(volume).is_empty(volume)
+            options = read_options(volume)
+            return not options.no_copy and content_for(options).is_empty(volume)
 
     def stage(self, name: str, token: str) -> Path:
         with self._root.open(name) as volume, self._root.folder(STAGING) as staging_fd:
+            if read_options(volume).no_copy:
+                raise Conflict(f"populate {name}", "nothing is to be copied into the volume (nocopy)")
             if not content_of(volume).is_stageable or mounts_at_or_below(volume.path):
                 raise Unsupported(f"populate {name}", "something is mounted in the volume")
             if not local_staging.is_data_empty(volume.fd):
@@ -193,10 +199,12 @@ class LocalVolumes:
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
         with self._root.open(name) as volume, self._root.folder(STAGING) as staging_fd:
+            options = read_options(volume)
+            finish = partial(give_owner, options=options)
             if not in_use:
-                local_staging.put_in_place(name, volume.fd, staging_fd, token)
+                local_staging.put_in_place(name, volume.fd, staging_fd, token, finish)
                 return
-            local_staging.move_entries(volume.fd, staging_fd, token)
+            local_staging.move_entries(volume.fd, staging_fd, token, finish)
         self.unstage(token)
 
     def unstage(self, token: str) -> None:

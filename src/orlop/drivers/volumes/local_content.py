@@ -14,7 +14,8 @@ from typing import Protocol
 
 from orlop.drivers.volumes.driver import Measurement
 from orlop.drivers.volumes.local_directory import DATA, DATA_MODE, VolumeDirectory, entered
-from orlop.drivers.volumes.local_mount import mount_for_use
+from orlop.drivers.volumes.local_mount import mount_for_use, unmount_for_use
+from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_data_empty
@@ -51,14 +52,19 @@ def content_of(volume: VolumeDirectory) -> Content:
 def content_for(options: MountOptions) -> Content:
     if options.needs_mount:
         return MountedContent(options)
-    return PlainDirectory()
+    return PlainDirectory(options)
 
 
+@dataclass(frozen=True, slots=True)
 class PlainDirectory:
+    options: MountOptions
     is_stageable = True
 
     def make(self, volume: VolumeDirectory) -> None:
         make_data_directory(volume)
+        if self.options.has_owner:
+            with entered(volume.fd, DATA) as data_fd:
+                give_owner(data_fd, self.options)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         pass
@@ -81,6 +87,11 @@ class MountedContent:
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         mount_for_use(volume.fd, volume.data_path, self.options, use_id)
+        try:
+            give_pending_owner(volume, self.options)
+        except BaseException:
+            unmount_for_use(volume.fd, volume.data_path, use_id)
+            raise
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
         return True

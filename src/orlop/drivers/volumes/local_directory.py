@@ -6,6 +6,7 @@ The layout is drawn in orlop.drivers.volumes.local. Nothing here knows what a vo
 import errno
 import logging
 import os
+import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -129,6 +130,19 @@ def write_file(directory_fd: int, name: str, text: str, sync: bool = False) -> N
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def replace_file(directory_fd: int, name: str, text: str) -> None:
+    """The file holds all of `text` or what it held before, whatever happens; durable when this returns."""
+    temporary = f".{name}.{secrets.token_hex(4)}"
+    try:
+        write_file(directory_fd, temporary, text, sync=True)
+        os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
+    except OSError:
+        with suppress(FileNotFoundError):
+            os.unlink(temporary, dir_fd=directory_fd)
+        raise
+    os.fsync(directory_fd)
 
 
 def read_file(directory_fd: int, name: str) -> str:

@@ -172,6 +172,7 @@ def _is_foreign(source: str, fs_type: str) -> bool:
 
 def _mount(path: Path, options: MountOptions) -> None:
     flags, data, propagation = parse_mount_words(_with_address(options))
+    data = ",".join(filter(None, (data, *_owner_words(options))))
     source, fs_type = options.device, options.fs_type
     shown = f"mount {source}:{path}, data: {hide_secret_words(data)}, flags: {flags:#x}"
     is_bind = bool(flags & mounts.MS_BIND)
@@ -198,6 +199,14 @@ def _mount(path: Path, options: MountOptions) -> None:
         if error.errno == errno.ENODEV:
             hint = f"This kernel has no file system of the type {fs_type}"
         raise HostFailure("failed to mount local volume", f"{shown}: {reason}", hint) from error
+
+
+def _owner_words(options: MountOptions) -> list[str]:
+    """Memory has its owner from the first moment."""
+    if options.fs_type != "tmpfs":
+        return []
+    ids = [f"{key}={value}" for key, value in (("uid", options.uid), ("gid", options.gid)) if value is not None]
+    return ids if options.mode is None else [*ids, f"mode={options.mode:o}"]
 
 
 def _with_address(options: MountOptions) -> str:

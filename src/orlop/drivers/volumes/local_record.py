@@ -1,7 +1,6 @@
 """What stands beside a volume's data: opts.json (Docker's format), and the record that the engine wants back."""
 
 import json
-from collections.abc import Mapping
 from contextlib import suppress
 
 from orlop.drivers.volumes.local_directory import METADATA, OPTIONS, VolumeDirectory, exists, read_file
@@ -21,26 +20,65 @@ def read_options(volume: VolumeDirectory) -> MountOptions:
         raise HostFailure(f"volume {volume.name}", f"{path} is unreadable: {error}", "Restore that file") from error
 
 
-def _parse(found: Mapping[str, object] | None) -> MountOptions:
+def _parse(found: object) -> MountOptions:
     if found is None:
         return MountOptions()
-    fs_type, device, words = (found.get(key) or "" for key in ("MountType", "MountDevice", "MountOpts"))
-    if not (isinstance(fs_type, str) and isinstance(device, str) and isinstance(words, str)):
-        raise ValueError("an option is not a text")
-    quota = found.get("Quota") or {}
-    size = quota.get("Size") or 0 if isinstance(quota, dict) else None
-    if not isinstance(size, int):
-        raise ValueError("its quota is not a number")
-    return MountOptions(fs_type, device, words, size)
+    if not isinstance(found, dict):
+        raise ValueError("it is not an object")
+    quota, owner = (_part(found, key) for key in ("Quota", "Owner"))
+    fs_type, device, words = (_text(found, key) for key in ("MountType", "MountDevice", "MountOpts"))
+    return MountOptions(
+        fs_type,
+        device,
+        words,
+        _number(quota, "Size") or 0,
+        _number(quota, "Inodes") or 0,
+        _number(owner, "Uid"),
+        _number(owner, "Gid"),
+        _number(owner, "Mode"),
+        found.get("NoCopy") is True,
+        owner.get("Pending") is True,
+    )
+
+
+def _part(found: dict[str, object], key: str) -> dict[str, object]:
+    part = found.get(key) or {}
+    if not isinstance(part, dict):
+        raise ValueError(f"{key} is not an object")
+    return part
+
+
+def _text(found: dict[str, object], key: str) -> str:
+    text = found.get(key) or ""
+    if not isinstance(text, str):
+        raise ValueError(f"{key} is not a text")
+    return text
+
+
+def _number(found: dict[str, object], key: str) -> int | None:
+    number = found.get(key)
+    if number is not None and (not isinstance(number, int) or number < 0):
+        raise ValueError(f"{key} is not a number")
+    return number
 
 
 def render_options(options: MountOptions) -> str:
-    record = {
+    """Docker's keys, and where they are wanted ours, which Docker skips."""
+    quota = {"Size": options.quota_bytes}
+    record: dict[str, object] = {
         "MountType": options.fs_type,
         "MountOpts": options.options,
         "MountDevice": options.device,
-        "Quota": {"Size": options.quota_bytes},
+        "Quota": quota,
     }
+    if options.inodes:
+        quota["Inodes"] = options.inodes
+    if options.has_owner:
+        owner = {"Uid": options.uid, "Gid": options.gid, "Mode": options.mode}
+        pending = {"Pending": True} if options.owner_pending else {}
+        record["Owner"] = {key: value for key, value in owner.items() if value is not None} | pending
+    if options.no_copy:
+        record["NoCopy"] = True
     return json.dumps(record)
 
 

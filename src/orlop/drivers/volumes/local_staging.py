@@ -2,6 +2,7 @@
 
 import errno
 import os
+from collections.abc import Callable
 from contextlib import suppress
 
 from orlop.errors import Conflict
@@ -9,6 +10,7 @@ from orlop.kernel.rename import rename_if_absent
 from orlop.store.trees import copy_attributes
 
 DATA = "_data"
+Finish = Callable[[int], None]  # last touches to the top directory, given its descriptor; harmless when repeated
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
@@ -26,9 +28,14 @@ def is_data_empty(volume_fd: int) -> bool:
         os.close(data_fd)
 
 
-def put_in_place(name: str, volume_fd: int, staging_fd: int, token: str) -> None:
+def put_in_place(name: str, volume_fd: int, staging_fd: int, token: str, finish: Finish) -> None:
     """In one step: rename(2) puts a directory in the place of an empty one, and of an empty one only."""
     try:
+        fd = os.open(token, _DIRECTORY, dir_fd=staging_fd)
+        try:
+            finish(fd)
+        finally:
+            os.close(fd)
         os.rename(token, DATA, src_dir_fd=staging_fd, dst_dir_fd=volume_fd)
     except FileNotFoundError:
         return
@@ -40,7 +47,7 @@ def put_in_place(name: str, volume_fd: int, staging_fd: int, token: str) -> None
     os.fsync(staging_fd)
 
 
-def move_entries(volume_fd: int, staging_fd: int, token: str) -> None:
+def move_entries(volume_fd: int, staging_fd: int, token: str, finish: Finish) -> None:
     """Entry by entry, each of them whole, into the directory that others have open. Where one of them meanwhile made
     an entry of that name, theirs stays."""
     try:
@@ -54,6 +61,7 @@ def move_entries(volume_fd: int, staging_fd: int, token: str) -> None:
                 with suppress(FileExistsError):
                     rename_if_absent(source_fd, entry, data_fd, entry)
             copy_attributes(source_fd, data_fd)
+            finish(data_fd)
             os.fsync(data_fd)
         finally:
             os.close(data_fd)
