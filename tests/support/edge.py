@@ -41,6 +41,7 @@ from orlop.model.container import (
 from orlop.model.filters import Filters
 from orlop.model.image import Image, ImageConfig
 from orlop.model.network import Network
+from orlop.model.platform import Platform, is_any_of
 from orlop.model.volume import PruneReport, RetiredVolume, Volume
 from orlop.store.paths import DataRoot
 
@@ -220,7 +221,14 @@ class FakeImages:
         image = self.resolve("busybox")
         return [ImageSummary(image, self.config(image), ("busybox:latest",), 0)]
 
-    def load(self, archive: Path, report: Callable[[str], None]) -> Sequence[LoadedImage]:
+    def require_platform(self, reference: str, platforms: Sequence[Platform]) -> None:
+        actual = Platform("linux", "amd64")
+        if not is_any_of(actual, platforms):
+            raise NotFound("", f"image with reference {reference} was found but does not match the specified platform")
+
+    def load(
+        self, archive: Path, report: Callable[[str], None], platforms: Sequence[Platform] = ()
+    ) -> Sequence[LoadedImage]:
         self.received.append(archive.read_bytes())
         return [LoadedImage(IMAGE_ID, ("busybox:latest",)), LoadedImage(IMAGE_ID, ())]
 

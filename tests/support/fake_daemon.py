@@ -32,7 +32,7 @@ class FakeDaemon:
     """`answers` maps "METHOD /path" (without the version) to a status, a JSON value, (status, JSON value), or a
     function that writes the whole answer itself. A context manager."""
 
-    def __init__(self, folder: Path, answers: Mapping[str, Any], api_version: str = "1.47") -> None:
+    def __init__(self, folder: Path, answers: Mapping[str, Any], api_version: str = "1.52") -> None:
         self.path = folder / "fake.sock"
         self.host = f"unix://{self.path}"
         self.answers = dict(answers)

@@ -13,7 +13,7 @@ from orlop.client.address import Address
 from orlop.client.errors import ApiError, ClientError, Unreachable
 from orlop.client.http import Connection, Response, Sent
 
-NEWEST_VERSION = (1, 47)
+NEWEST_VERSION = (1, 52)
 OLDEST_VERSION = (1, 41)
 
 Value = str | int | float | bool | None

@@ -1,7 +1,7 @@
 """Which versions of Docker's API are spoken.
 
-1.24 is the oldest that current clients can fall back to; 1.47 the newest all of whose changes are honoured (1.48
-brings image mounts and images of several platforms). A path without a version means the newest.
+1.24 is the oldest that current clients can fall back to; 1.52 the newest all of whose changes are honoured where they
+concern what is here. A path without a version means the newest.
 """
 
 from orlop import __version__
@@ -9,7 +9,7 @@ from orlop.docker.messages import ApiVersion
 from orlop.errors import Malformed
 
 OLDEST: ApiVersion = (1, 24)
-NEWEST: ApiVersion = (1, 47)
+NEWEST: ApiVersion = (1, 52)
 
 
 def render_version(version: ApiVersion) -> str:

@@ -17,8 +17,9 @@ from orlop.engine.image_archive import ArchivedImage, ImageArchive, open_image_a
 from orlop.engine.image_catalogue import Catalogue
 from orlop.engine.image_layers import LayerOperations, new_layer_id
 from orlop.engine.oci_archive import INDEX, read_oci_archive
-from orlop.errors import Malformed
+from orlop.errors import Malformed, NotFound
 from orlop.model.image import Image, Layer, Tag, chain_ids
+from orlop.model.platform import Platform, is_any_of
 from orlop.planning.images import LayerToMake
 from orlop.store.journal import Change, Put
 from orlop.store.paths import DataRoot
@@ -52,11 +53,13 @@ class Loading:
         self._data_root = data_root
         self._announce = announce
 
-    def load(self, archive: Path, report: Callable[[str], None]) -> Sequence[LoadedImage]:
+    def load(
+        self, archive: Path, report: Callable[[str], None], platforms: Sequence[Platform] = ()
+    ) -> Sequence[LoadedImage]:
         scratch = self._data_root.incoming / f"load-{secrets.token_hex(8)}.tar"
         with plain_archive(archive, scratch) as plain:
             with open_image_archive(plain) as opened:
-                images = _each_once(_read_images(opened))
+                images = _of_platforms(_each_once(_read_images(opened)), platforms)
             chains = {chain for image in images for chain in chain_ids(image.file.diff_ids)}
             tags = {reference: image.id for image in images for reference in image.references}
             with self._catalogue.changing([image.id for image in images], chains, tags):
@@ -144,6 +147,15 @@ def _read_images(archive: ImageArchive) -> Sequence[ArchivedImage]:
         f"does not contain a {MANIFEST}",
         f"Nor an {INDEX}: it is no image archive. A root file system's tar is brought in by import",
     )
+
+
+def _of_platforms(images: Sequence[ArchivedImage], platforms: Sequence[Platform]) -> Sequence[ArchivedImage]:
+    made_for = [Platform(image.file.os, image.file.architecture, image.file.variant) for image in images]
+    fitting = [image for image, platform in zip(images, made_for, strict=True) if is_any_of(platform, platforms)]
+    if images and not fitting:
+        wanted, found = (", ".join(sorted(set(map(str, some)))) for some in (platforms, made_for))
+        raise NotFound("", f"requested platform {wanted} not found in the archive", f"What it has is for {found}")
+    return fitting
 
 
 def _each_once(images: Sequence[ArchivedImage]) -> Sequence[ArchivedImage]:

@@ -25,12 +25,12 @@ from orlop.engine.image_making import ImageMaking, NewImage, host_platform, imag
 from orlop.engine.image_removal import ImageRemoval, Removal
 from orlop.engine.image_save import Saving
 from orlop.engine.layer_cleanup import LayerCleanup
-from orlop.errors import NoSuchImage, OrlopError
+from orlop.errors import NoSuchImage, NotFound, OrlopError
 from orlop.model.changes import apply_changes
 from orlop.model.filters import Filters
 from orlop.model.image import Image, ImageConfig, Tag
 from orlop.model.image_config import ConfigFile
-from orlop.model.platform import Platform
+from orlop.model.platform import Platform, is_any_of
 from orlop.model.reference import parse_reference, parse_tag_target
 from orlop.store.journal import Journal, Put
 from orlop.store.paths import DataRoot
@@ -101,10 +101,11 @@ class Images:
             self._announce("tag", image, target)
         return image
 
-    def load(self, archive: Path, report: Report) -> Sequence[LoadedImage]:
+    def load(self, archive: Path, report: Report, platforms: Sequence[Platform] = ()) -> Sequence[LoadedImage]:
         """`docker load`: docker-archive or OCI archive, plain or compressed; all or nothing. Here as in the two above
-        an archive in incoming/ may be gone afterwards: it need not reach the disk only to be deleted."""
-        return self._loading.load(archive, report)
+        an archive in incoming/ may be gone afterwards: it need not reach the disk only to be deleted. Raises NotFound
+        when nothing in it is for the platforms asked for."""
+        return self._loading.load(archive, report, platforms)
 
     def save(self, references: Sequence[str]) -> Iterator[bytes]:
         """`docker save`: an OCI layout that is also readable as a docker-archive. Fails before the first byte when a
@@ -114,6 +115,15 @@ class Images:
     def resolve(self, reference: str) -> Image:
         """By name[:tag], id or unique id prefix. Raises NoSuchImage, and Malformed for what can be neither."""
         return self._catalogue.find(reference)
+
+    def require_platform(self, reference: str, platforms: Sequence[Platform]) -> None:
+        """Raises NotFound when the image is for none of these; each image here is for one platform."""
+        image = self.resolve(reference)
+        actual = self._platform_of(image)
+        if not is_any_of(actual, platforms):
+            wanted = ", ".join(map(str, platforms))
+            why = f"was found but does not match the specified platform: wanted {wanted}, actual: {actual}"
+            raise NotFound("", f"image with reference {reference} {why}")
 
     def hold(self, image: Image) -> AbstractContextManager[Image]:
         """The image and its layers stay while this is open: for making a container on it. Raises NoSuchImage when it

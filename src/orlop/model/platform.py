@@ -1,6 +1,7 @@
 """Which machine an image is made for: os/architecture[/variant], in Go's spelling."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from orlop.errors import Malformed
@@ -36,6 +37,16 @@ class Platform:
             and other.architecture in ("", self.architecture)
             and (not self.variant or other.variant in ("", self.variant))
         )
+
+
+def is_any_of(actual: Platform, wanted: Sequence[Platform]) -> bool:
+    """Whether what is made for `actual` is one of those asked for; nothing asked for means any."""
+    return not wanted or any(
+        one.os in ("", actual.os)
+        and one.architecture in ("", actual.architecture)
+        and (not one.variant or one.variant == actual.variant)
+        for one in wanted
+    )
 
 
 def parse_platform(text: str, default: Platform) -> Platform:

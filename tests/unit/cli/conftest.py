@@ -17,7 +17,7 @@ def orlop(tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest
     for name in [name for name in os.environ if name.startswith(("DOCKER_", "ORLOP_"))]:
         monkeypatch.delenv(name)
 
-    def call(*arguments: str, answers: Mapping[str, Any] | None = None, api_version: str = "1.47") -> Outcome:
+    def call(*arguments: str, answers: Mapping[str, Any] | None = None, api_version: str = "1.52") -> Outcome:
         with FakeDaemon(tmp_path, answers or {}, api_version) as fake:
             status = run(["--host", fake.host, *arguments])
         fake.path.unlink()

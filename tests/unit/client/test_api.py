@@ -20,7 +20,7 @@ def connect(fake: FakeDaemon) -> Api:
 
 
 def test_the_older_of_the_two_versions_is_spoken(tmp_path: Path) -> None:
-    for offered, spoken in (("1.41", "1.41"), ("1.99", "1.47")):
+    for offered, spoken in (("1.41", "1.41"), ("1.99", "1.52")):
         with FakeDaemon(tmp_path, {}, api_version=offered) as fake:
             assert connect(fake).version() == spoken
         fake.path.unlink()
@@ -119,7 +119,7 @@ def test_an_early_refusal_of_an_upload_is_heard_though_it_goes_on(tmp_path: Path
         api = Api(Address(f"unix://{path}"))
 
         def serve() -> None:
-            for reply in (b"HTTP/1.1 200 OK\r\nApi-Version: 1.47\r\nConnection: close\r\n\r\n", answer):
+            for reply in (b"HTTP/1.1 200 OK\r\nApi-Version: 1.52\r\nConnection: close\r\n\r\n", answer):
                 connection, _ = listener.accept()
                 with connection:
                     connection.recv(4096)

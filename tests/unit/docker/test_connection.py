@@ -12,7 +12,7 @@ from support.edge import Fakes, Served, wait_until
 def test_ping_says_ok_and_names_the_newest_version(served: Served) -> None:
     answer = served.call("GET", "/_ping")
     assert (answer.status, answer.body) == (200, b"OK")
-    assert answer.headers["api-version"] == "1.47"
+    assert answer.headers["api-version"] == "1.52"
     assert answer.headers["ostype"] == "linux"
 
 

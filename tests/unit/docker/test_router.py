@@ -13,7 +13,7 @@ from support.edge import Fakes, Served
     ("path", "version", "rest"),
     [
         ("/v1.24/info", (1, 24), "/info"),
-        ("/v1.47/info", (1, 47), "/info"),
+        ("/v1.52/info", (1, 52), "/info"),
         ("/info", NEWEST, "/info"),
         ("/volumes/v1.2", NEWEST, "/volumes/v1.2"),
         ("/version", NEWEST, "/version"),
@@ -34,7 +34,7 @@ def test_versions_that_are_not_spoken_are_refused_in_dockers_words(served: Serve
     )
     too_new = served.call("GET", "/v1.99/info")
     assert too_new.status == 400
-    assert too_new.message == "client version 1.99 is too new. Maximum supported API version is 1.47"
+    assert too_new.message == "client version 1.99 is too new. Maximum supported API version is 1.52"
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from orlop.model.event import Event
 from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
 from orlop.store.paths import DataRoot
 
-NEWEST = (1, 47)
+NEWEST = (1, 52)
 SECOND = 1_000_000_000
 
 
@@ -53,7 +53,7 @@ def container(request: dict[str, Any], **changes: Any) -> Container:
 
 
 def shown(made: Container) -> Any:
-    encoded = msgspec.json.encode(inspect_container(made, DataRoot(Path("/data")), "overlay2"))
+    encoded = msgspec.json.encode(inspect_container(made, DataRoot(Path("/data")), "overlay2", NEWEST))
     return msgspec.json.decode(encoded)
 
 
@@ -150,7 +150,7 @@ def test_binds_and_mounts_become_requests_in_the_order_given() -> None:
             (1, 44),
             "VolumeOptions.Subpath needs API v1.45 or newer",
         ),
-        ({"Type": "image", "Source": "i", "Target": "/b"}, NEWEST, 'Mount type "Image" needs API v1.48 or newer'),
+        ({"Type": "image", "Source": "i", "Target": "/b"}, (1, 47), 'Mount type "Image" needs API v1.48 or newer'),
         ({"Type": "npipe", "Target": "/b"}, NEWEST, 'invalid mount config for type "npipe": mount type unknown'),
         ({"Type": "volume"}, NEWEST, 'invalid mount config for type "volume": field Target must not be empty'),
         (

@@ -5,6 +5,7 @@ from orlop.docker.routes import (
     container_files,
     container_streams,
     containers,
+    disk_usage,
     execs,
     images,
     networks,
@@ -16,6 +17,7 @@ from orlop.docker.routes import (
 
 TABLES = (
     system.routes,
+    disk_usage.routes,
     container_streams.routes,
     container_files.routes,
     stats.routes,

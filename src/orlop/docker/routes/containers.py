@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Awaitable, Iterator
 
 from orlop.docker.filters import parse_filters
-from orlop.docker.messages import Reply, Request, empty, json_response
+from orlop.docker.messages import ApiVersion, Reply, Request, empty, json_response
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
 from orlop.docker.translate.container_in import container_wish
@@ -67,20 +67,20 @@ async def prune_containers(service: Service, request: Request) -> Reply:
 def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
     container = service.engine.containers.get(request.parameters["id"])
     if request.flag("size"):
-        return _inspect_with_size(service, container)
-    return json_response(_shown(service, container, None))
+        return _inspect_with_size(service, container, request.api)
+    return json_response(_shown(service, container, request.api, None))
 
 
-async def _inspect_with_size(service: Service, container: Container) -> Reply:
+async def _inspect_with_size(service: Service, container: Container, api: ApiVersion) -> Reply:
     size = await service.long(service.engine.containers.size_bytes, container)
-    return json_response(_shown(service, container, size))
+    return json_response(_shown(service, container, api, size))
 
 
-def _shown(service: Service, container: Container, size: tuple[int, int] | None) -> object:
+def _shown(service: Service, container: Container, api: ApiVersion, size: tuple[int, int] | None) -> object:
     engine = service.engine
     exec_ids = engine.sessions.exec_ids(container.id)
     layer = service.layer_facts(container)
-    return inspect_container(container, engine.data_root, service.layer_driver, exec_ids, layer, size)
+    return inspect_container(container, engine.data_root, service.layer_driver, api, exec_ids, layer, size)
 
 
 @routes.post("/containers/{id}/start")

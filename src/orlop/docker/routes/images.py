@@ -8,6 +8,7 @@ from orlop.docker.messages import BodyWriter, Reply, Request, Stream, empty, jso
 from orlop.docker.router import Routes
 from orlop.docker.service import Service, finished
 from orlop.docker.translate.image_out import inspect_image, show_history, summarise_image
+from orlop.docker.translate.platform_in import wanted_platforms
 from orlop.docker.wire import container as wire
 from orlop.engine.images import ImageRemoval
 from orlop.errors import Malformed, NotFound, Unsupported
@@ -34,7 +35,7 @@ async def save_many(service: Service, request: Request) -> Reply:
     names = request.texts("names")
     if not names:
         raise Malformed("", "no image names given", "docker save NAME [NAME...]")
-    return await _save(service, names)
+    return await _save(service, request, names)
 
 
 @routes.get("/images/search")
@@ -45,8 +46,9 @@ async def search(service: Service, request: Request) -> Reply:
 @routes.post("/images/load")
 async def load_images(service: Service, request: Request) -> Reply:
     notes: list[str] = []
+    platforms = wanted_platforms(request)
     async with service.spooled(request) as archive:
-        loaded = await finished(service.long(service.engine.images.load, archive, notes.append))
+        loaded = await finished(service.long(service.engine.images.load, archive, notes.append, platforms))
     lines = [f"{note}\n" for note in notes]
     for each in loaded:
         lines += [f"Loaded image: {reference}\n" for reference in each.references]
@@ -119,11 +121,14 @@ def _removals(removal: ImageRemoval) -> list[dict[str, str]]:
 
 @routes.get("/images/{name}/get")
 async def save_one(service: Service, request: Request) -> Reply:
-    return await _save(service, [request.parameters["name"]])
+    return await _save(service, request, [request.parameters["name"]])
 
 
-async def _save(service: Service, names: list[str]) -> Reply:
+async def _save(service: Service, request: Request, names: list[str]) -> Reply:
     images = service.engine.images
+    if platforms := wanted_platforms(request):
+        for name in names:
+            images.require_platform(name, platforms)
     pieces = await service.long(images.save, names)
     first = await service.long(next, pieces, b"")
 
@@ -158,6 +163,10 @@ def _gather(pieces: Iterator[bytes]) -> bytes:
 @routes.get("/images/{name}/json")
 async def inspect(service: Service, request: Request) -> Reply:
     images = service.engine.images
+    if request.api >= (1, 49) and (platforms := wanted_platforms(request)):
+        if request.flag("manifests"):
+            raise Malformed("", "conflicting options: manifests and platform options cannot both be set")
+        images.require_platform(request.parameters["name"], platforms)
     image = images.resolve(request.parameters["name"])
     config, references = images.config(image), images.references(image.id)
     layer = await service.quick(images.describe, image)
@@ -166,6 +175,8 @@ async def inspect(service: Service, request: Request) -> Reply:
 
 @routes.get("/images/{name}/history")
 async def history(service: Service, request: Request) -> Reply:
+    if platforms := wanted_platforms(request):
+        service.engine.images.require_platform(request.parameters["name"], platforms)
     found = await service.quick(service.engine.images.history, request.parameters["name"])
     return json_response([show_history(item) for item in found])
 
@@ -187,6 +198,8 @@ async def push(service: Service, request: Request) -> Reply:
 @routes.delete("/images/{name}")
 async def remove_image(service: Service, request: Request) -> Reply:
     name, force, prune = request.parameters["name"], request.flag("force"), not request.flag("noprune")
+    if request.api >= (1, 50) and (platforms := wanted_platforms(request, "platforms")):
+        service.engine.images.require_platform(name, platforms)
     return json_response(_removals(await service.long(service.engine.images.remove, name, force, prune)))
 
 

@@ -1,5 +1,7 @@
 """/networks: what there is; networks of one's own come later."""
 
+from ipaddress import ip_network
+
 from orlop.docker.filters import parse_filters
 from orlop.docker.messages import Reply, Request, json_response
 from orlop.docker.router import Routes
@@ -44,7 +46,10 @@ async def inspect_network(service: Service, request: Request) -> Reply:
     network = await service.quick(networks.get, request.parameters["name"])
     containers = await service.quick(service.engine.containers.list_containers, {}, False)
     members = [each for each in containers if each.network and each.network.network_id == network.id]
-    return json_response(show_network(network, members))
+    shown = show_network(network, members)
+    if request.api >= (1, 52) and network.subnet:
+        shown["Status"] = {"IPAM": {"Subnets": {network.subnet: _addresses(network.subnet, len(members))}}}
+    return json_response(shown)
 
 
 @routes.delete("/networks/{name}")
@@ -79,6 +84,13 @@ def show_network(network: Network, members: "list[Container] | None" = None) -> 
         "Options": {**_bridge_options(network), **network.options},
         "Labels": {},
     }
+
+
+def _addresses(subnet: str, members: int) -> dict[str, int]:
+    """The network's own address, the gateway's and the broadcast's are nobody's to have."""
+    everything = ip_network(subnet, strict=False).num_addresses
+    used = min(everything, members + 3)
+    return {"IPsInUse": used, "DynamicIPsAvailable": everything - used}
 
 
 def _bridge_options(network: Network) -> dict[str, str]:

@@ -30,14 +30,15 @@ async def stats(service: Service, request: Request) -> Reply:
         if not request.flag("one-shot") and containers.get(container_id).is_running:
             before = await sample()
             await asyncio.sleep(SAMPLE_SECONDS)
-        return json_response(show_usage(containers.get(container_id), await sample(), before))
+        return json_response(show_usage(containers.get(container_id), await sample(), before, request.api))
 
     async def produce(writer: BodyWriter) -> None:
         before = ContainerUsage()
         while True:
             try:
                 now = await sample()
-                await writer.write(json_response(show_usage(containers.get(container_id), now, before)).body)
+                shown = show_usage(containers.get(container_id), now, before, request.api)
+                await writer.write(json_response(shown).body)
             except NoSuchContainer:
                 return  # removed meanwhile
             before = now

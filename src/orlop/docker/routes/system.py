@@ -1,4 +1,4 @@
-"""The daemon as a whole: ping, version, info, events, disk usage, logging in."""
+"""The daemon as a whole: ping, version, info, events, logging in."""
 
 import asyncio
 import os
@@ -12,14 +12,10 @@ from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_respo
 from orlop.docker.ping import PONG
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
-from orlop.docker.translate.container_out import summarise_container
 from orlop.docker.translate.event_out import matches_event, show_event
-from orlop.docker.translate.image_out import summarise_image
 from orlop.docker.translate.system_out import show_info
-from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.versions import NEWEST, OLDEST, render_version
 from orlop.docker.wire.times import parse_timestamp
-from orlop.docker.wire.volume import UsageData
 from orlop.errors import Malformed, Unsupported
 from orlop.model.event import Event
 
@@ -77,7 +73,7 @@ def version(service: Service, request: Request) -> Reply:
 @routes.get("/info")
 async def info(service: Service, request: Request) -> Reply:
     found = await service.quick(service.engine.system.info)
-    return json_response(show_info(found, service.events_listening))
+    return json_response(show_info(found, service.events_listening, request.api))
 
 
 @routes.get("/events")
@@ -89,6 +85,7 @@ async def events(service: Service, request: Request) -> Reply:
         raise Malformed(
             "", f"`since` time ({request.text('since')}) cannot be after `until` time ({request.text('until')})"
         )
+    content_type, before_each = _negotiated(request.headers.get("accept", ""))
     loop, published = asyncio.get_running_loop(), service.engine.events
     waiting: deque[Event] = deque(maxlen=MAX_WAITING_EVENTS)
     arrived = asyncio.Event()
@@ -99,7 +96,7 @@ async def events(service: Service, request: Request) -> Reply:
 
     async def send(writer: BodyWriter, event: Event) -> None:
         if matches_event(event, filters) and not (until and event.at_ns > until):
-            await writer.write(json_response(show_event(event)).body)
+            await writer.write(before_each + json_response(show_event(event, request.api)).body)
 
     async def produce(writer: BodyWriter) -> None:
         # Only here, where the end is certain to be seen: a client may have left before its answer began. Kept events
@@ -126,41 +123,20 @@ async def events(service: Service, request: Request) -> Reply:
             published.unsubscribe(token)
             service.events_listening -= 1
 
-    return Stream(200, "application/json", produce)
+    return Stream(200, content_type, produce)
+
+
+def _negotiated(accept: str) -> tuple[str, bytes]:
+    """The form of a stream of JSON that a client takes, and what comes before each value (RFC 7464)."""
+    for each in accept.split(","):
+        kind = each.partition(";")[0].strip().lower()
+        if kind == "application/json-seq":
+            return kind, b"\x1e"
+        if kind in ("application/x-ndjson", "application/jsonl"):
+            return kind, b""
+    return "application/json", b""
 
 
 @routes.post("/auth")
 async def auth(service: Service, request: Request) -> Reply:
     raise Unsupported("login", "registries are not supported yet", "Bring images in with docker load or docker import")
-
-
-@routes.get("/system/df")
-async def disk_usage(service: Service, request: Request) -> Reply:
-    engine = service.engine
-    kinds = request.texts("type") or ["container", "image", "volume", "build-cache"]
-    if unknown := [kind for kind in kinds if kind not in ("container", "image", "volume", "build-cache")]:
-        raise Malformed("", f"unknown object type: {unknown[0]}")
-    usage = await service.long(engine.system.disk_usage, kinds)
-    shown: dict[str, object] = {"LayersSize": usage.layers_bytes}
-    if "image" in kinds:
-        summaries = {each.image.id: each for each in await service.quick(engine.images.list_images, {}, True)}
-        shared = await service.quick(engine.images.shared_bytes)
-        shown["Images"] = [
-            summarise_image(summaries[image_id], request.api, count, shared.get(image_id, 0))
-            for image_id, _, count in usage.images
-            if image_id in summaries
-        ]
-    if "container" in kinds:
-        sizes = {container_id: (writable, whole) for container_id, writable, whole in usage.containers}
-        containers = await service.quick(engine.containers.list_containers, {}, True)
-        shown["Containers"] = [
-            summarise_container(each, request.api, sizes.get(each.id)) for each in containers if each.id in sizes
-        ]
-    if "volume" in kinds:
-        volumes, _ = await service.quick(engine.volumes.list_volumes, {})
-        found = {name: UsageData(RefCount=count, Size=size) for name, size, count in usage.volumes}
-        shown["Volumes"] = [show_volume(each, found[each.name]) for each in volumes if each.name in found]
-    shown["BuildCache"] = []
-    if request.api < (1, 42):
-        shown["BuilderSize"] = 0
-    return json_response(shown)

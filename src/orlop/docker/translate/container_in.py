@@ -59,6 +59,11 @@ def container_wish(
     plain = wire.Config(**{field: getattr(request, field) for field in wire.Config.__struct_fields__})
     warnings = fields.check_fields(plain, fields.CONFIG) + fields.check_fields(host, fields.HOST_CONFIG)
     warnings += check_host(host)
+    if plain.MacAddress and api >= (1, 52):
+        plain.MacAddress = ""
+        warnings.append("MacAddress: since API 1.52 it is set in NetworkingConfig.EndpointsConfig; ignored here")
+    if host.VolumeDriver and api >= (1, 48) and any(mount.Type == "volume" for mount in host.Mounts or ()):
+        warnings.append("VolumeDriver: it does not concern the volumes in Mounts; name their driver in VolumeOptions")
     config = dataclasses.replace(container_config(plain), mac_address=_mac_address(plain, request.NetworkingConfig))
     translated = _host_config(host, api)
     if plain.NetworkDisabled:

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 from msgspec import UNSET
 
+from orlop.docker.messages import ApiVersion
 from orlop.docker.wire import inspect as wire
 from orlop.docker.wire.times import render_time
 from orlop.engine.sessions import Exec
@@ -36,6 +37,7 @@ def inspect_container(
     container: Container,
     data_root: DataRoot,
     driver: str,
+    api: ApiVersion,
     exec_ids: Sequence[str] = (),
     layer: Mapping[str, str] | None = None,
     size: tuple[int, int] | None = None,
@@ -61,8 +63,8 @@ def inspect_container(
         HostConfig=kept.HostConfig,
         GraphDriver=wire.GraphDriver(dict(layer) if layer else None, driver),
         Mounts=mount_points(container.mounts),
-        Config=_config(container.config, kept),
-        NetworkSettings=_network_settings(container, kept),
+        Config=_config(container.config, kept, api),
+        NetworkSettings=_network_settings(container, kept, api),
         ExecIDs=list(exec_ids) or None,
         SizeRw=size[0] if size else UNSET,
         SizeRootFs=size[1] if size else UNSET,
@@ -109,7 +111,7 @@ def _mount_point(mount: Mount) -> wire.MountPoint:
     )
 
 
-def _config(config: ContainerConfig, kept: _Kept) -> wire.ShownConfig:
+def _config(config: ContainerConfig, kept: _Kept, api: ApiVersion) -> wire.ShownConfig:
     return wire.ShownConfig(
         Hostname=config.hostname,
         Domainname=config.domainname,
@@ -126,7 +128,7 @@ def _config(config: ContainerConfig, kept: _Kept) -> wire.ShownConfig:
         Volumes={destination: {} for destination in config.volumes} or None,
         WorkingDir=config.workdir,
         Entrypoint=_words(config.entrypoint),
-        OnBuild=kept.OnBuild,
+        OnBuild=kept.OnBuild if kept.OnBuild or api < (1, 52) else UNSET,
         Labels=dict(config.labels),
         ExposedPorts={port: {} for port in config.exposed_ports} or UNSET,
         NetworkDisabled=config.network_disabled or UNSET,
@@ -141,12 +143,12 @@ def _words(words: tuple[str, ...] | None) -> list[str] | None:
     return list(words) if words else None
 
 
-def _network_settings(container: Container, kept: _Kept) -> wire.NetworkSettings:
-    place = container.network
+def _network_settings(container: Container, kept: _Kept, api: ApiVersion) -> wire.NetworkSettings:
+    place = container.network or NetworkAttachment("")
     endpoints = _endpoints(container, kept)
-    if place is None:
-        return wire.NetworkSettings(endpoints)
-    return wire.NetworkSettings(
+    if api >= (1, 52):
+        return wire.NetworkSettings(endpoints, SandboxKey=place.sandbox_path, SandboxID=place.endpoint_id)
+    return wire.OldNetworkSettings(
         endpoints,
         SandboxKey=place.sandbox_path,
         SandboxID=place.endpoint_id,
@@ -178,7 +180,7 @@ def _endpoints(container: Container, kept: _Kept | None) -> dict[str, wire.Endpo
 
 
 def summarise_container(
-    container: Container, api: tuple[int, int], size: tuple[int, int] | None = None
+    container: Container, api: ApiVersion, size: tuple[int, int] | None = None
 ) -> wire.ContainerSummary:
     return wire.ContainerSummary(
         Id=container.id,

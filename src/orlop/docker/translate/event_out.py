@@ -2,13 +2,14 @@
 
 from typing import Any
 
+from orlop.docker.messages import ApiVersion
 from orlop.model.event import Event
 from orlop.model.filters import Filters, matches_labels
 
 
-def show_event(event: Event) -> dict[str, Any]:
+def show_event(event: Event, api: ApiVersion) -> dict[str, Any]:
     shown: dict[str, Any] = {}
-    if event.kind in ("container", "image"):  # the older spelling, for older clients
+    if event.kind in ("container", "image") and api < (1, 52):  # the older spelling, for older clients
         shown = {"status": event.action, "id": event.subject}
         if event.kind == "container":
             shown["from"] = event.attributes.get("image", "")

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from orlop.docker.messages import ApiVersion
 from orlop.docker.wire.times import NEVER, render_time
 from orlop.engine.images import HistoryItem, ImageSummary
 from orlop.model.image import Image, ImageConfig
@@ -20,7 +21,7 @@ def created_seconds(text: str) -> int:
 
 
 def summarise_image(
-    summary: ImageSummary, api: tuple[int, int], containers: int = -1, shared_bytes: int = -1
+    summary: ImageSummary, api: ApiVersion, containers: int = -1, shared_bytes: int = -1
 ) -> dict[str, Any]:
     image = summary.image
     shown: dict[str, Any] = {
@@ -36,6 +37,8 @@ def summarise_image(
     }
     if api < (1, 44):
         shown["VirtualSize"] = image.size_bytes
+    if api >= (1, 51):
+        shown["Containers"] = summary.containers
     if not summary.references and api < (1, 43):
         shown["RepoTags"] = ["<none>:<none>"]
         shown["RepoDigests"] = ["<none>@<none>"]
@@ -58,7 +61,7 @@ def inspect_image(
     references: Sequence[str],
     driver: str,
     layer: Mapping[str, str] | None,
-    api: tuple[int, int],
+    api: ApiVersion,
 ) -> dict[str, Any]:
     file = _read_file(image.raw_config)
     shown: dict[str, Any] = {
@@ -70,7 +73,7 @@ def inspect_image(
         "Created": image.created or NEVER,
         "DockerVersion": file.docker_version,
         "Author": file.author,
-        "Config": show_image_config(config),
+        "Config": show_image_config(config, api),
         "Architecture": file.architecture,
         "Os": file.os,
         "Size": image.size_bytes,
@@ -84,7 +87,9 @@ def inspect_image(
         shown["VirtualSize"] = image.size_bytes
     if api < (1, 45):
         shown["Container"] = ""
-        shown["ContainerConfig"] = show_image_config(ImageConfig())
+        shown["ContainerConfig"] = show_image_config(ImageConfig(), api)
+    if api >= (1, 52):
+        _omit_empty(shown, ("Parent", "Comment", "DockerVersion", "Author"))
     return shown
 
 
@@ -95,7 +100,20 @@ def _read_file(raw_config: str) -> _File:
         return _File()  # it was checked when it was loaded; what it leaves out or nulls is empty here
 
 
-def show_image_config(config: ImageConfig) -> dict[str, Any]:
+_OF_CONTAINERS = (  # fields of a container's configuration that an image never sets
+    *("Hostname", "Domainname", "AttachStdin", "AttachStdout", "AttachStderr"),
+    *("Tty", "OpenStdin", "StdinOnce", "Image"),
+)
+_OPTIONAL = ("Cmd", "Entrypoint", "Env", "Labels", "OnBuild", "User", "Volumes", "WorkingDir")
+
+
+def _omit_empty(shown: dict[str, Any], names: Sequence[str]) -> None:
+    for name in names:
+        if not shown.get(name):
+            shown.pop(name, None)
+
+
+def show_image_config(config: ImageConfig, api: ApiVersion) -> dict[str, Any]:
     shown: dict[str, Any] = {
         "Hostname": "",
         "Domainname": "",
@@ -123,6 +141,10 @@ def show_image_config(config: ImageConfig) -> dict[str, Any]:
         shown["Shell"] = list(config.shell)
     if config.healthcheck:
         shown["Healthcheck"] = msgspec.Raw(config.healthcheck.encode())
+    if api >= (1, 50):
+        _omit_empty(shown, _OF_CONTAINERS)
+    if api >= (1, 52):
+        _omit_empty(shown, _OPTIONAL)
     return shown
 
 

@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 from orlop import __version__
+from orlop.docker.messages import ApiVersion
 from orlop.docker.wire.times import render_time
 from orlop.engine.system import SystemInfo
 
+_COMMITS = ("ContainerdCommit", "RuncCommit", "InitCommit")
 
-def show_info(info: SystemInfo, events_listening: int) -> dict[str, Any]:
-    return {
+
+def show_info(info: SystemInfo, events_listening: int, api: ApiVersion) -> dict[str, Any]:
+    shown: dict[str, Any] = {
         "ID": info.id,
         "Containers": info.containers,
         "ContainersRunning": info.running,
@@ -33,8 +36,6 @@ def show_info(info: SystemInfo, events_listening: int) -> dict[str, Any]:
         "CPUSet": True,
         "PidsLimit": True,
         "IPv4Forwarding": _reads_one("/proc/sys/net/ipv4/ip_forward"),
-        "BridgeNfIptables": _reads_one("/proc/sys/net/bridge/bridge-nf-call-iptables"),
-        "BridgeNfIp6tables": _reads_one("/proc/sys/net/bridge/bridge-nf-call-ip6tables"),
         "Debug": False,
         "NFd": sum(1 for _ in Path("/proc/self/fd").iterdir()),
         "OomKillDisable": info.cgroup_version == "1",
@@ -75,13 +76,17 @@ def show_info(info: SystemInfo, events_listening: int) -> dict[str, Any]:
         "LiveRestoreEnabled": True,
         "Isolation": "",
         "InitBinary": "",
-        "ContainerdCommit": {"ID": "", "Expected": ""},
-        "RuncCommit": {"ID": "", "Expected": ""},
-        "InitCommit": {"ID": "", "Expected": ""},
+        **{field: {"ID": ""} if api >= (1, 49) else {"ID": "", "Expected": ""} for field in _COMMITS},
         "SecurityOptions": list(info.security_options),
         "Warnings": [*info.warnings, *(f"unfinished: {each}" for each in info.unfinished)] or None,
         "CDISpecDirs": [],
     }
+    if api >= (1, 49):
+        shown["FirewallBackend"] = {"Driver": "nftables"}
+    if api < (1, 50):
+        for field, name in (("BridgeNfIptables", "iptables"), ("BridgeNfIp6tables", "ip6tables")):
+            shown[field] = _reads_one(f"/proc/sys/net/bridge/bridge-nf-call-{name}")
+    return shown
 
 
 def _reads_one(path: str) -> bool:

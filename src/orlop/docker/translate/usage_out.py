@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from orlop.docker.messages import ApiVersion
 from orlop.docker.wire.times import render_time
 from orlop.engine.usage import ContainerUsage
 from orlop.model.container import Container
 
 
-def show_usage(container: Container, now: ContainerUsage, before: ContainerUsage) -> dict[str, Any]:
+def show_usage(container: Container, now: ContainerUsage, before: ContainerUsage, api: ApiVersion) -> dict[str, Any]:
     """`before` is the sample that shares are reckoned against; all zero for the first one."""
     shown: dict[str, Any] = {
         "read": render_time(now.at_ns),
@@ -33,6 +34,8 @@ def show_usage(container: Container, now: ContainerUsage, before: ContainerUsage
         "name": "/" + container.name,
         "id": container.id,
     }
+    if api >= (1, 52):
+        shown["os_type"] = "linux"
     if now.networks:
         shown["networks"] = {
             name: {

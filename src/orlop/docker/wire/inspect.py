@@ -52,7 +52,7 @@ class ShownConfig(msgspec.Struct):
     Volumes: dict[str, dict[str, Any]] | None
     WorkingDir: str
     Entrypoint: list[str] | None
-    OnBuild: list[str] | None
+    OnBuild: list[str] | UnsetType | None
     Labels: dict[str, str] | None
     ExposedPorts: dict[str, dict[str, Any]] | UnsetType = UNSET
     NetworkDisabled: bool | UnsetType = UNSET
@@ -77,22 +77,28 @@ class Endpoint(msgspec.Struct):
     GlobalIPv6PrefixLen: int = 0
     DriverOpts: dict[str, str] | None = None
     DNSNames: list[str] | None = None
+    GwPriority: int = 0
 
 
 class NetworkSettings(msgspec.Struct):
     Networks: dict[str, Endpoint]
     SandboxKey: str = ""
+    SandboxID: str = ""
+    Ports: dict[str, Any] = msgspec.field(default_factory=dict)
+
+
+class OldNetworkSettings(NetworkSettings):
+    """Before API 1.52: with what is said of the default network's endpoint as well."""
+
     EndpointID: str = ""
     Gateway: str = ""
     IPAddress: str = ""
     IPPrefixLen: int = 0
     MacAddress: str = ""
     Bridge: str = ""
-    SandboxID: str = ""
     HairpinMode: bool = False
     LinkLocalIPv6Address: str = ""
     LinkLocalIPv6PrefixLen: int = 0
-    Ports: dict[str, Any] = msgspec.field(default_factory=dict)
     SecondaryIPAddresses: list[Any] | None = None
     SecondaryIPv6Addresses: list[Any] | None = None
     GlobalIPv6Address: str = ""
