@@ -7,6 +7,7 @@ import pytest
 
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
+from orlop.testing.volume_filling import FillingContract
 from orlop.testing.volumes import (
     RetirementContract,
     SelfDescribingContract,
@@ -16,7 +17,14 @@ from orlop.testing.volumes import (
 )
 
 
-class TestLocal(VolumeDriverContract, RetirementContract, SelfDescribingContract, UsageContract, StagingContract):
+class TestLocal(
+    VolumeDriverContract,
+    RetirementContract,
+    SelfDescribingContract,
+    UsageContract,
+    StagingContract,
+    FillingContract,
+):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
         driver = LocalVolumes(tmp_path / "volumes")

@@ -7,4 +7,5 @@ unpack.py       a tar into a directory, every path resolved beneath it by openat
 pack.py         a directory, or part of one, as a tar
 recipe.py       how to build a layer's tar again, byte for byte, from the unpacked layer
 worker.py       the same in a child process of its own, so that the daemon's threads are not held up
+child_process.py  how such a process is started, and what passes between it and us
 """

@@ -1,40 +1,26 @@
 """Long work on archives and trees in a child process, so that its Python does not hold up the daemon's threads.
 
-One process a task, spawned (never forked from a threaded daemon), with an interpreter that starts without site and
-environment. The task goes down as a line of JSON; progress, then the result or the error come up as lines; bytes that
-a task writes (a rebuilt tar) come up through a pipe of their own. An error arrives as the class it was raised as. The
-child dies with the daemon: the kernel sends it SIGKILL.
-
 A task that is small is done in place: a process takes some thirty milliseconds to start.
 """
 
-import fcntl
-import json
 import os
-import subprocess
-import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
-from orlop import errors
+from orlop.archive.child_process import run_task, say, serve
 from orlop.archive.compression import Progress
 from orlop.archive.layer_tar import LayerTar, apply_layer
 from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.recipe import rebuild
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Whiteouts
-from orlop.errors import HostFailure, OrlopError
-from orlop.kernel.process import die_with_parent
 from orlop.store.files import remove_tree
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; from orlop.archive.worker import main; main(int(sys.argv[1]))"
 _SMALL_BYTES = 2 << 20
 _SMALL_RECIPE_BYTES = 32 << 10  # of some 1000 members
 _FEW_ENTRIES = 500
-_CHUNK_BYTES = 1 << 20
 
 
 def apply_layer_aside(
@@ -56,7 +42,7 @@ def apply_layer_aside(
         "scratch": str(scratch),
         "whiteouts": whiteouts.value,
     }
-    found = _run(task, None, progress)
+    found = run_task(__name__, task, None, progress)
     return LayerTar(**{**found, **{key: tuple(found[key]) for key in ("lost_xattrs", "implied", "whiteouts")}})
 
 
@@ -65,7 +51,7 @@ def rebuild_aside(recipe: Path, root: Path, out: BinaryIO) -> None:
     if recipe.exists() and recipe.stat().st_size <= _SMALL_RECIPE_BYTES:
         rebuild(recipe, root, out)
         return
-    _run({"task": "rebuild", "recipe": str(recipe), "root": str(root)}, out, None)
+    run_task(__name__, {"task": "rebuild", "recipe": str(recipe), "root": str(root)}, out, None)
 
 
 def pack_aside(root: Path, out: BinaryIO, options: PackOptions) -> None:
@@ -78,7 +64,7 @@ def pack_aside(root: Path, out: BinaryIO, options: PackOptions) -> None:
             os.close(fd)
         return
     choices = {**asdict(options), "only": sorted(options.only) if options.only is not None else None}
-    _run({"task": "pack", "root": str(root), "options": choices}, out, None)
+    run_task(__name__, {"task": "pack", "root": str(root), "options": choices}, out, None)
 
 
 def remove_aside(path: Path) -> None:
@@ -86,7 +72,7 @@ def remove_aside(path: Path) -> None:
     if _is_small(path):
         remove_tree(path)
     else:
-        _run({"task": "remove", "path": str(path)}, None, None)
+        run_task(__name__, {"task": "remove", "path": str(path)}, None, None)
 
 
 def _is_small(root: Path) -> bool:
@@ -103,76 +89,9 @@ def _length(source: ArchiveSource) -> int:
     return source.length if source.length >= 0 else source.path.stat().st_size - source.offset
 
 
-def _run(task: Mapping[str, object], out: BinaryIO | None, progress: Progress | None) -> dict[str, Any]:
-    read_end, write_end = os.pipe()
-    with suppress(OSError):  # a convenience, and limited for those who are not root
-        fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
-    try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), *filter(None, sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[write_end],
-            start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's business
-        )
-    except BaseException:
-        os.close(read_end)
-        raise
-    finally:
-        os.close(write_end)
-    try:
-        assert process.stdin and process.stdout
-        with suppress(BrokenPipeError):  # it has died: `_result` says so
-            process.stdin.write(json.dumps({**task, "out": write_end}).encode() + b"\n")
-            process.stdin.flush()
-        if out is not None:
-            while data := os.read(read_end, _CHUNK_BYTES):
-                out.write(data)
-        return _result(process, process.stdout, progress)
-    finally:
-        # After an error of ours (the client has gone, the disk is full) the child's work is of no use.
-        process.kill()
-        process.communicate()
-        os.close(read_end)
-
-
-def _result(process: "subprocess.Popen[bytes]", answers: IO[bytes], progress: Progress | None) -> dict[str, Any]:
-    for line in answers:
-        answer: dict[str, Any] = json.loads(line)
-        if "progress" in answer:
-            if progress:
-                progress(answer["progress"])
-        elif "error" in answer:
-            raise _as_raised(answer["error"])
-        else:
-            process.wait()
-            return dict(answer["result"])
-    raise HostFailure("archive worker", f"it ended with status {process.wait()} and without an answer")
-
-
-def _as_raised(facts: list[str]) -> OrlopError:
-    name, *words = facts
-    kind = getattr(errors, name, HostFailure)
-    return kind(*words) if kind.__init__ is OrlopError.__init__ else HostFailure(*words)
-
-
 def main(parent: int) -> None:
     """The child's side."""
-    die_with_parent(parent)
-    os.umask(0)
-    task = json.loads(sys.stdin.readline())
-    try:
-        answer: dict[str, object] = {"result": _TASKS[task.pop("task")](**task)}
-    except OrlopError as error:
-        answer = {"error": [type(error).__name__, error.subject, error.why, error.hint]}
-    except OSError as error:
-        answer = {"error": ["HostFailure", "archive worker", str(error), ""]}
-    _say(answer)
-
-
-def _say(answer: Mapping[str, object]) -> None:
-    sys.stdout.write(json.dumps(answer) + "\n")
-    sys.stdout.flush()
+    serve(parent, _TASKS)
 
 
 def _apply(
@@ -181,7 +100,7 @@ def _apply(
     os.close(out)
     where = ArchiveSource(Path(source[0]), source[1], source[2])
     applied = apply_layer(
-        where, Path(target), Path(recipe), Path(scratch), Whiteouts(whiteouts), lambda done: _say({"progress": done})
+        where, Path(target), Path(recipe), Path(scratch), Whiteouts(whiteouts), lambda done: say({"progress": done})
     )
     return asdict(applied)
 

@@ -42,7 +42,7 @@ class VolumeMounts:
         use = use_id(mount, container_id, purpose)
         with self._locks.hold([mount.volume]):
             volume = self._records.get(mount.volume)
-            path = self._attach(volume, use)
+            path = self.attach_data(volume, use)
             if mount.subpath:
                 path = self._subpaths.pin(path, mount.subpath, use)
             self._attached.add(use)
@@ -56,7 +56,8 @@ class VolumeMounts:
         self._events.publish("volume", "mount", volume.name, attributes)
         return path
 
-    def _attach(self, volume: Volume, use: str) -> Path:
+    def attach_data(self, volume: Volume, use: str) -> Path:
+        """The caller holds the volume's lock."""
         driver = self._drivers.get(volume.driver)
         if driver is None:
             why = f'error looking up volume plugin {volume.driver}: plugin "{volume.driver}" not found'

@@ -10,7 +10,16 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from orlop.drivers.volumes.driver import Removal, Retirement, Settling, Staging, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import (
+    Filling,
+    Removal,
+    Retirement,
+    SelfDescribing,
+    Settling,
+    Staging,
+    StoredVolume,
+    VolumeDriver,
+)
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable, Unsupported
@@ -48,6 +57,7 @@ class VolumeSteps:
             OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "found"),
             OperationKind(plans.PURGE, {plans.PURGE: purge}, "found"),
             OperationKind(plans.PUBLISH, {plans.PUBLISH: publish}, "finish"),
+            OperationKind(plans.REVEAL, {plans.REVEAL: StepActions(self._reveal, self._conceal)}, "found"),
         ):
             executor.register(kind)
 
@@ -161,6 +171,27 @@ class VolumeSteps:
         driver = self._drivers[step.arguments["driver"]]
         assert isinstance(driver, Staging)
         driver.publish(step.subject, step.arguments["token"], bool(step.arguments["in_use"]))
+
+    def _reveal(self, step: Step) -> None:
+        driver = self._drivers[step.arguments["driver"]]
+        assert isinstance(driver, Filling)
+        stored = driver.reveal(step.arguments["token"], step.subject)
+        with self._lock:
+            self._stored[step.subject] = stored
+
+    def _conceal(self, step: Step) -> None:
+        """It has its name, and the journal could not be told. Nobody knows of it yet, so it goes; but only if what has
+        that name is what this plan made."""
+        driver = self._drivers[step.arguments["driver"]]
+        wanted = record_id(step.arguments["record"])
+        if not isinstance(driver, Retirement) or not isinstance(driver, SelfDescribing):
+            return
+        try:
+            if wanted and record_id(driver.metadata(step.subject)) == wanted:
+                driver.retire(step.subject, wanted, step.arguments["record"])
+                driver.purge(wanted)
+        except NotFound:
+            return
 
 
 def record_id(text: str) -> str:

@@ -1,6 +1,7 @@
 """Volumes: create, find, hold, use, remove.
 
-What is retired is in engine.retirement, copy-up in engine.copyup, the start in engine.volume_reconcile.
+What is retired is in engine.retirement, copy-up in engine.copyup, the start in engine.volume_reconcile, what the daemon
+itself does with the data in engine.volume_access, copies in engine.volume_copies.
 """
 
 import logging
@@ -17,6 +18,8 @@ from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.retirement import BATCH, Retirements
 from orlop.engine.subpaths import Subpaths
+from orlop.engine.volume_access import VolumeAccess
+from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_filters import list_filter, prune_filter
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
@@ -73,6 +76,10 @@ class Volumes:
         self._copyup = CopyUp(executor, drivers)
         self._mounts = VolumeMounts(self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths))
         self._holds = VolumeHolds(self._records, self._locks, self.remove)
+        self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data)
+        self.copies = VolumeCopies(
+            executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
+        )
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.retirements = Retirements(
@@ -82,7 +89,9 @@ class Volumes:
     def reconcile(self) -> list[str]:
         """Called once at start, after the executor has recovered. What was found and done, in words."""
         self._records.load()
-        return [*self._reconciliation.run(), *self._copyup.discard_leftovers()]
+        reports = [*self._reconciliation.run(), *self._copyup.discard_leftovers()]
+        self.access.let_go()
+        return reports
 
     # Create and find
 

@@ -5,6 +5,7 @@
     volume.restore   bring it back                             done or not, in one step
     volume.purge     give it up; bytes go later                done or not, in one step
     volume.publish   put staged content in place               a crash finishes it
+    volume.reveal    name a volume that was made with its data done or not, in one step
 
 Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
@@ -13,8 +14,8 @@ from collections.abc import Sequence
 
 from orlop.planning.plan import Plan, Step
 
-CREATE, REMOVE, RESTORE, PURGE, PUBLISH = (
-    f"volume.{verb}" for verb in ("create", "remove", "restore", "purge", "publish")
+CREATE, REMOVE, RESTORE, PURGE, PUBLISH, REVEAL = (
+    f"volume.{verb}" for verb in ("create", "remove", "restore", "purge", "publish", "reveal")
 )
 RETIRE = "volume.retire"
 
@@ -48,3 +49,8 @@ def plan_publish(name: str, driver: str, token: str, in_use: bool) -> Plan:
     reason = "the image's content is staged and the volume was empty"
     arguments = {"driver": driver, "token": token, "in_use": "yes" if in_use else ""}
     return Plan(PUBLISH, name, (Step(PUBLISH, name, reason, arguments),))
+
+
+def plan_reveal(name: str, driver: str, token: str, record: str) -> Plan:
+    reason = "its data is complete and no volume of that name exists"
+    return Plan(REVEAL, name, (Step(REVEAL, name, reason, {"driver": driver, "token": token, "record": record}),))

@@ -4,14 +4,19 @@ symbolic links, devices, fifos, holes.
 Neither side is reached by path: each directory is opened by its parent's descriptor, and never through a link, so that
 nobody who can write to either tree can lead the copy elsewhere. The target must be a directory of our own that nobody
 else sees yet. Bytes are shared with the source where the file system can (FICLONE), else copied in the kernel.
+
+A tree that others are writing to is copied leniently: what vanishes or changes under the walk is noted, not an error.
 """
 
 import errno
 import fcntl
 import os
 import stat
+from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from orlop.kernel.openat2 import open_beneath
 
 FICLONE = 0x40049409
 _SMALL = 256 << 10
@@ -21,6 +26,30 @@ _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCT
 _TARGET = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
 _NO_XATTR = (errno.EOPNOTSUPP, errno.ENODATA)
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO)
+_REPORT_EVERY = 256  # entries
+_REPORT_BYTES = 64 << 20
+_DEEPEST = 1000  # directories within each other: two descriptors each
+MOST_MISSED = 1000  # told one by one
+
+Progress = Callable[[int, int], None]  # entries and bytes so far; may raise to end the copy
+
+
+@dataclass(slots=True)
+class Missed:
+    """What a lenient copy could not take as it was, by path below the top."""
+
+    count: int = 0
+    entries: list[tuple[str, str]] = field(default_factory=list)  # path and why, the first of them
+
+    def note(self, path: str, why: str) -> None:
+        self.count += 1
+        if len(self.entries) < MOST_MISSED:
+            self.entries.append((path, why))
+
+
+class _Vanished(Exception):
+    """Something of the source is not what it was when its directory was read."""
 
 
 @dataclass(slots=True)
@@ -36,15 +65,27 @@ class _Level:
 class TreeCopy:
     """One copy. `run` once."""
 
-    def __init__(self, source_fd: int, target_fd: int, sync_each: bool = False) -> None:
-        """Both directories are open; they stay the caller's."""
+    def __init__(
+        self,
+        source_fd: int,
+        target_fd: int,
+        sync_each: bool = False,
+        missed: Missed | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """Both directories are open; they stay the caller's. With `missed` the copy is lenient, and stays on the
+        source's mount."""
         self._sync_each = sync_each
         self._source_fd = source_fd
         self._target_fd = target_fd
+        self._missed = missed
+        self._progress = progress
+        self._reported = (0, 0)
         self._linked: dict[tuple[int, int], str] = {}
         self._clones = True
         self._ranges = True
         self.entries = 0
+        self.size_bytes = 0  # of files, each once
 
     def run(self) -> None:
         levels = [_Level(os.dup(self._source_fd), os.dup(self._target_fd), "", [])]
@@ -53,8 +94,13 @@ class TreeCopy:
             while levels:
                 level = levels[-1]
                 if level.waiting:
-                    levels.append(self._enter(level, level.waiting.pop()))
-                    self._copy_entries(levels[-1])
+                    if len(levels) >= _DEEPEST:
+                        why = f"more than {_DEEPEST} directories within each other"
+                        raise OSError(errno.EMFILE, why, level.path[:200])
+                    below = self._enter(level, level.waiting.pop())
+                    if below is not None:
+                        levels.append(below)
+                        self._copy_entries(below)
                     continue
                 copy_attributes(level.source_fd, level.target_fd)
                 if self._sync_each:
@@ -63,51 +109,92 @@ class TreeCopy:
         finally:
             for level in levels:
                 _close(level)
+        if self._progress:
+            self._progress(self.entries, self.size_bytes)
 
-    def _enter(self, above: _Level, name: str) -> _Level:
-        source_fd = os.open(name, _DIRECTORY, dir_fd=above.source_fd)
+    def _enter(self, above: _Level, name: str) -> _Level | None:
+        path = f"{above.path}{name}"
+        try:
+            source_fd = self._open_directory(above, name)
+        except _Vanished as gone:
+            self._note(path, gone)
+            return None
+        is_mounted = source_fd < 0
         try:
             os.mkdir(name, 0o700, dir_fd=above.target_fd)
+            if is_mounted:
+                return None
             target_fd = os.open(name, _DIRECTORY, dir_fd=above.target_fd)
         except BaseException:
-            os.close(source_fd)
+            if not is_mounted:
+                os.close(source_fd)
             raise
-        return _Level(source_fd, target_fd, f"{above.path}{name}/", [])
+        return _Level(source_fd, target_fd, f"{path}/", [])
+
+    def _open_directory(self, above: _Level, name: str) -> int:
+        """-1 for the place of a mount, which is left empty."""
+        if self._missed is None:
+            return os.open(name, _DIRECTORY, dir_fd=above.source_fd)
+        try:
+            return open_beneath(above.source_fd, name, _DIRECTORY, no_symlinks=True, no_xdev=True)
+        except OSError as error:
+            if error.errno == errno.EXDEV:
+                self._missed.note(f"{above.path}{name}", "something is mounted there, which is not copied")
+                return -1
+            raise self._vanished(error) from error
 
     def _copy_entries(self, level: _Level) -> None:
         """Everything in a directory but the directories, which are left for later."""
         with os.scandir(level.source_fd) as entries:
             for entry in entries:
                 self.entries += 1
-                details = entry.stat(follow_symlinks=False)
-                kind = stat.S_IFMT(details.st_mode)
-                if kind == stat.S_IFDIR:
-                    level.waiting.append(entry.name)
-                elif details.st_nlink > 1 and self._link(level, entry.name, details):
-                    continue
-                elif kind == stat.S_IFREG:
-                    self._copy_file(level, entry.name)
-                elif kind == stat.S_IFLNK:
-                    _copy_link(level, entry.name, details)
-                else:
-                    _copy_node(level, entry.name, details)
+                try:
+                    self._copy_entry(level, entry)
+                except _Vanished as gone:
+                    self._note(level.path + entry.name, gone)
+                self._report()
+
+    def _copy_entry(self, level: _Level, entry: "os.DirEntry[str]") -> None:
+        try:
+            details = entry.stat(follow_symlinks=False)
+        except OSError as error:
+            raise self._vanished(error) from error
+        kind = stat.S_IFMT(details.st_mode)
+        if kind == stat.S_IFDIR:
+            level.waiting.append(entry.name)
+            return
+        if details.st_nlink > 1 and self._link(level, entry.name, details):
+            return
+        if kind == stat.S_IFREG:
+            self._copy_file(level, entry.name)
+        elif kind == stat.S_IFLNK:
+            try:
+                target = os.readlink(entry.name, dir_fd=level.source_fd)
+            except OSError as error:
+                raise self._vanished(error) from error
+            _make_link(level, entry.name, details, target)
+        else:
+            _copy_node(level, entry.name, details)
+        if details.st_nlink > 1:
+            self._linked[details.st_dev, details.st_ino] = level.path + entry.name
 
     def _link(self, level: _Level, name: str, details: os.stat_result) -> bool:
         """True when the file was copied before under another name and now has this one too."""
-        identity = (details.st_dev, details.st_ino)
-        first = self._linked.get(identity)
+        first = self._linked.get((details.st_dev, details.st_ino))
         if first is None:
-            self._linked[identity] = level.path + name
             return False
         os.link(first, name, src_dir_fd=self._target_fd, dst_dir_fd=level.target_fd, follow_symlinks=False)
         return True
 
     def _copy_file(self, level: _Level, name: str) -> None:
-        source = os.open(name, _SOURCE, dir_fd=level.source_fd)
+        try:
+            source = os.open(name, _SOURCE, dir_fd=level.source_fd)
+        except OSError as error:
+            raise self._vanished(error) from error
         try:
             details = os.fstat(source)
             if not stat.S_ISREG(details.st_mode):
-                raise OSError(errno.ESTALE, "changed while it was copied", level.path + name)
+                raise self._vanished(OSError(errno.ESTALE, "changed while it was copied", level.path + name))
             target = os.open(name, _TARGET, 0o600, dir_fd=level.target_fd)
             try:
                 self._copy_bytes(source, target, details)
@@ -116,8 +203,37 @@ class TreeCopy:
                     os.fsync(target)
             finally:
                 os.close(target)
+            self.size_bytes += details.st_size
+            if self._missed is not None:
+                self._look_again(source, details, level.path + name)
+        except OSError as error:
+            if error.filename is None:
+                raise OSError(error.errno, error.strerror, level.path + name) from error
+            raise
         finally:
             os.close(source)
+
+    def _look_again(self, source: int, before: os.stat_result, path: str) -> None:
+        after = os.fstat(source)
+        if (after.st_mtime_ns, after.st_size) != (before.st_mtime_ns, before.st_size):
+            assert self._missed is not None
+            self._missed.note(path, "it was written to while it was copied")
+
+    def _vanished(self, error: OSError) -> Exception:
+        """What to raise for an error at the source's side."""
+        if self._missed is not None and error.errno in _VANISHED:
+            return _Vanished("it vanished, or became something else, while its directory was copied")
+        return error
+
+    def _note(self, path: str, gone: _Vanished) -> None:
+        assert self._missed is not None
+        self._missed.note(path, str(gone))
+
+    def _report(self) -> None:
+        entries, size = self._reported
+        if self._progress and (self.entries - entries >= _REPORT_EVERY or self.size_bytes - size >= _REPORT_BYTES):
+            self._reported = (self.entries, self.size_bytes)
+            self._progress(self.entries, self.size_bytes)
 
     def _copy_bytes(self, source: int, target: int, details: os.stat_result) -> None:
         size = details.st_size
@@ -177,6 +293,14 @@ def copy_tree(source_fd: int, target_fd: int, sync_each: bool = False) -> int:
     return copy.entries
 
 
+def copy_live_tree(source_fd: int, target_fd: int, progress: Progress | None = None) -> tuple[int, int, Missed]:
+    """The same of a tree that others may be writing to. Entries, bytes, and what was missed."""
+    missed = Missed()
+    copy = TreeCopy(source_fd, target_fd, missed=missed, progress=progress)
+    copy.run()
+    return copy.entries, copy.size_bytes, missed
+
+
 def count_entries(directory_fd: int, enough: int) -> tuple[int, int]:
     """Entries below a directory and the sizes of its files, counted until there are `enough`."""
     entries, size = 0, 0
@@ -218,7 +342,7 @@ def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> N
     try:
         names = os.listxattr(source) if follow else os.listxattr(source, follow_symlinks=False)
     except OSError as error:
-        if error.errno in _NO_XATTR:
+        if error.errno in (*_NO_XATTR, errno.ENOENT):  # what has no descriptor may be gone by now
             return
         raise
     for name in names:
@@ -229,7 +353,7 @@ def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> N
                 value = os.getxattr(source, name, follow_symlinks=False)
                 os.setxattr(target, name, value, follow_symlinks=False)
         except OSError as error:
-            if error.errno not in _NO_XATTR:
+            if error.errno not in (*_NO_XATTR, errno.ENOENT):
                 raise
 
 
@@ -240,8 +364,8 @@ def _read_and_write(source: int, target: int) -> None:
             view = view[os.write(target, view) :]
 
 
-def _copy_link(level: _Level, name: str, details: os.stat_result) -> None:
-    os.symlink(os.readlink(name, dir_fd=level.source_fd), name, dir_fd=level.target_fd)
+def _make_link(level: _Level, name: str, details: os.stat_result, link_target: str) -> None:
+    os.symlink(link_target, name, dir_fd=level.target_fd)
     os.chown(name, details.st_uid, details.st_gid, dir_fd=level.target_fd, follow_symlinks=False)
     source, target = f"/proc/self/fd/{level.source_fd}/{name}", f"/proc/self/fd/{level.target_fd}/{name}"
     _copy_xattrs(source, target, follow=False)

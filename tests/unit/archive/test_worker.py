@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.archive import worker
+from orlop.archive import child_process, worker
 from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Whiteouts
@@ -71,7 +71,7 @@ def test_an_error_arrives_as_the_class_it_was_raised_as(tmp_path: Path) -> None:
 
 
 def test_a_child_that_is_killed_is_a_failure_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(worker, "_START", "import os; os.kill(os.getpid(), 9)")
+    monkeypatch.setattr(child_process, "_START", "import os; os.kill(os.getpid(), 9)")
     with pytest.raises(HostFailure, match="ended with status -9"):
         apply(tmp_path, make_tar(own("a", b"1")))
 

@@ -163,6 +163,30 @@ class Staging(Protocol):
 
 
 @runtime_checkable
+class Filling(Protocol):
+    """The ability to make a volume together with its data, seen by nobody before it is whole. Comes with `unstage` and
+    `list_staged` as in Staging.
+
+    `prepare` -> the caller writes into the directory it was given -> `reveal`, or `unstage`.
+    """
+
+    def own_options(self, options: Mapping[str, str]) -> dict[str, str]:
+        """Those of a volume's options that a copy of it may have too: not the ones that say where its data is."""
+
+    def prepare(self, token: str, options: Mapping[str, str], metadata: str) -> Path:
+        """The empty data directory of a new volume without a name, attached. Raises Unsupported where the data would
+        not be the volume's own (the options name storage that is there already, or memory)."""
+
+    def reveal(self, token: str, name: str) -> StoredVolume:
+        """The volume under its name, in one step and durable, detached. Raises Conflict when the name is taken; nothing
+        prepared, and a volume of that name, is success."""
+
+    def unstage(self, token: str) -> None: ...
+
+    def list_staged(self) -> Sequence[str]: ...
+
+
+@runtime_checkable
 class Usage(Protocol):
     """The ability to say how much is stored."""
 

@@ -21,6 +21,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
     local_content      what gives `_data` its content: add forms there
     local_mount        mounting and unmounting, the marks of uses
     local_staging      filling an empty volume at once
+    local_filling      making a volume with its data
     local_retirement   removed volumes
     local_usage        walking and counting
 """
@@ -33,7 +34,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from orlop.drivers.volumes import local_staging
+from orlop.drivers.volumes import local_filling, local_staging
 from orlop.drivers.volumes.driver import Measurement, StoredVolume
 from orlop.drivers.volumes.local_content import content_for, content_of
 from orlop.drivers.volumes.local_directory import (
@@ -208,10 +209,28 @@ class LocalVolumes:
         self.unstage(token)
 
     def unstage(self, token: str) -> None:
+        local_filling.let_go(self._root, token)
         remove_tree(self.root / STAGING / token)
 
     def list_staged(self) -> Sequence[str]:
         return sorted(os.listdir(self.root / STAGING))
+
+    # A volume with its data
+
+    def own_options(self, options: Mapping[str, str]) -> dict[str, str]:
+        return local_filling.own_options(options)
+
+    def prepare(self, token: str, options: Mapping[str, str], metadata: str) -> Path:
+        wanted = parse_options(token, options)
+        local_filling.check(wanted)
+        with self._root.folder(STAGING) as staging_fd:
+            self._build(staging_fd, token, wanted, metadata, bool(options))
+        return local_filling.attach(self._root, token)
+
+    def reveal(self, token: str, name: str) -> StoredVolume:
+        check_name(name)
+        local_filling.reveal(self._root, token, name)
+        return self.get(name)
 
     # Retire, restore, purge: local_retirement
 

@@ -1,0 +1,110 @@
+"""A task in a child process: how it is started, what goes down and what comes up.
+
+One process a task, spawned (never forked from a threaded daemon), with an interpreter that starts without site and
+environment. The task goes down as a line of JSON; progress, then the result or the error come up as lines; bytes that
+a task writes (a rebuilt tar) come up through a pipe of their own. An error arrives as the class it was raised as. The
+child dies with the daemon: the kernel sends it SIGKILL.
+"""
+
+import fcntl
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import IO, Any, BinaryIO
+
+from orlop import errors
+from orlop.errors import HostFailure, OrlopError
+from orlop.kernel.process import die_with_parent
+
+_START = (
+    "import sys; sys.path[:] = sys.argv[3:]; from importlib import import_module; "
+    "import_module(sys.argv[2]).main(int(sys.argv[1]))"
+)
+_CHUNK_BYTES = 1 << 20
+
+Tasks = Mapping[str, Callable[..., dict[str, object]]]
+
+
+def run_task(
+    module: str,
+    task: Mapping[str, object],
+    out: BinaryIO | None,
+    progress: Callable[[Any], None] | None,
+    pass_fds: Sequence[int] = (),
+) -> dict[str, Any]:
+    """Do `task` in `module`, whose `main` is `serve` with a table of tasks. Descriptors in `pass_fds` have the same
+    numbers there. When `progress` or `out` raises, the child is killed."""
+    read_end, write_end = os.pipe()
+    with suppress(OSError):  # a convenience, and limited for those who are not root
+        fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
+    try:
+        process = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), module, *filter(None, sys.path)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            pass_fds=[write_end, *pass_fds],
+            start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's business
+        )
+    except BaseException:
+        os.close(read_end)
+        raise
+    finally:
+        os.close(write_end)
+    try:
+        assert process.stdin and process.stdout
+        with suppress(BrokenPipeError):  # it has died: `_result` says so
+            process.stdin.write(json.dumps({**task, "out": write_end}).encode() + b"\n")
+            process.stdin.flush()
+        if out is not None:
+            while data := os.read(read_end, _CHUNK_BYTES):
+                out.write(data)
+        return _result(process, process.stdout, progress)
+    finally:
+        # After an error of ours (the client has gone, the disk is full) the child's work is of no use.
+        process.kill()
+        process.communicate()
+        os.close(read_end)
+
+
+def _result(
+    process: "subprocess.Popen[bytes]", answers: IO[bytes], progress: Callable[[Any], None] | None
+) -> dict[str, Any]:
+    for line in answers:
+        answer: dict[str, Any] = json.loads(line)
+        if "progress" in answer:
+            if progress:
+                progress(answer["progress"])
+        elif "error" in answer:
+            raise _as_raised(answer["error"])
+        else:
+            process.wait()
+            return dict(answer["result"])
+    raise HostFailure("archive worker", f"it ended with status {process.wait()} and without an answer")
+
+
+def _as_raised(facts: list[str]) -> OrlopError:
+    name, *words = facts
+    kind = getattr(errors, name, HostFailure)
+    return kind(*words) if kind.__init__ is OrlopError.__init__ else HostFailure(*words)
+
+
+def serve(parent: int, tasks: Tasks) -> None:
+    """The child's side."""
+    die_with_parent(parent)
+    os.umask(0)
+    task = json.loads(sys.stdin.readline())
+    try:
+        answer: dict[str, object] = {"result": tasks[task.pop("task")](**task)}
+    except OrlopError as error:
+        answer = {"error": [type(error).__name__, error.subject, error.why, error.hint]}
+    except OSError as error:
+        answer = {"error": ["HostFailure", "archive worker", str(error), ""]}
+    say(answer)
+
+
+def say(answer: Mapping[str, object]) -> None:
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()

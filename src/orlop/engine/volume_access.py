@@ -1,0 +1,105 @@
+"""The data of a volume for the daemon itself: to be copied, packed or written to, under a use of its own.
+
+All such work on a volume at a time is one use, by the same id in every run of the daemon: so what a crash left attached
+can be let go at the next start. The volume's lock is not held meanwhile: it may be renamed or removed.
+"""
+
+import hashlib
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_records import VolumeRecords
+from orlop.errors import HostFailure, OrlopError
+from orlop.model.volume import Volume
+
+log = logging.getLogger(__name__)
+
+OUR_USE = hashlib.sha256(b"the daemon's own work on a volume").hexdigest()
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+@dataclass(frozen=True, slots=True)
+class OpenVolume:
+    volume: Volume
+    fd: int  # its top directory
+
+    @property
+    def is_read_only(self) -> bool:
+        return bool(os.fstatvfs(self.fd).f_flag & os.ST_RDONLY)
+
+
+class VolumeAccess:
+    """Thread-safe. `attach` attaches a volume for a use and says where its data is; its caller holds the lock."""
+
+    def __init__(
+        self,
+        records: VolumeRecords,
+        drivers: Mapping[str, VolumeDriver],
+        locks: VolumeLocks,
+        attach: Callable[[Volume, str], Path],
+    ) -> None:
+        self._records = records
+        self._drivers = drivers
+        self._locks = locks
+        self._attach = attach
+        self._open: Counter[str] = Counter()  # by the volume's id, each under the lock of its name
+
+    @contextmanager
+    def open(self, name: str) -> Iterator[OpenVolume]:
+        """Raises NoSuchVolume, and what attaching raises. Detached at the end whatever happens."""
+        with self._locks.hold([name]):
+            volume = self._records.get(name)
+            path = self._attach(volume, OUR_USE)
+            self._open[volume.id] += 1
+        try:
+            fd = _open_directory(volume, path)
+            try:
+                yield OpenVolume(volume, fd)
+            finally:
+                os.close(fd)
+        finally:
+            self._leave(volume)
+
+    def let_go(self) -> None:
+        """At start: what a crash left attached. Only volumes with options can have anything mounted."""
+        for volume in self._records.all():
+            if volume.options:
+                self._detach(volume)
+
+    def _leave(self, volume: Volume) -> None:
+        current = self._find(volume)
+        with self._locks.hold([current.name]):
+            self._open[volume.id] -= 1
+            if self._open[volume.id] <= 0:
+                del self._open[volume.id]
+                self._detach(self._find(volume))
+
+    def _find(self, volume: Volume) -> Volume:
+        """By the name that it has now."""
+        named = self._records.find(volume.name)
+        if named is not None and named.id == volume.id:
+            return named
+        return next((other for other in self._records.all() if other.id == volume.id), volume)
+
+    def _detach(self, volume: Volume) -> None:
+        """Failures are told: the work is done, or has an error of its own."""
+        driver = self._drivers.get(volume.driver)
+        try:
+            if driver is not None:
+                driver.detach(volume.name, OUR_USE)
+        except (OrlopError, OSError) as error:
+            log.error("detaching volume %s after work on it: %s", volume.name, error)
+
+
+def _open_directory(volume: Volume, path: Path) -> int:
+    try:
+        return os.open(path, _DIRECTORY)
+    except OSError as error:
+        raise HostFailure(f"opening volume {volume.name}", f"{path}: {error.strerror}") from error

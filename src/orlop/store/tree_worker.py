@@ -1,0 +1,48 @@
+"""Copying a tree in a child process, so that the daemon's threads are not held up; one with little in it in place.
+
+The directories go to the child as descriptors: nothing is looked up by path again.
+"""
+
+from dataclasses import asdict, dataclass
+
+from orlop.archive.child_process import run_task, say, serve
+from orlop.store.trees import Missed, Progress, copy_live_tree, count_entries
+
+_FEW_ENTRIES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class CopiedTree:
+    entries: int
+    size_bytes: int  # of files, each once
+    missed: Missed
+
+
+def copy_aside(source_fd: int, target_fd: int, progress: Progress | None = None) -> CopiedTree:
+    """`trees.copy_live_tree`; what `progress` raises ends it at once."""
+    entries, _ = count_entries(source_fd, _FEW_ENTRIES)
+    if entries < _FEW_ENTRIES:
+        return CopiedTree(*copy_live_tree(source_fd, target_fd, progress))
+    found = run_task(
+        __name__,
+        {"task": "copy", "source": source_fd, "target": target_fd},
+        None,
+        (lambda done: progress(*done)) if progress else None,
+        (source_fd, target_fd),
+    )
+    if "failed" in found:
+        raise OSError(*found["failed"])
+    missed = Missed(found["missed"]["count"], [(path, why) for path, why in found["missed"]["entries"]])
+    return CopiedTree(found["entries"], found["size_bytes"], missed)
+
+
+def main(parent: int) -> None:
+    """The child's side."""
+    serve(parent, {"copy": _copy})
+
+
+def _copy(source: int, target: int, out: int) -> dict[str, object]:
+    try:
+        return asdict(CopiedTree(*copy_live_tree(source, target, lambda *numbers: say({"progress": numbers}))))
+    except OSError as error:  # as such, because a full disk is told apart from other trouble
+        return {"failed": [error.errno, error.strerror, error.filename]}
