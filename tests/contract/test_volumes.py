@@ -1,5 +1,7 @@
-"""Every volume driver keeps the contract."""
+"""Every volume driver keeps the contract; the local one in each of its forms."""
 
+import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,6 +9,8 @@ import pytest
 
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
+from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
+from orlop.testing.volume_changes import ChangingContract, RenamingContract
 from orlop.testing.volume_filling import FillingContract
 from orlop.testing.volumes import (
     RetirementContract,
@@ -16,21 +20,80 @@ from orlop.testing.volumes import (
     VolumeDriverContract,
 )
 
+needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
-class TestLocal(
-    VolumeDriverContract,
-    RetirementContract,
-    SelfDescribingContract,
-    UsageContract,
-    StagingContract,
-    FillingContract,
+
+class LocalContract(
+    VolumeDriverContract, RetirementContract, SelfDescribingContract, RenamingContract, ChangingContract
 ):
+    """What every form of a local volume has."""
+
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
         driver = LocalVolumes(tmp_path / "volumes")
         yield driver
+        for entry in mounts_at_or_below(tmp_path):
+            unmount(entry.mount_point, MNT_DETACH)
         driver.close()
 
     def reopened(self, driver: VolumeDriver) -> VolumeDriver:
         assert isinstance(driver, LocalVolumes)
         return LocalVolumes(driver.root)
+
+
+class TestLocal(LocalContract, UsageContract, StagingContract, FillingContract):
+    pass
+
+
+@needs_root
+class TestLocalWithOwner(LocalContract, UsageContract, StagingContract):
+    options = {"uid": "1000", "o": "gid=1001,mode=0770"}
+    other_options = {"uid": "1001"}
+    top_mode = 0o770
+
+
+@needs_root
+class TestLocalInMemory(LocalContract):
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    other_options = {"type": "tmpfs", "device": "tmpfs", "o": "size=2m"}
+    outlives_its_uses = False
+    holds_its_bytes = False
+
+
+@needs_root
+class TestLocalOnADirectory(LocalContract):
+    holds_its_bytes = False
+
+    @pytest.fixture(autouse=True)
+    def place(self, tmp_path: Path) -> None:
+        self.top = tmp_path / "host"
+
+    def options_of(self, name: str) -> dict[str, str]:
+        (self.top / name).mkdir(parents=True, exist_ok=True)
+        return {"type": "none", "device": str(self.top / name), "o": "bind"}
+
+
+@needs_root
+class TestLocalOnADisk(LocalContract):
+    holds_its_bytes = False
+
+    @pytest.fixture(autouse=True)
+    def disks(self, tmp_path: Path) -> Iterator[None]:
+        self.top, self.devices = tmp_path, dict[str, str]()
+        yield
+        for entry in mounts_at_or_below(tmp_path):
+            unmount(entry.mount_point, MNT_DETACH)
+        for device in self.devices.values():
+            subprocess.run(["losetup", "-d", device], check=True)
+
+    def options_of(self, name: str) -> dict[str, str]:
+        return {"type": "ext4", "device": self.devices.get(name) or self.make_disk(name), "o": "noatime"}
+
+    def make_disk(self, name: str) -> str:
+        image = self.top / f"{name}.img"
+        with image.open("wb") as file:
+            file.truncate(4 << 20)
+        subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+        losetup = subprocess.run(["losetup", "-f", "--show", image], check=True, capture_output=True, text=True)
+        self.devices[name] = losetup.stdout.strip()
+        return self.devices[name]

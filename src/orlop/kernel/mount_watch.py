@@ -33,6 +33,11 @@ class MountWatch:
                 self._text = self._read()
             return escape(path) in self._text
 
+    def look_again(self) -> None:
+        """A directory above a mount point was renamed."""
+        with self._lock:
+            self._text = self._read()
+
     def close(self) -> None:
         os.close(self._fd)
 

@@ -4,7 +4,7 @@ import pytest
 
 from orlop.drivers.volumes.driver import Filling, SelfDescribing, VolumeDriver
 from orlop.errors import Conflict, NotFound
-from orlop.testing.volumes import RECORD, VolumeFixtures, names, new_id
+from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 
 
 class FillingContract(VolumeFixtures):

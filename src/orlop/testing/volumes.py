@@ -5,59 +5,20 @@ class TestLocal(VolumeDriverContract):
     def driver(self) -> Iterator[VolumeDriver]: ...           # empty; cleaned up afterwards
     def reopened(self, driver) -> VolumeDriver: ...           # as a daemon started anew would have it
 
-The suites of the abilities (`RetirementContract`, `StagingContract`, `UsageContract`, `SelfDescribingContract`) are
-mixed in by those who have them.
+The suites of the abilities (`RetirementContract`, `StagingContract`, `UsageContract`, `SelfDescribingContract`; in
+volume_changes `RenamingContract`, `ChangingContract`) are mixed in by those who have them. What is different for one
+kind of volume is a trait, declared in its class.
 """
 
 import os
-import secrets
 import threading
 from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import (
-    Retirement,
-    SelfDescribing,
-    Settling,
-    Staging,
-    StoredVolume,
-    Usage,
-    VolumeDriver,
-)
+from orlop.drivers.volumes.driver import Retirement, SelfDescribing, Settling, Staging, Usage, VolumeDriver
 from orlop.errors import Conflict, Malformed, NotFound, OrlopError
-
-RECORD = '{"id": "1"}'
-
-
-def new_id() -> str:
-    return secrets.token_hex(32)
-
-
-def names(driver: VolumeDriver) -> list[str]:
-    return sorted(stored.name for stored in driver.list_volumes())
-
-
-class VolumeFixtures:
-    options: dict[str, str] = {}  # what `create` is given
-
-    def reopened(self, driver: VolumeDriver) -> VolumeDriver:
-        raise NotImplementedError
-
-    def made(self, driver: VolumeDriver, name: str = "data") -> StoredVolume:
-        return driver.create(name, self.options, RECORD)
-
-    def written(self, driver: VolumeDriver, name: str = "data", text: str = "kept") -> None:
-        use = new_id()
-        (driver.attach(name, use) / "note").write_text(text)
-        driver.detach(name, use)
-
-    def read(self, driver: VolumeDriver, name: str = "data") -> str:
-        use = new_id()
-        try:
-            return (driver.attach(name, use) / "note").read_text()
-        finally:
-            driver.detach(name, use)
+from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 
 
 class VolumeDriverContract(VolumeFixtures):
@@ -77,7 +38,7 @@ class VolumeDriverContract(VolumeFixtures):
         first = self.made(driver)
         self.written(driver)
         assert self.made(driver).name == first.name
-        assert self.read(driver) == "kept"
+        assert self.read(driver) == self.lasting("kept")
 
     def test_after_a_restart_the_listing_tells_the_truth(self, driver: VolumeDriver) -> None:
         for name in ("one", "two", "three"):
@@ -95,13 +56,13 @@ class VolumeDriverContract(VolumeFixtures):
     @pytest.mark.parametrize("name", ["", "..", "../escape", "a/../../b", "/etc", "with\x00nul"])
     def test_a_name_cannot_lead_out_of_the_root(self, driver: VolumeDriver, name: str) -> None:
         with pytest.raises(Malformed):
-            driver.check(name, self.options)
+            driver.check(name, self.options_of("data"))
         with pytest.raises((Malformed, NotFound)):
-            driver.create(name, self.options, RECORD)
+            driver.create(name, self.options_of("data"), RECORD)
         assert names(driver) == []
 
     def test_what_a_check_refuses_leaves_no_trace(self, driver: VolumeDriver) -> None:
-        driver.check("data", self.options)
+        driver.check("data", self.options_of("data"))
         assert names(driver) == []
 
     def test_two_uses_see_the_same_bytes(self, driver: VolumeDriver) -> None:
@@ -136,7 +97,7 @@ class VolumeDriverContract(VolumeFixtures):
     def test_bytes_are_still_there_when_nobody_uses_them(self, driver: VolumeDriver) -> None:
         self.made(driver)
         self.written(driver)
-        assert self.read(self.reopened(driver)) == "kept"
+        assert self.read(self.reopened(driver)) == self.lasting("kept")
 
     def test_undoing_a_create_takes_only_what_nobody_wrote_to(self, driver: VolumeDriver) -> None:
         self.made(driver, "empty")
@@ -144,9 +105,13 @@ class VolumeDriverContract(VolumeFixtures):
         driver.discard("empty")
         self.made(driver, "used")
         self.written(driver, "used")
-        with pytest.raises(Conflict):
+        if self.holds_its_bytes:
+            with pytest.raises(Conflict):
+                driver.discard("used")
+        else:
             driver.discard("used")
-        assert self.read(driver, "used") == "kept"
+            self.made(driver, "used")
+        assert self.read(driver, "used") == self.lasting("kept")
         assert names(driver) == ["used"]
 
 
@@ -166,7 +131,7 @@ class RetirementContract(VolumeFixtures):
         self.written(driver, text="new")
         if isinstance(driver, Settling):
             driver.settle()
-        assert self.read(driver) == "new"
+        assert self.read(driver) == self.lasting("new")
 
     def test_restoring_brings_back_every_byte_also_after_a_restart(self, driver: VolumeDriver) -> None:
         self.made(driver)
@@ -176,7 +141,7 @@ class RetirementContract(VolumeFixtures):
         again = self.reopened(driver)
         stored = self.retirement(again).restore(retired_id, "other", RECORD)
         assert stored.name == "other" and not stored.problem
-        assert self.read(again, "other") == "kept"
+        assert self.read(again, "other") == self.lasting("kept")
         assert self.retirement(again).list_retired() == []
 
     def test_retiring_and_restoring_twice_is_success(self, driver: VolumeDriver) -> None:
@@ -196,7 +161,7 @@ class RetirementContract(VolumeFixtures):
         self.written(driver, text="new")
         with pytest.raises(Conflict):
             self.retirement(driver).restore(retired_id, "data", RECORD)
-        assert self.read(driver) == "new"
+        assert self.read(driver) == self.lasting("new")
         assert self.retirement(driver).list_retired() == [retired_id]
 
     def test_what_was_never_retired_cannot_be_restored(self, driver: VolumeDriver) -> None:
@@ -255,14 +220,14 @@ class RetirementContract(VolumeFixtures):
         self.retirement(driver).purge(ids["one"])
         self.retirement(driver).cleanup()
         self.retirement(driver).restore(ids["two"], "two", RECORD)
-        assert self.read(driver, "two") == "two"
-        assert self.read(driver, "live") == "live"
+        assert self.read(driver, "two") == self.lasting("two")
+        assert self.read(driver, "live") == self.lasting("live")
 
 
 class SelfDescribingContract(VolumeFixtures):
     def test_the_record_beside_the_data_comes_back(self, driver: VolumeDriver) -> None:
         assert isinstance(driver, SelfDescribing) and isinstance(driver, Retirement)
-        driver.create("data", self.options, '{"id": "é"}')
+        driver.create("data", self.options_of("data"), '{"id": "é"}')
         assert driver.metadata("data") == '{"id": "é"}'
         driver.retire("data", "a" * 64, '{"why": "rm"}')
         assert driver.retired_metadata("a" * 64) == '{"why": "rm"}'
@@ -310,7 +275,7 @@ class StagingContract(VolumeFixtures):
         driver.publish("data", "one", in_use)
         top = driver.attach("data", use)
         assert sorted(entry.name for entry in top.iterdir()) == ["note", "sub"]
-        assert top.stat().st_mode & 0o7777 == 0o750
+        assert top.stat().st_mode & 0o7777 == (0o750 if self.top_mode is None else self.top_mode)
         assert driver.list_staged() == []
         driver.publish("data", "one", in_use)
         driver.detach("data", use)

@@ -5,6 +5,7 @@
     <root>/<name>/_data/           the user's bytes; owner and mode are the user's business once it is made
     <root>/<name>/opts.json        0600, Docker's format; only where the volume has options
     <root>/<name>/orlop.json       0600, the engine's record of it, so that a lost journal can be rebuilt
+    <root>/<name>/change.json      0600, a change of options that is decided and not yet in those two (local_changes)
     <root>/<name>/uses/            who has a volume with mount options attached (local_mount)
     <root>/.staging/<token>/       0700, a volume or a copy-up in the making (local_staging)
     <root>/.retired/<id>/          0700, a removed volume, whole; retired.json in it says what it was
@@ -16,6 +17,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
 
     local_directory    the tree, one volume's directory, the files in it
     local_record       opts.json and the engine's record
+    local_changes      other options, another name
     local_owner        uid=, gid= and mode= of the top directory
     local_rules        which names and options are accepted
     local_content      what gives `_data` its content: add forms there
@@ -27,17 +29,20 @@ never through a link, and `_data` must be a real directory, or the volume is bro
 """
 
 import errno
+import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes import local_filling, local_staging
 from orlop.drivers.volumes.driver import Measurement, StoredVolume
+from orlop.drivers.volumes.local_changes import change_volume, finish_change, rename_volume
 from orlop.drivers.volumes.local_content import content_for, content_of
 from orlop.drivers.volumes.local_directory import (
+    CHANGE,
     DATA,
     METADATA,
     OPTIONS,
@@ -47,6 +52,7 @@ from orlop.drivers.volumes.local_directory import (
     VolumesRoot,
     entered,
     exists,
+    sweep,
     write_file,
 )
 from orlop.drivers.volumes.local_mount import USES, unmount_for_use
@@ -57,6 +63,8 @@ from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_op
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.store.files import remove_tree
+
+log = logging.getLogger(__name__)
 
 
 class LocalVolumes:
@@ -125,7 +133,8 @@ class LocalVolumes:
                     raise Conflict(f"discarding volume {name}", f"its data directory: {error.strerror}") from error
                 with suppress(FileNotFoundError):
                     os.rmdir(USES, dir_fd=volume.fd)
-                for file in (METADATA, OPTIONS, RETIRED_METADATA):
+                sweep(volume.fd, os.listdir(volume.fd))
+                for file in (CHANGE, METADATA, OPTIONS, RETIRED_METADATA):
                     with suppress(FileNotFoundError):
                         os.unlink(file, dir_fd=volume.fd)
         except NotFound:
@@ -139,17 +148,33 @@ class LocalVolumes:
 
     def list_volumes(self) -> Sequence[StoredVolume]:
         found = []
-        with os.scandir(self._root.fd) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+        with os.scandir(self._root.fd) as listing:
+            names = [entry.name for entry in listing if not entry.name.startswith(".")]
         for name in sorted(names):
             with suppress(OrlopError, FileNotFoundError), self._root.open(name) as volume:
-                if not set(os.listdir(volume.fd)).isdisjoint((DATA, OPTIONS, METADATA)):
+                entries = set(os.listdir(volume.fd))
+                if any(entry == CHANGE or entry.startswith(".") for entry in entries):
+                    _finish(volume, entries)
+                if not entries.isdisjoint((DATA, OPTIONS, METADATA)):
                     found.append(_stored(volume))
         return found
 
     def metadata(self, name: str) -> str:
         with self._root.open(name) as volume:
             return read_metadata(volume)
+
+    # Change: local_changes
+
+    def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
+        wanted = parse_options(name, options, "update")
+        with self._root.open(name) as volume:
+            change_volume(volume, wanted, bool(options), metadata)
+
+    def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
+        check_name(new_name, "rename to")
+        rename_volume(self._root, name, new_name, metadata)
+        self._retirement.note_rename()
+        return self.get(new_name)
 
     # Use
 
@@ -159,6 +184,7 @@ class LocalVolumes:
             if problem:
                 hint = "Put it back from a backup, or remove the volume and create it again"
                 raise HostFailure(f"attaching volume {name}", problem, hint)
+            _finish(volume)
             content_of(volume).attach(volume, use_id)
             return volume.data_path
 
@@ -261,6 +287,15 @@ class LocalVolumes:
 def _stored(volume: VolumeDirectory) -> StoredVolume:
     # ctime, as Docker has it: the mtime of the directory changes with every use.
     return StoredVolume(volume.name, str(volume.data_path), os.fstat(volume.fd).st_ctime_ns, _problem(volume))
+
+
+def _finish(volume: VolumeDirectory, entries: Iterable[str] = ()) -> None:
+    """What a crash cut off. Readers see a change as it is; where the disk refuses, it is tried again."""
+    try:
+        sweep(volume.fd, entries)
+        finish_change(volume)
+    except (OrlopError, OSError) as error:
+        log.warning("volume %s: a change stays half written: %s", volume.name, error)
 
 
 def _problem(volume: VolumeDirectory) -> str:

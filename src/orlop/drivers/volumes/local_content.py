@@ -14,7 +14,7 @@ from typing import Protocol
 
 from orlop.drivers.volumes.driver import Measurement
 from orlop.drivers.volumes.local_directory import DATA, DATA_MODE, VolumeDirectory, entered
-from orlop.drivers.volumes.local_mount import mount_for_use, unmount_for_use
+from orlop.drivers.volumes.local_mount import join_mount, mount_for_use, unmount_for_use
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
@@ -67,7 +67,8 @@ class PlainDirectory:
                 give_owner(data_fd, self.options)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
-        pass
+        if not join_mount(volume.fd, volume.data_path, use_id):
+            give_pending_owner(volume, self.options)
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
         return is_data_empty(volume.fd)

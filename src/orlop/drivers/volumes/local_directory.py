@@ -6,9 +6,8 @@ The layout is drawn in orlop.drivers.volumes.local. Nothing here knows what a vo
 import errno
 import logging
 import os
-import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +18,13 @@ from orlop.kernel.mounts import mounts_at_or_below
 log = logging.getLogger(__name__)
 
 DATA, OPTIONS, METADATA, RETIRED_METADATA = "_data", "opts.json", "orlop.json", "retired.json"
+CHANGE = "change.json"
 RETIRED, PURGING, STAGING = ".retired", ".purging", ".staging"
 DATA_MODE = 0o755
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_METADATA = 4 << 20
+_UNFINISHED = ".new"
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,8 +134,9 @@ def write_file(directory_fd: int, name: str, text: str, sync: bool = False) -> N
 
 
 def replace_file(directory_fd: int, name: str, text: str) -> None:
-    """The file holds all of `text` or what it held before, whatever happens; durable when this returns."""
-    temporary = f".{name}.{secrets.token_hex(4)}"
+    """The file holds all of `text` or what it held before, whatever happens; durable when this returns. The caller has
+    the directory for itself: a crash leaves at most one file, which the next call or `sweep` takes."""
+    temporary = f".{name}{_UNFINISHED}"
     try:
         write_file(directory_fd, temporary, text, sync=True)
         os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
@@ -143,6 +145,13 @@ def replace_file(directory_fd: int, name: str, text: str) -> None:
             os.unlink(temporary, dir_fd=directory_fd)
         raise
     os.fsync(directory_fd)
+
+
+def sweep(directory_fd: int, entries: Iterable[str]) -> None:
+    """Remove what a crash left of writing files."""
+    for entry in entries:
+        if entry.startswith(".") and entry.endswith(_UNFINISHED):
+            os.unlink(entry, dir_fd=directory_fd)
 
 
 def read_file(directory_fd: int, name: str) -> str:

@@ -92,7 +92,7 @@ def mount_for_use(volume_fd: int, path: Path, options: MountOptions, use_id: str
     if not mounted:
         for stale in _marks(volume_fd):
             os.unlink(f"{USES}/{stale}", dir_fd=volume_fd)
-    os.close(os.open(f"{USES}/{use_id}", os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=volume_fd))
+    _mark(volume_fd, use_id)
     if mounted:
         return
     try:
@@ -101,6 +101,17 @@ def mount_for_use(volume_fd: int, path: Path, options: MountOptions, use_id: str
         with suppress(FileNotFoundError):
             os.unlink(f"{USES}/{use_id}", dir_fd=volume_fd)
         raise
+
+
+def join_mount(volume_fd: int, path: Path, use_id: str) -> bool:
+    """The options that it was mounted for are gone: who comes sees what the other users see as long as there are any,
+    and the plain directory afterwards. True in the first case."""
+    if is_attached(volume_fd, path):
+        _mark(volume_fd, use_id)
+        return True
+    for stale in _marks(volume_fd):
+        os.unlink(f"{USES}/{stale}", dir_fd=volume_fd)
+    return False
 
 
 def unmount_for_use(volume_fd: int, path: Path, use_id: str) -> None:
@@ -125,6 +136,11 @@ def _exists(volume_fd: int) -> bool:
     except FileNotFoundError:
         return False
     return True
+
+
+def _mark(volume_fd: int, use_id: str) -> None:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+    os.close(os.open(f"{USES}/{use_id}", flags, 0o600, dir_fd=volume_fd))
 
 
 def _marks(volume_fd: int) -> list[str]:

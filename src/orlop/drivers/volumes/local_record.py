@@ -1,23 +1,66 @@
 """What stands beside a volume's data: opts.json (Docker's format), and the record that the engine wants back."""
 
 import json
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 
-from orlop.drivers.volumes.local_directory import METADATA, OPTIONS, VolumeDirectory, exists, read_file
+from orlop.drivers.volumes.local_directory import CHANGE, METADATA, OPTIONS, VolumeDirectory, exists, read_file
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.errors import HostFailure
+
+
+@dataclass(frozen=True, slots=True)
+class WrittenChange:
+    """A change that is decided and may not have reached the files that it concerns."""
+
+    options: MountOptions | None  # None: no opts.json
+    metadata: str
 
 
 def read_options(volume: VolumeDirectory) -> MountOptions:
     """Raises HostFailure when opts.json says nothing that makes sense: only this volume is then broken, and it
     is not taken for a plain directory, where a container's bytes would land on the wrong disk."""
+    change = read_change(volume)
+    if change is not None:
+        return change.options or MountOptions()
     if not exists(volume.fd, OPTIONS):
         return MountOptions()
-    path = volume.path / OPTIONS
-    try:
+    with _making_sense_of(volume, OPTIONS):
         return _parse(json.loads(read_file(volume.fd, OPTIONS)))
-    except (ValueError, AttributeError, TypeError, OSError) as error:
-        raise HostFailure(f"volume {volume.name}", f"{path} is unreadable: {error}", "Restore that file") from error
+
+
+def read_change(volume: VolumeDirectory) -> WrittenChange | None:
+    if not exists(volume.fd, CHANGE):
+        return None
+    with _making_sense_of(volume, CHANGE):
+        found = json.loads(read_file(volume.fd, CHANGE))
+        options = _parse(found["options"]) if found["options"] is not None else None
+        return WrittenChange(options, found["metadata"])
+
+
+def render_change(options: MountOptions | None, metadata: str) -> str:
+    kept = json.loads(render_options(options)) if options is not None else None
+    return json.dumps({"options": kept, "metadata": metadata})
+
+
+@contextmanager
+def _making_sense_of(volume: VolumeDirectory, file: str) -> Iterator[None]:
+    try:
+        yield
+    except (ValueError, KeyError, AttributeError, TypeError, OSError, RecursionError) as error:
+        # What is in it stays out of the message: options may hold a password.
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else _what_is_wrong(error)
+        why = f"{volume.path / file} is unreadable: {reason}"
+        raise HostFailure(f"volume {volume.name}", why, "Restore that file") from error
+
+
+def _what_is_wrong(error: Exception) -> str:
+    if isinstance(error, json.JSONDecodeError):
+        return f"{error.msg} at byte {error.pos}" if error.doc else "it is empty"
+    if isinstance(error, UnicodeError | KeyError | RecursionError):
+        return "it is not what was written there"
+    return str(error)
 
 
 def _parse(found: object) -> MountOptions:
@@ -84,6 +127,10 @@ def render_options(options: MountOptions) -> str:
 
 def read_metadata(volume: VolumeDirectory) -> str:
     """The engine's record; where another engine made the volume, one made up of its options."""
+    with suppress(HostFailure):
+        change = read_change(volume)
+        if change is not None:
+            return change.metadata
     text = read_file(volume.fd, METADATA)
     if text:
         return text

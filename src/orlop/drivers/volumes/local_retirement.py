@@ -60,6 +60,10 @@ class LocalRetirement:
                 raise
             os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
 
+    def note_rename(self) -> None:
+        """What is mounted in a volume that was renamed has another path now."""
+        self._mounts.look_again()
+
     def settle(self) -> None:
         """One fsync where the file system keeps one log in the order of things (ext4, XFS): syncing any directory that
         a rename touched then syncs everything before it."""

@@ -52,8 +52,8 @@ class MountOptions:
         return not (self.uid is None and self.gid is None and self.mode is None)
 
 
-def check_name(name: str) -> None:
-    subject = f"create {name}"
+def check_name(name: str, doing: str = "create") -> None:
+    subject = f"{doing} {name}"
     if len(name) < 2:
         why = "volume name is too short, names should be at least two alphanumeric characters"
         raise Malformed(subject, why)
@@ -67,10 +67,10 @@ def check_name(name: str) -> None:
         raise Malformed(subject, f"the name is {len(name)} characters long, a directory's can have {_LONGEST}")
 
 
-def parse_options(name: str, options: Mapping[str, str]) -> MountOptions:
+def parse_options(name: str, options: Mapping[str, str], doing: str = "create") -> MountOptions:
     """Raises Malformed for options that could never work. As with Docker it is the key that counts: `device=` with
     nothing after it is a device that was given."""
-    subject = f"create {name}"
+    subject = f"{doing} {name}"
     unknown = sorted(set(options) - OPTIONS)
     if unknown:
         known = f"Known options: {', '.join(sorted(OPTIONS))}"
