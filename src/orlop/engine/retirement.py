@@ -45,6 +45,7 @@ class Retirements:
         self._clock = clock
         self.policy = policy
         self.wake: Callable[[], None] = lambda: None  # told that something was retired; the reaper puts itself here
+        self.ended: Callable[[str], None] = lambda volume_id: None  # told of what can never come back
 
     def retire(self, volumes: Sequence[Volume], reason: str) -> dict[str, OrlopError | OSError]:
         """All of one driver. Returns those that stay, with the reason."""
@@ -73,7 +74,9 @@ class Retirements:
     def _note(self, retired: Sequence[RetiredVolume]) -> None:
         for found in retired:
             self._records.forget(found.volume.name)
-            if not self._steps.take_gone(found.id):
+            if self._steps.take_gone(found.id):
+                self.ended(found.volume.id)
+            else:
                 self._records.remember_retired(found)
             self._events.publish("volume", "destroy", found.volume.name, {"driver": found.volume.driver})
             if found.purge_at_ns <= found.retired_at_ns:
@@ -135,6 +138,7 @@ class Retirements:
             plan = plans.plan_purge(found.id, found.volume.name, found.volume.driver, reason)
             self._executor.run(plan, outcome=lambda: self._steps.purge_outcome(plan))
             self._records.forget_retired(found.id)
+        self.ended(found.volume.id)
         log.info("purged volume %s, retired as %s: %s", found.volume.name, found.id[:12], reason)
         return found
 

@@ -8,6 +8,7 @@ from orlop.drivers.volumes.driver import SelfDescribing, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.subpaths import Subpaths
+from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import record_id
@@ -27,6 +28,7 @@ class VolumeMounts:
         events: Events,
         copyup: CopyUp,
         subpaths: Subpaths,
+        facts: FactRecords,
     ) -> None:
         self._records = records
         self._drivers = drivers
@@ -34,6 +36,7 @@ class VolumeMounts:
         self._events = events
         self._copyup = copyup
         self._subpaths = subpaths
+        self._facts = facts
         self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
 
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
@@ -46,6 +49,8 @@ class VolumeMounts:
             if mount.subpath:
                 path = self._subpaths.pin(path, mount.subpath, use)
             self._attached.add(use)
+        if not purpose:
+            self._facts.mounted(volume.id, container_id)
         attributes = {
             "driver": volume.driver,
             "container": container_id,
@@ -84,7 +89,8 @@ class VolumeMounts:
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
         use = use_id(mount, container_id, purpose)
         with self._locks.hold([mount.volume]):
-            name = self._records.real_name(mount.volume)
+            volume = self._records.find(mount.volume)
+            name = volume.name if volume else mount.volume
             if mount.subpath:
                 self._subpaths.unpin(use)
             driver = self._drivers.get(mount.driver)
@@ -93,6 +99,11 @@ class VolumeMounts:
             if use not in self._attached:
                 return
             self._attached.discard(use)
+        if volume is not None:
+            if purpose:
+                self._facts.changed(volume.id)
+            else:
+                self._facts.unmounted(volume.id)
         attributes = {"driver": mount.driver, "container": container_id}
         self._events.publish("volume", "unmount", name, attributes)
 
@@ -101,6 +112,7 @@ class VolumeMounts:
         with self._locks.hold([name]):
             volume = self._records.get(name)
             self._copyup.populate(volume, source_root, source_path, in_use=len(self._records.holders(name)) > 1)
+        self._facts.changed(volume.id)
 
 
 def _check_identity(driver: VolumeDriver, volume: Volume) -> None:

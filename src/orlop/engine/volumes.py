@@ -20,6 +20,7 @@ from orlop.engine.retirement import BATCH, Retirements
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_copies import VolumeCopies
+from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_filters import list_filter, prune_filter
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
@@ -74,7 +75,10 @@ class Volumes:
         self._locks = VolumeLocks(self._records)
         self._steps = VolumeSteps(executor, drivers, self._records)
         self._copyup = CopyUp(executor, drivers)
-        self._mounts = VolumeMounts(self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths))
+        self.facts = FactRecords(journal, clock, lambda container_id: self.describe_container(container_id))  # noqa: PLW0108 - it is set later
+        self._mounts = VolumeMounts(
+            self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts
+        )
         self._holds = VolumeHolds(self._records, self._locks, self.remove)
         self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data)
         self.copies = VolumeCopies(
@@ -85,11 +89,16 @@ class Volumes:
         self.retirements = Retirements(
             executor, self._records, self._steps, drivers, self._locks, events, policy, clock
         )
+        self.retirements.ended = self.facts.forget
 
     def reconcile(self) -> list[str]:
         """Called once at start, after the executor has recovered. What was found and done, in words."""
         self._records.load()
+        self.facts.load()
         reports = [*self._reconciliation.run(), *self._copyup.discard_leftovers()]
+        self.facts.keep_only(
+            {volume.id for volume in self._records.all()} | {retired.id for retired in self._records.retired()}
+        )
         self.access.let_go()
         return reports
 

@@ -12,6 +12,7 @@ the cost of one fsync. A caller's changes are atomic: all of them are in the jou
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -45,7 +46,10 @@ class Drop:
 
 Change = Put | Drop
 
-_Batch = tuple[list[tuple[str, tuple[Any, ...]]], "Future[None]"]
+_Statements = list[tuple[str, tuple[Any, ...]]]
+_Batch = tuple[_Statements, "Future[None]", bool]  # the last: somebody wants it written now
+
+NOTES_SECONDS = 2.0
 
 
 class Journal:
@@ -83,18 +87,14 @@ class Journal:
 
     def submit(self, changes: Sequence[Change]) -> "Future[None]":
         """Like `commit` without waiting: the future ends when the changes are durable."""
-        statements: list[tuple[str, tuple[Any, ...]]] = []
-        for change in changes:
-            assert change.kind in KINDS
-            match change:
-                case Put(kind, record_id, value):
-                    sql = f"INSERT INTO {kind} VALUES (?, ?) ON CONFLICT(id) DO UPDATE SET record=excluded.record"  # noqa: S608
-                    statements.append((sql, (record_id, msgspec.json.encode(value))))
-                case Drop(kind, record_id):
-                    statements.append((f"DELETE FROM {kind} WHERE id=?", (record_id,)))  # noqa: S608
         done: Future[None] = Future()
-        self._queue.put((statements, done))
+        self._queue.put((_statements(changes), done, True))
         return done
+
+    def note(self, *changes: Change) -> None:
+        """For what a crash may lose: written along with the next commit, or after a moment in which there was none.
+        Costs nobody a wait for the disk."""
+        self._queue.put((_statements(changes), Future(), False))
 
     def close(self) -> None:
         self._queue.put(None)
@@ -102,24 +102,33 @@ class Journal:
         self._database.close()
 
     def _write_forever(self) -> None:
-        while True:
-            item = self._queue.get()
-            batch: list[_Batch] = []
-            while item is not None:
-                batch.append(item)
-                try:
-                    item = self._queue.get_nowait()
-                except queue.Empty:
-                    break
+        goes_on = True
+        while goes_on:
+            batch, goes_on = self._gather()
             if batch:
                 self._write(batch)
+
+    def _gather(self) -> tuple[list[_Batch], bool]:
+        """What to write in one transaction, and whether there may be more."""
+        batch: list[_Batch] = []
+        is_wanted_now, deadline = False, 0.0
+        while True:
+            wait = None if not batch else 0.0 if is_wanted_now else max(0.0, deadline - time.monotonic())
+            try:
+                item = self._queue.get(timeout=wait)
+            except queue.Empty:
+                return batch, True
             if item is None:
-                return
+                return batch, False
+            if not batch:
+                deadline = time.monotonic() + NOTES_SECONDS
+            batch.append(item)
+            is_wanted_now = is_wanted_now or item[2]
 
     def _write(self, batch: list[_Batch]) -> None:
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            for statements, _ in batch:
+            for statements, *_ in batch:
                 for sql, parameters in statements:
                     self._database.execute(sql, parameters)
             self._database.execute("COMMIT")
@@ -135,5 +144,18 @@ class Journal:
             failure.__cause__ = error
             batch[0][1].set_exception(failure)
             return
-        for _, done in batch:
+        for _, done, _ in batch:
             done.set_result(None)
+
+
+def _statements(changes: Sequence[Change]) -> _Statements:
+    statements: _Statements = []
+    for change in changes:
+        assert change.kind in KINDS
+        match change:
+            case Put(kind, record_id, value):
+                sql = f"INSERT INTO {kind} VALUES (?, ?) ON CONFLICT(id) DO UPDATE SET record=excluded.record"  # noqa: S608
+                statements.append((sql, (record_id, msgspec.json.encode(value))))
+            case Drop(kind, record_id):
+                statements.append((f"DELETE FROM {kind} WHERE id=?", (record_id,)))  # noqa: S608
+    return statements

@@ -76,3 +76,29 @@ def test_a_record_that_makes_no_sense_is_named(tmp_path: Path) -> None:
     with pytest.raises(HostFailure, match="record of 'volumes' is unreadable"):
         journal.load("volumes", Note)
     journal.close()
+
+
+def test_a_note_rides_along_with_the_next_commit(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    journal.note(Put("facts", "a", Note("seen")))
+    journal.commit(Put("volumes", "b", Note("1")))
+    assert journal.load("facts", Note) == {"a": Note("seen")}
+    journal.close()
+
+
+def test_a_note_is_written_by_itself_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orlop.store.journal.NOTES_SECONDS", 0.01)
+    journal = Journal(tmp_path / "j.db")
+    journal.note(Put("facts", "a", Note("seen")))
+    while not journal.load("facts", Note):
+        threading.Event().wait(0.002)
+    journal.close()
+
+
+def test_closing_writes_what_was_noted(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    journal.note(Put("facts", "a", Note("seen")))
+    journal.close()
+    again = Journal(tmp_path / "j.db")
+    assert again.load("facts", Note) == {"a": Note("seen")}
+    again.close()
