@@ -72,6 +72,8 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "inspect": Entry("volume_inspect", "Show everything about volumes"),
         "rm": Entry("volume_rm", "Remove volumes (they can be restored for a while)"),
         "prune": Entry("volume_prune", "Remove the volumes that no container uses"),
+        "rename": Entry("volume_rename", "Give a volume another name"),
+        "update": Entry("volume_update", "Change the labels, the size and the options of a volume"),
         "restore": Entry("volume_restore", "Bring a removed volume back"),
         "purge": Entry("volume_purge", "Destroy the data of removed volumes, for good"),
     },

@@ -91,7 +91,9 @@ def assemble(settings: Settings) -> Assembled:
     steps.register(executor)
     lifecycle = Lifecycle(records, steps, executor, events)
     creation = ContainerCreation(records, images, volumes, executor, data_root)
-    containers = Containers(records, creation, lifecycle, steps, executor, layers, mounts, images, data_root, cleanup)
+    containers = Containers(
+        records, creation, lifecycle, steps, executor, layers, mounts, images, volumes, data_root, cleanup
+    )
     sessions = Sessions(records, steps, mounts, events)
     lifecycle.before_start = sessions.connect_waiting
     lifecycle.start_failed = sessions.give_up_waiting

@@ -91,8 +91,8 @@ class ContainerCreation:
             dict(request.labels) or None,
             container_id,
         )
-        held.append(volume.name)
         mount = plan_mount(request, volume)
+        held.append(mount.volume)
         # What holds something is not filled, and then the layer need not be mounted to look at the image.
         wanted = mount.copy_up and self._volumes.is_fillable(volume.name)
         return dataclasses.replace(mount, copy_up=wanted)

@@ -2,7 +2,7 @@
 
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from orlop.errors import Malformed
 from orlop.model.container import Container, ContainerState
@@ -34,10 +34,12 @@ def select(
     limit: int,
     find: Callable[[str], Container],
     image_family: Callable[[str], set[str]],
+    volume_names: Callable[[str], Collection[str]],
 ) -> Sequence[Container]:
-    """Newest first. A limit, or a filter on the state, includes those that do not run."""
+    """Newest first. `volume_names` are all names of the volume that a name means. A limit, or a filter on the state,
+    includes those that do not run."""
     everything = all_containers or limit > 0 or bool({"status", "exited", "before", "since"} & set(filters))
-    tests = [_test(key, values, find, image_family) for key, values in filters.items()]
+    tests = [_test(key, values, find, image_family, volume_names) for key, values in filters.items()]
     found = [
         container
         for container in sorted(containers, key=lambda item: item.created_at_ns, reverse=True)
@@ -51,7 +53,11 @@ _Test = Callable[[Container], bool]
 
 
 def _test(
-    key: str, values: tuple[str, ...], find: Callable[[str], Container], image_family: Callable[[str], set[str]]
+    key: str,
+    values: tuple[str, ...],
+    find: Callable[[str], Container],
+    image_family: Callable[[str], set[str]],
+    volume_names: Callable[[str], Collection[str]],
 ) -> _Test:
     match key:
         case "status":
@@ -80,7 +86,8 @@ def _test(
             codes = {int(value) for value in values}
             return lambda item: _has_exited(item) and item.status.exit_code in codes
         case "volume":
-            return lambda item: any(_uses(item, value) for value in values)
+            wanted = {name for value in values for name in (value, *volume_names(value))}
+            return lambda item: any(_uses(item, value) for value in wanted)
         case "network":
             return lambda item: any(_is_in(item, value) for value in values)
         case "is-task":

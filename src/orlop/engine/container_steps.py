@@ -4,6 +4,7 @@
 same start is kept in `_found` and is needed only by later steps of that very start.
 """
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,7 +20,7 @@ from orlop.engine.networks import Networks
 from orlop.engine.rootfs import make_directories
 from orlop.engine.surroundings import find_surroundings
 from orlop.engine.volumes import Volumes
-from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume
+from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume, OrlopError
 from orlop.model.container import Container, ContainerState, HostConfig, with_status
 from orlop.model.mount import Mount, MountKind
 from orlop.model.network import NetworkAttachment
@@ -28,6 +29,8 @@ from orlop.planning.plan import Plan, Step
 from orlop.store.files import remove_tree, sync_directory
 from orlop.store.journal import Change, Drop
 from orlop.store.paths import DataRoot
+
+log = logging.getLogger(__name__)
 
 LOG_FILE = "container.log"
 
@@ -166,6 +169,9 @@ class ContainerSteps:
             self._volumes.remove(step.subject, reason="removed with its container")
         except NoSuchVolume:
             return
+        except (OrlopError, OSError) as error:
+            # The container goes all the same; its volume can be removed by name once the reason is mended.
+            log.warning("volume %s is not removed with its container: %s", step.subject, error)
 
     def _populate_volume(self, step: Step) -> None:
         rootfs = self._mounts.acquire(step.arguments["layer"], "process")

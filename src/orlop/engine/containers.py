@@ -24,6 +24,7 @@ from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.process_list import list_processes
+from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, Malformed, NoSuchContainer, NoSuchImage, OrlopError
 from orlop.model.changes import apply_changes
 from orlop.model.container import (
@@ -58,6 +59,7 @@ class Containers:
         layers: LayerDriver,
         mounts: LayerMounts,
         images: Images,
+        volumes: Volumes,
         data_root: DataRoot,
         cleanup: LayerCleanup,
     ) -> None:
@@ -69,6 +71,7 @@ class Containers:
         self._layers = layers
         self._mounts = mounts
         self._images = images
+        self._volumes = volumes
         self._data_root = data_root
         self._cleanup = cleanup
         lifecycle.remove_automatically = self._remove_automatically
@@ -176,12 +179,26 @@ class Containers:
     # Finding
 
     def get(self, reference: str) -> Container:
-        return self._records.find(reference)
+        return self._now(self._records.find(reference))
+
+    def _now(self, container: Container) -> Container:
+        """Its volumes may have moved since it was created."""
+        mounts = self._volumes.with_current_sources(container.mounts)
+        return container if mounts == container.mounts else dataclasses.replace(container, mounts=mounts)
 
     def list_containers(self, filters: Filters, all_containers: bool, limit: int = 0) -> Sequence[Container]:
         """Newest first."""
         check_filters(filters)
-        return select(self._records.all(), filters, all_containers, limit, self._records.find, self._image_family)
+        found = select(
+            self._records.all(),
+            filters,
+            all_containers,
+            limit,
+            self._records.find,
+            self._image_family,
+            self._volumes.names_of,
+        )
+        return [self._now(container) for container in found]
 
     def _image_family(self, reference: str) -> set[str]:
         """The ids an `ancestor` filter means."""
@@ -215,7 +232,9 @@ class Containers:
         return PruneReport(tuple(removed), reclaimed)
 
     def list_for_prune(self, filters: Filters) -> Sequence[Container]:
-        return select(self._records.all(), filters, True, 0, self._records.find, self._image_family)
+        return select(
+            self._records.all(), filters, True, 0, self._records.find, self._image_family, self._volumes.names_of
+        )
 
     def top(self, reference: str, ps_arguments: str) -> tuple[Sequence[str], Sequence[Sequence[str]]]:
         """Titles and rows."""

@@ -61,7 +61,7 @@ class Reaper:
         now = self._clock()
         given_up: list[RetiredVolume] = []
         low = self._is_low()
-        for retired in self._retirements.all():
+        for retired in self._candidates():
             if self._stopping:
                 break
             if retired.purge_at_ns <= now:
@@ -78,11 +78,15 @@ class Reaper:
                 log.warning("retired volume %s (%s) stays: %s", retired.volume.name, retired.id[:12], error)
         return given_up
 
+    def _candidates(self) -> list[RetiredVolume]:
+        """Oldest first."""
+        return [retired for retired in self._retirements.all() if not retired.volume.is_protected]
+
     def _is_low(self) -> bool:
         return self._free(self._root) < self._retirements.policy.low_disk_percent
 
     def seconds_to_next(self) -> float:
-        due = min((retired.purge_at_ns for retired in self._retirements.all()), default=None)
+        due = min((retired.purge_at_ns for retired in self._candidates()), default=None)
         if due is None:
             return LONGEST_SLEEP_SECONDS
         wait = (due - self._clock()) / 1e9

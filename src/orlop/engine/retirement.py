@@ -12,7 +12,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, NotFound, OrlopError
-from orlop.model.volume import RetiredVolume, RetirementPolicy, Volume
+from orlop.model.volume import PROTECT_LABEL, RetiredVolume, RetirementPolicy, Volume
 from orlop.planning import volumes as plans
 from orlop.store.journal import Change, Drop, Put
 
@@ -106,12 +106,11 @@ class Retirements:
         driver = self._drivers.get(found.volume.driver)
         if new_name and driver is not None:
             driver.check(name, {})
-        with self._locks.hold([name, f"retired/{found.id}"]):
+        with self._locks.hold([name, *found.volume.aliases, f"retired/{found.id}"]):
             found = self._still_there(found)
-            if self._records.find(name) is not None:
-                hint = f"Give it another name: orlop volume restore {reference} --as NAME"
-                raise Conflict(f"restore {name}", "a volume of that name exists", hint)
-            volume = replace(found.volume, name=name)
+            self._refuse_taken(name, reference)
+            free = [alias for alias in found.volume.aliases if alias != name and self._records.find(alias) is None]
+            volume = replace(found.volume, name=name, aliases=tuple(free))
             plan = plans.plan_restore(found.id, name, volume.driver, render_record(volume))
 
             def outcome() -> Sequence[Change]:
@@ -125,6 +124,15 @@ class Retirements:
         self._events.publish("volume", "create", name, {"driver": volume.driver, "restored": found.id})
         return volume
 
+    def _refuse_taken(self, name: str, reference: str) -> None:
+        taken = self._records.find(name)
+        if taken is not None:
+            why = "a volume of that name exists"
+            if taken.name != name:
+                why = f"it is another name of the volume {taken.name}"
+            hint = f"Give it another name: orlop volume restore {reference} --as NAME"
+            raise Conflict(f"restore {name}", why, hint)
+
     def purge(self, reference: str, reason: str = "asked for") -> RetiredVolume:
         """Its bytes are gone when this returns, unless the reaper is just deleting them."""
         found = self.give_up(self._records.find_retired(reference), reason)
@@ -135,6 +143,10 @@ class Retirements:
         """Past this there is no restore. The bytes go with the next `cleanup`."""
         with self._locks.hold([f"retired/{found.id}"]):
             found = self._still_there(found)
+            if found.volume.is_protected:  # labelled by another engine, or before the label meant anything
+                why = f"volume is protected by its label {PROTECT_LABEL}"
+                hint = f"Take it back (orlop volume restore {found.id[:12]}) and the label off"
+                raise Conflict(f"purge {found.volume.name}", why, hint)
             plan = plans.plan_purge(found.id, found.volume.name, found.volume.driver, reason)
             self._executor.run(plan, outcome=lambda: self._steps.purge_outcome(plan))
             self._records.forget_retired(found.id)

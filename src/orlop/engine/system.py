@@ -136,7 +136,7 @@ class System:
         volumes: list[tuple[str, int, int]] = []
         if "volume" in wanted:
             for volume in self._volumes.list_volumes({})[0]:
-                if volume.driver != DEFAULT_DRIVER or volume.options:
+                if volume.driver != DEFAULT_DRIVER or volume.mounts_its_content:
                     continue  # its bytes are on somebody else's disk
                 holders = len(self._volumes.holders(volume.name))
                 volumes.append((volume.name, self._volumes.usage_bytes(volume.name), holders))

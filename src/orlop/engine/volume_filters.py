@@ -1,11 +1,14 @@
 """Which volumes a listing shows and a prune takes."""
 
+import logging
 import re
 from collections.abc import Callable, Sequence
 
 from orlop.errors import Malformed
 from orlop.model.filters import Filters, matches_labels, require_known
-from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, Volume
+from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, PROTECT_LABEL, Volume
+
+log = logging.getLogger(__name__)
 
 IsHeld = Callable[[str], object]
 
@@ -20,7 +23,7 @@ def list_filter(filters: Filters, is_held: IsHeld) -> Callable[[Volume], bool]:
     def shows(volume: Volume) -> bool:
         if drivers is not None and volume.driver not in drivers:
             return False
-        if names and not any(matches(volume.name) for matches in names):
+        if names and not any(matches(name) for matches in names for name in (volume.name, *volume.aliases)):
             return False
         if not matches_labels(volume.labels, labels):
             return False
@@ -30,7 +33,8 @@ def list_filter(filters: Filters, is_held: IsHeld) -> Callable[[Volume], bool]:
 
 
 def prune_filter(filters: Filters, include_named: bool) -> Callable[[Volume], bool]:
-    """Everything but whether it is held. A volume with options is never pruned: its bytes are elsewhere."""
+    """Everything but whether it is held. A volume whose bytes are elsewhere is never pruned, a
+    protected one neither."""
     require_known(filters, ("label", "label!", "all"))
     wanted = list(filters.get("label", ()))
     if not include_named:
@@ -38,11 +42,15 @@ def prune_filter(filters: Filters, include_named: bool) -> Callable[[Volume], bo
     spared = filters.get("label!", ())
 
     def takes(volume: Volume) -> bool:
-        if volume.driver != DEFAULT_DRIVER or volume.options:
+        if volume.driver != DEFAULT_DRIVER or volume.mounts_its_content:
             return False
         if spared and matches_labels(volume.labels, spared):
             return False
-        return matches_labels(volume.labels, wanted)
+        if not matches_labels(volume.labels, wanted):
+            return False
+        if volume.is_protected:
+            log.info("volume %s is not pruned: its label %s protects it", volume.name, PROTECT_LABEL)
+        return not volume.is_protected
 
     return takes
 

@@ -14,7 +14,7 @@ log = logging.getLogger(__name__)
 class VolumeHolds:
     """A container holds a volume by the name it knows it by, so that this name keeps leading there."""
 
-    def __init__(self, records: VolumeRecords, locks: VolumeLocks, remove: Callable[[str, bool, str], None]) -> None:
+    def __init__(self, records: VolumeRecords, locks: VolumeLocks, remove: Callable[[VolumeUse], None]) -> None:
         self._records = records
         self._locks = locks
         self._remove = remove
@@ -32,8 +32,8 @@ class VolumeHolds:
             self._records.release(name, container_id)
 
     def abandon(self, container_id: str, names: Iterable[str]) -> None:
-        """The container was not created: it holds nothing, and the anonymous volumes made for it go. What fails here is
-        logged, for the caller has an error of its own to tell."""
+        """The container was not created: it holds nothing, and the volumes made for it go. What fails here is logged,
+        for the caller has an error of its own to tell."""
         for name in names:
             use = self._records.find_hold(name, container_id)
             if use is None:
@@ -46,15 +46,17 @@ class VolumeHolds:
 
     def _remove_made_for(self, use: VolumeUse) -> None:
         if use.made_for and not self._records.holders(use.volume):
-            self._remove(use.volume, True, "the container it was made for was not created")
+            self._remove(use)
 
     def release_unknown(self, container_ids: Collection[str]) -> list[str]:
         """At start: drop the holds of containers that are not there. Their creation was cut off, so the anonymous
-        volumes made for them go as well. Returns what was done, in words."""
+        volumes made for them go as well; one with a name may be somebody's by now. Returns what was done, in words."""
         stale = self._records.release_others(container_ids)
         for use in stale:
+            volume = self._records.find(use.volume)
             try:
-                self._remove_made_for(use)
+                if volume is not None and volume.is_anonymous:
+                    self._remove_made_for(use)
             except (OrlopError, OSError) as error:
                 log.warning("volume %s of a container that was not created stays: %s", use.volume, error)
         return [f"volume {use.volume} was held by {use.container_id[:12]}, which was not created" for use in stale]

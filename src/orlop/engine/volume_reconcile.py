@@ -12,7 +12,7 @@ a driver does not answer            everything of it stays as the journal has it
 import logging
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 import msgspec
@@ -97,16 +97,24 @@ class Reconciliation:
         changes: list[Change] = []
         ids = {volume.id for volume in self._records.all()}
         for found in stored.values():
-            if self._records.find(found.name) is not None:
+            known = self._records.find(found.name)
+            if known is not None:
+                if known.name != found.name:
+                    # Containers mean the other volume by this name, and must never get this one's data.
+                    reports.append(f"left {found.name} of {name} alone: volume {known.name} is known by that name")
                 continue
             volume = adopted(driver, found)
             if volume.id in ids:
                 volume = replace(volume, id=secrets.token_hex(32))
+            volume = replace(volume, aliases=self._free(volume.aliases, stored))
             self._records.remember(volume)
             self._records.mark(volume.name, found.problem)
             changes.append(Put("volumes", volume.name, volume))
             reports.append(f"took in volume {found.name}, which {name} has and the journal did not know")
         return changes
+
+    def _free(self, aliases: Sequence[str], stored: Mapping[str, StoredVolume]) -> tuple[str, ...]:
+        return tuple(alias for alias in aliases if alias not in stored and self._records.find(alias) is None)
 
     def _retired_ones(self, name: str, driver: VolumeDriver, retired: set[str], reports: list[str]) -> list[Change]:
         changes: list[Change] = []

@@ -153,6 +153,13 @@ class VolumeRecords:
         with self._lock:
             self._holders.setdefault(use.volume, {})[use.container_id] = use
 
+    def note_wanted(self, name: str) -> None:
+        """Somebody else asked for the volume: it is no longer only there for the container that it was made for."""
+        with self._lock:
+            uses = self._holders.get(name, {})
+            for container_id, use in uses.items():
+                uses[container_id] = dataclasses.replace(use, made_for=False)
+
     def find_hold(self, name: str, container_id: str) -> VolumeUse | None:
         with self._lock:
             return self._holders.get(name, {}).get(container_id)

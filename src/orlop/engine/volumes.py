@@ -19,6 +19,8 @@ from orlop.engine.executor import Executor
 from orlop.engine.retirement import BATCH, Retirements
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
+from orlop.engine.volume_change_steps import VolumeChangeSteps
+from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_filters import list_filter, prune_filter
@@ -34,6 +36,7 @@ from orlop.model.mount import Mount
 from orlop.model.volume import (
     ANONYMOUS_LABEL,
     DEFAULT_DRIVER,
+    PROTECT_LABEL,
     PruneReport,
     RetiredVolume,
     RetirementPolicy,
@@ -79,10 +82,19 @@ class Volumes:
         self._mounts = VolumeMounts(
             self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts
         )
-        self._holds = VolumeHolds(self._records, self._locks, self.remove)
         self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data)
         self.copies = VolumeCopies(
             executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
+        )
+        self._holds = VolumeHolds(self._records, self._locks, self._remove_made_for)
+        self._changes = VolumeChanges(
+            executor,
+            self._records,
+            VolumeChangeSteps(executor, drivers),
+            self._locks,
+            events,
+            lambda name, driver, options: self._driver(f"create {name}", driver).check(name, options),
+            self._describe,
         )
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
@@ -121,13 +133,19 @@ class Volumes:
         with self._locks.hold([name]):
             existing = self._records.find(name)
             if existing is not None:
-                found = self._found(existing, driver, options, labels)
+                found = self._found(name, existing, driver, options, labels)
                 if container_id:
                     self._records.hold([name], container_id)
                 return found
-            use = VolumeUse(name, container_id, made_for=anonymous) if container_id else None
+            maker = self._driver(f"create {name}", driver or DEFAULT_DRIVER)
+            maker.check(name, options or {})
+            stored = self._stored(maker, name)
+            use = VolumeUse(name, container_id, made_for=stored is None) if container_id else None
             holds = [self._records.hold_change(use)] if use else []
-            volume = self._make(name, self._driver(f"create {name}", driver or DEFAULT_DRIVER), options, labels, holds)
+            if stored is None:
+                volume = self._make(name, maker, options, labels, holds)
+            else:
+                volume = self._take_in(stored, maker, labels, holds)
             self._records.remember(volume)
             if use:
                 self._records.note_hold(use)
@@ -135,14 +153,19 @@ class Volumes:
         return volume
 
     def _found(
-        self, existing: Volume, driver: str, options: Mapping[str, str] | None, labels: Mapping[str, str] | None
+        self,
+        name: str,
+        existing: Volume,
+        driver: str,
+        options: Mapping[str, str] | None,
+        labels: Mapping[str, str] | None,
     ) -> Volume:
-        name = existing.name
         if driver and driver != existing.driver:
             why = f"driver '{existing.driver}' already has volume '{name}': volume name must be unique"
             raise Conflict(f"create {name}", why)
         if (options and options != existing.options) or (labels and labels != existing.labels):
             log.warning("volume %s exists already: the options and labels asked for now are not applied", name)
+        self._records.note_wanted(name)
         return existing
 
     def _make(
@@ -153,15 +176,6 @@ class Volumes:
         labels: Mapping[str, str] | None,
         holds: Sequence[Change],
     ) -> Volume:
-        driver.check(name, options or {})
-        stored = self._stored(driver, name)
-        if stored is not None:
-            # Made by hand, or left by another engine: taken as it is, so nothing of it is lost or hidden.
-            volume = replace(adopted(driver, stored), problem=stored.problem)
-            if labels is not None:
-                volume = replace(volume, labels=labels)
-            self._journal.commit(Put("volumes", name, replace(volume, problem="")), *holds)
-            return volume
         volume = Volume(name, secrets.token_hex(32), driver.name, self._clock(), "", labels, options, driver.scope)
         plan = plans.plan_create(name, driver.name, render_record(volume))
 
@@ -172,6 +186,16 @@ class Volumes:
 
         self._executor.run(plan, outcome)
         return volume
+
+    def _take_in(
+        self, stored: StoredVolume, driver: VolumeDriver, labels: Mapping[str, str] | None, holds: Sequence[Change]
+    ) -> Volume:
+        """Made by hand, or left by another engine: taken as it is, so nothing of it is lost or hidden."""
+        volume = replace(adopted(driver, stored), aliases=())
+        if labels is not None:
+            volume = replace(volume, labels=labels)
+        self._journal.commit(Put("volumes", volume.name, volume), *holds)
+        return replace(volume, problem=stored.problem)
 
     def _stored(self, driver: VolumeDriver, name: str) -> StoredVolume | None:
         try:
@@ -189,6 +213,21 @@ class Volumes:
     def get(self, name: str) -> Volume:
         """Raises NoSuchVolume."""
         return self._records.get(name)
+
+    def names_of(self, name: str) -> tuple[str, ...]:
+        """Every name of the volume that `name` means; empty where there is none."""
+        volume = self._records.find(name)
+        return (volume.name, *volume.aliases) if volume else ()
+
+    def with_current_sources(self, mounts: Sequence[Mount]) -> tuple[Mount, ...]:
+        """Mounts of a container with where their volumes' data is now: it moves when a volume is renamed."""
+        return tuple(self._with_current_source(mount) if mount.volume else mount for mount in mounts)
+
+    def _with_current_source(self, mount: Mount) -> Mount:
+        volume = self._records.find(mount.volume)
+        if volume is None or volume.mountpoint == mount.source:
+            return mount
+        return replace(mount, source=volume.mountpoint)
 
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
@@ -209,22 +248,45 @@ class Volumes:
     # Remove
 
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
-        """Retire it. Raises NoSuchVolume (not with force), Conflict naming the holders."""
+        """Retire it; by an alias, only let go of that. Raises NoSuchVolume (not with force), Conflict naming the
+        holders or saying what protects it."""
         with self._locks.hold([name]):
             volume = self._records.find(name)
             if volume is None:
                 if force:
                     return
                 raise NoSuchVolume(name)
-            holders = self._records.holders(name)
-            if holders:
-                named = ", ".join(self.describe_container(holder) for holder in holders)
-                why = f"volume is in use - [{', '.join(holders)}]"
-                raise Conflict(f"remove {name}", why, f"Remove what uses it first: {named}")
-            for error in self.retirements.retire([volume], reason).values():
-                if isinstance(error, OSError):
-                    raise HostFailure(f"remove {name}", error.strerror or str(error)) from error
-                raise error
+            if volume.name != name:
+                self._changes.let_go(name)
+                return
+            self._refuse_held(volume)
+            if volume.is_protected:
+                hint = f"Take the label off first: orlop volume update {name} --label-rm {PROTECT_LABEL}"
+                raise Conflict(f"remove {name}", f"volume is protected by its label {PROTECT_LABEL}", hint)
+            self._retire(volume, reason)
+
+    def _refuse_held(self, volume: Volume) -> None:
+        holders = self._records.holders(volume.name)
+        if holders:
+            why = f"volume is in use - [{', '.join(holders)}]"
+            raise Conflict(f"remove {volume.name}", why, f"Remove what uses it first: {self._describe(holders)}")
+
+    def _describe(self, container_ids: Sequence[str]) -> str:
+        return ", ".join(self.describe_container(container_id) for container_id in container_ids)
+
+    def _retire(self, volume: Volume, reason: str) -> None:
+        """Called with its lock."""
+        for error in self.retirements.retire([volume], reason).values():
+            if isinstance(error, OSError):
+                raise HostFailure(f"remove {volume.name}", error.strerror or str(error)) from error
+            raise error
+
+    def _remove_made_for(self, use: VolumeUse) -> None:
+        """The volume that a creation made which then failed: nobody else knows of it, and no label protects it."""
+        with self._locks.hold([use.volume]):
+            volume = self._records.find(use.volume)
+            if volume is not None and volume.name == use.volume and not self._records.holders(volume.name):
+                self._retire(volume, "the container it was made for was not created")
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:
         """Retire what nobody holds. What cannot go is logged and stays."""
@@ -257,6 +319,18 @@ class Volumes:
             log.warning("volume %s is not pruned: %s", name, error)
         gone = [volume.name for volume in volumes if volume.name not in refused]
         return gone, sum(sizes[name] for name in gone)
+
+    # Change
+
+    def rename(self, name: str, new_name: str, keep_alias: bool = True) -> Volume:
+        """The old name stays as an alias unless it is not to. Who has it attached keeps it. Raises NoSuchVolume,
+        Malformed, Conflict, Unsupported."""
+        return self._changes.rename(name, new_name, keep_alias)
+
+    def update(self, name: str, labels: Mapping[str, str] | None, options: Mapping[str, str] | None) -> Volume:
+        """Each map that is given replaces the one there is. A limit holds at once, other options from the next mount.
+        Raises NoSuchVolume, Malformed, Conflict, Unsupported."""
+        return self._changes.update(name, labels, options)
 
     # What is retired
 

@@ -8,6 +8,8 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from orlop.errors import Malformed
+
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 PROTECT_LABEL = "orlop.protect"  # "true": refused by rm and prune until the label is taken off
 DEFAULT_DRIVER = "local"
@@ -34,6 +36,14 @@ class Volume:
     def is_anonymous(self) -> bool:
         return ANONYMOUS_LABEL in (self.labels or {})
 
+    @property
+    def mounts_its_content(self) -> bool:
+        """Whether its options say where its bytes are. Options that only limit or own what lies here do not."""
+        options = self.options or {}
+        if self.driver != DEFAULT_DRIVER:
+            return bool(options)
+        return bool(options.get("type") or options.get("device"))
+
 
 @dataclass(frozen=True, slots=True)
 class RetiredVolume:
@@ -50,9 +60,9 @@ class RetiredVolume:
 class VolumeUse:
     """A container's durable hold on a volume; taken at create, let go at remove. Kept under "<volume>/<container>"."""
 
-    volume: str
+    volume: str  # as the container knows it: its name, or an alias
     container_id: str
-    made_for: bool = False  # the volume has no name of its own and was made for this container
+    made_for: bool = False  # the volume was made for this container, and goes when its creation fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,3 +122,33 @@ def hide_secrets(options: Mapping[str, str]) -> dict[str, str]:
         key: HIDDEN if _SECRET.fullmatch(key) else _USER_IN_URL.sub(rf"\1:{HIDDEN}@", hide_secret_words(value))
         for key, value in options.items()
     }
+
+
+def keep_secrets(wanted: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
+    """Options as they come back from somebody who was shown the hidden ones: what is still hidden keeps its value.
+    Raises Malformed for a hidden value where none is stored."""
+    return {key: _keep_secret(key, value, stored.get(key, "")) for key, value in wanted.items()}
+
+
+def _keep_secret(key: str, value: str, stored: str) -> str:
+    if HIDDEN not in value:
+        return value
+    if stored and hide_secrets({key: stored})[key] == value:
+        return stored
+    known = {word.partition("=")[0]: word for word in stored.split(",")}
+    words = [
+        known.get(word.partition("=")[0], word) if word.endswith(f"={HIDDEN}") else _keep_password(word, stored)
+        for word in value.split(",")
+    ]
+    revealed = ",".join(words)
+    if HIDDEN in revealed:
+        why = f"the value of {key} is hidden ({HIDDEN}) and there is no stored one to keep"
+        raise Malformed("update", why, "Give the value itself")
+    return revealed
+
+
+def _keep_password(word: str, stored: str) -> str:
+    """Of a URL with a user and a hidden password."""
+    for found in re.finditer(r"(//[^/@:]*):[^/@]*@", stored):
+        word = word.replace(f"{found.group(1)}:{HIDDEN}@", found.group(0))
+    return word

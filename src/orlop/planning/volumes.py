@@ -7,6 +7,10 @@
     volume.publish   put staged content in place               a crash finishes it
     volume.reveal    name a volume that was made with its data done or not, in one step
 
+
+    volume.change    other options and another record          a crash undoes it
+    volume.rename    another name                              a crash undoes it
+
 Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
 
@@ -18,6 +22,7 @@ CREATE, REMOVE, RESTORE, PURGE, PUBLISH, REVEAL = (
     f"volume.{verb}" for verb in ("create", "remove", "restore", "purge", "publish", "reveal")
 )
 RETIRE = "volume.retire"
+CHANGE, RENAME = "volume.change", "volume.rename"
 
 
 def plan_create(name: str, driver: str, record: str) -> Plan:
@@ -54,3 +59,14 @@ def plan_publish(name: str, driver: str, token: str, in_use: bool) -> Plan:
 def plan_reveal(name: str, driver: str, token: str, record: str) -> Plan:
     reason = "its data is complete and no volume of that name exists"
     return Plan(REVEAL, name, (Step(REVEAL, name, reason, {"driver": driver, "token": token, "record": record}),))
+
+
+def plan_change(name: str, driver: str, before: str, record: str) -> Plan:
+    """`before` is the record to go back to."""
+    arguments = {"driver": driver, "before": before, "record": record}
+    return Plan(CHANGE, name, (Step(CHANGE, name, "its labels, options or other names are to change", arguments),))
+
+
+def plan_rename(name: str, new_name: str, driver: str, before: str, record: str) -> Plan:
+    arguments = {"driver": driver, "new": new_name, "before": before, "record": record}
+    return Plan(RENAME, name, (Step(RENAME, name, f"it is to be called {new_name}", arguments),))

@@ -72,7 +72,7 @@ def test_a_short_command_imports_little(tmp_path: Path) -> None:
 
 
 def test_shell_completion_knows_the_commands() -> None:
-    assert completed("orlop volume re") == ["plain,restore"]
+    assert completed("orlop volume re") == ["plain,rename", "plain,restore"]
     assert "plain,--latest" in completed("orlop ps --la")
 
 

@@ -38,7 +38,13 @@ def names(filters: dict[str, tuple[str, ...]], everything: bool = True, limit: i
     check_filters(filters)
     by_name = {item.name: item for item in ALL}
     found = select(
-        ALL, filters, everything, limit, by_name.__getitem__, lambda ref: {"sha256:b"} if ref == "other" else set()
+        ALL,
+        filters,
+        everything,
+        limit,
+        by_name.__getitem__,
+        lambda ref: {"sha256:b"} if ref == "other" else set(),
+        lambda name: ("renamed", "pg") if name in ("renamed", "pg") else (),
     )
     return [item.name for item in found]
 
@@ -71,6 +77,7 @@ def test_a_limit_counts_all_of_them() -> None:
         ({"volume": ("pg",)}, ["db"]),
         ({"volume": ("/data",)}, ["db"]),
         ({"volume": ("p",)}, []),
+        ({"volume": ("renamed",)}, ["db"]),
         ({"network": ("none",)}, ["web-2"]),
         ({"network": ("bridge",), "status": ("running",)}, ["web-1"]),
         ({"is-task": ("true",)}, []),

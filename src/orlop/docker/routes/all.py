@@ -12,6 +12,7 @@ from orlop.docker.routes import (
     orlop,
     stats,
     system,
+    volume_changes,
     volumes,
 )
 
@@ -27,5 +28,6 @@ TABLES = (
     volumes.routes,
     networks.routes,
     orlop.routes,
+    volume_changes.routes,
     absent.routes,
 )

@@ -59,8 +59,22 @@ def inspect_volume(service: Service, request: Request) -> Reply:
 
 
 @routes.put("/volumes/{name}", since=(1, 42))
-def update_volume(service: Service, request: Request) -> Reply:
-    raise Unavailable("", _NO_SWARM)
+async def update_volume(service: Service, request: Request) -> Reply:
+    """Docker's call is for volumes of a cluster alone; ours changes any. Docker's own `Spec` needs the cluster."""
+    wish = await request.json(wire.VolumeUpdate)
+    if wish.Spec is not None or (wish.Labels is None and wish.DriverOpts is None):
+        raise Unavailable("", _NO_SWARM)
+    _check_version(request.text("version"))
+    update = service.engine.volumes.update
+    volume = await service.long(update, request.parameters["name"], wish.Labels, wish.DriverOpts)
+    return json_response(volume_out.inspect_volume(volume))
+
+
+def _check_version(text: str) -> None:
+    """Docker's clients send which version of the object they change; a volume here has only one."""
+    if text and not (text.isascii() and text.isdigit() and int(text) < 1 << 64):
+        why = "value out of range" if text.isascii() and text.isdigit() else "invalid syntax"
+        raise Malformed("", f"invalid swarm object version '{text}': strconv.ParseUint: parsing \"{text}\": {why}")
 
 
 @routes.delete("/volumes/{name}")

@@ -6,9 +6,14 @@ from orlop.model.volume import Volume, hide_secrets
 
 
 def inspect_volume(volume: Volume) -> wire.Volume:
-    """With what is wrong with it, which listings leave out."""
+    """With what is wrong with it and what else it is called, which listings leave out."""
     shown = show_volume(volume)
-    shown.Status = {"problem": volume.problem} if volume.problem else None
+    status: dict[str, object] = {}
+    if volume.problem:
+        status["problem"] = volume.problem
+    if volume.aliases:
+        status["aliases"] = list(volume.aliases)
+    shown.Status = status or None
     return shown
 
 

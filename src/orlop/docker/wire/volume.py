@@ -19,7 +19,7 @@ class Volume(msgspec.Struct, omit_defaults=True):
     Name: str
     Options: dict[str, str] | None
     Scope: str
-    Status: dict[str, str] | None = None
+    Status: dict[str, object] | None = None
     UsageData: UsageData | None = None
 
 
@@ -29,6 +29,14 @@ class VolumeCreate(msgspec.Struct):
     DriverOpts: dict[str, str] | None = None
     Labels: dict[str, str] | None = None
     ClusterVolumeSpec: dict[str, object] | None = None
+
+
+class VolumeUpdate(msgspec.Struct):
+    """A map left out stays as it is. `Spec` is Docker's, for volumes of a cluster."""
+
+    Labels: dict[str, str] | None = None
+    DriverOpts: dict[str, str] | None = None
+    Spec: dict[str, object] | None = None
 
 
 class VolumeList(msgspec.Struct):

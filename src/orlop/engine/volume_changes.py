@@ -1,0 +1,135 @@
+"""Changing a volume that exists: its name, its other names, its labels, its options.
+
+A renamed volume still answers to the name it had, its alias, for that is how containers made before know it. The alias
+is the volume's as long as anybody refers to it by that name, and until somebody lets go of it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.engine.volume_change_steps import VolumeChangeSteps
+from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_steps import render_record
+from orlop.errors import Conflict, Malformed, Unsupported
+from orlop.model.volume import ANONYMOUS_LABEL, Volume, keep_secrets
+from orlop.planning.volumes import plan_change, plan_rename
+from orlop.store.journal import Change, Drop, Put
+
+Describe = Callable[[Sequence[str]], str]
+
+
+class VolumeChanges:
+    """`describe` names containers for people."""
+
+    def __init__(
+        self,
+        executor: Executor,
+        records: VolumeRecords,
+        steps: VolumeChangeSteps,
+        locks: VolumeLocks,
+        events: Events,
+        check: Callable[[str, str, Mapping[str, str]], None],
+        describe: Describe,
+    ) -> None:
+        self._executor = executor
+        self._records = records
+        self._steps = steps
+        self._locks = locks
+        self._events = events
+        self._check = check
+        self._describe = describe
+
+    # Names
+
+    def rename(self, name: str, new_name: str, keep_alias: bool = True) -> Volume:
+        """Who has it attached keeps it. Raises NoSuchVolume, Malformed for a name that cannot be, Conflict for one that
+        is taken, and where containers would no longer find the volume, Unsupported where the driver cannot."""
+        with self._locks.hold([name, new_name]):
+            volume = self._records.get(name)
+            self._check_rename(volume, new_name, keep_alias)
+            self._steps.renaming(volume.driver)
+            # Under the name that somebody chose it is no longer one of the nameless, which a prune takes.
+            labels = volume.labels
+            if labels is not None:
+                labels = {key: value for key, value in labels.items() if key != ANONYMOUS_LABEL}
+            kept = [alias for alias in volume.aliases if alias != new_name] + ([volume.name] if keep_alias else [])
+            renamed = replace(volume, name=new_name, aliases=tuple(kept), labels=labels, mountpoint="")
+            plan = plan_rename(volume.name, new_name, volume.driver, _render(volume), _render(renamed))
+
+            def outcome() -> Sequence[Change]:
+                nonlocal renamed
+                stored = self._steps.take_stored(new_name)
+                renamed = replace(renamed, mountpoint=stored.mountpoint, problem="")
+                return [Drop("volumes", volume.name), Put("volumes", new_name, renamed)]
+
+            self._executor.run(plan, outcome)
+            self._records.rename(volume.name, renamed)
+            self._records.mark(new_name, volume.problem)
+        self._events.publish("volume", "rename", new_name, {"driver": volume.driver, "oldName": volume.name})
+        return renamed
+
+    def _check_rename(self, volume: Volume, new_name: str, keep_alias: bool) -> None:
+        subject = f"rename {volume.name}"
+        if new_name == volume.name:
+            raise Malformed(subject, "it has that name already")
+        self._check(new_name, volume.driver, {})
+        taken = self._records.find(new_name)
+        if taken is not None and taken.name != volume.name:
+            what = f"the volume {new_name} exists"
+            if taken.name != new_name:
+                what = f"{new_name} is another name of the volume {taken.name}"
+            raise Conflict(subject, what, "Choose another name")
+        referring = self._records.holders_by(volume.name)
+        if referring and not keep_alias:
+            why = f"containers know it by the name {volume.name}: {self._describe(referring)}"
+            raise Conflict(subject, why, "Let it keep that name as an alias, or remove them first")
+
+    def let_go(self, alias: str) -> None:
+        """The volume no longer answers to that name; its data stays. The caller holds its lock."""
+        volume = self._records.get(alias)
+        referring = self._records.holders_by(alias)
+        if referring:
+            hint = f"{alias} is another name of the volume {volume.name}, and these containers know it by that name: "
+            why = f"volume is in use - [{', '.join(referring)}]"
+            raise Conflict(f"remove {alias}", why, hint + self._describe(referring))
+        self._change(volume, replace(volume, aliases=tuple(other for other in volume.aliases if other != alias)))
+        self._events.publish("volume", "update", volume.name, {"driver": volume.driver, "aliasRemoved": alias})
+
+    # Labels and options
+
+    def update(self, name: str, labels: Mapping[str, str] | None, options: Mapping[str, str] | None) -> Volume:
+        """Each map that is given replaces the one there is. A limit holds at once, other options from the next mount;
+        a secret that comes back hidden stays. Raises NoSuchVolume, Malformed, Conflict for a limit below what is
+        stored, Unsupported."""
+        with self._locks.hold([name]):
+            volume = self._records.get(name)
+            changed = volume
+            if labels is not None and labels != (volume.labels or {}):
+                changed = replace(changed, labels=labels)
+            if options is not None:
+                options = keep_secrets(options, volume.options or {})
+                if options != (volume.options or {}):
+                    self._check_options(volume, options)
+                    changed = replace(changed, options=options or None)
+            if changed == volume:
+                return volume
+            self._change(volume, changed)
+        self._events.publish("volume", "update", changed.name, {"driver": changed.driver})
+        return changed
+
+    def _check_options(self, volume: Volume, options: Mapping[str, str]) -> None:
+        if self._steps.changing(volume.driver) is None:
+            raise Unsupported(f"volume driver {volume.driver}", "it cannot change the options of a volume")
+        self._check(volume.name, volume.driver, options)
+
+    def _change(self, before: Volume, after: Volume) -> None:
+        plan = plan_change(before.name, before.driver, _render(before), _render(after))
+        self._executor.run(plan, lambda: [Put("volumes", after.name, replace(after, problem=""))])
+        self._records.remember(after)
+
+
+def _render(volume: Volume) -> str:
+    return render_record(replace(volume, problem=""))
