@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 
 from orlop.engine.archives import Archives
+from orlop.engine.mount_trees import MountTrees
 from orlop.engine.views import Views
 from orlop.errors import Conflict, Malformed, NoSuchContainer, NotFound, OrlopError
 from orlop.kernel.process import start_ticks
@@ -24,6 +25,13 @@ from orlop.model.mount import Mount, MountKind
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: sudo script/test")
 
 ID = "ef" * 32
+
+
+def no_image(image_id: str) -> int:
+    raise NotImplementedError
+
+
+TREES = MountTrees(no_image)
 
 
 class House:
@@ -45,7 +53,7 @@ class House:
         self.generated: dict[str, Path] = {}
         self.archives = Archives(
             self.find,
-            Views(self, self.attach, self.detach, self.views, lambda _: self.generated),
+            Views(self, self.attach, self.detach, self.views, lambda _: self.generated, TREES),
             home / "scratch",
             lambda container, action: self.events.append(action),
         )
@@ -445,7 +453,7 @@ def test_what_a_crash_left_is_put_away_at_the_next_start(house: House) -> None:
     house.attached.add("/vol")
     nobodys = house.views / ("99" * 32 + "-0123")
     nobodys.mkdir()
-    new = Views(house, house.attach, house.detach, house.views, lambda _: {})
+    new = Views(house, house.attach, house.detach, house.views, lambda _: {}, TREES)
     new.reconcile({ID: house.container}.get)
     assert not left.exists()
     assert not nobodys.exists()
@@ -456,7 +464,7 @@ def test_what_a_crash_left_is_put_away_at_the_next_start(house: House) -> None:
 def test_two_copies_at_once_let_go_of_the_volume_once(house: House) -> None:
     house.mount(volume_at("/vol"))
     (house.volume / "f").write_text("kept")
-    views = Views(house, house.attach, house.detach, house.views, lambda _: {})
+    views = Views(house, house.attach, house.detach, house.views, lambda _: {}, TREES)
     with views.open(house.container) as first:
         with views.open(house.container):
             pass

@@ -72,6 +72,9 @@ class FakeLayers:
     def unmount(self, layer_id: str) -> None:
         raise NotImplementedError
 
+    def open_tree(self, layer_id: str) -> int:
+        raise NotImplementedError
+
     def is_mounted(self, layer_id: str) -> bool:
         raise NotImplementedError
 

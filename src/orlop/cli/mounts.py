@@ -6,7 +6,7 @@ from typing import Any
 from orlop.cli.words import parse_bytes
 from orlop.client.errors import ClientError
 
-_KINDS = ("volume", "bind", "tmpfs")
+_KINDS = ("volume", "bind", "tmpfs", "image")
 _TRUE = ("1", "true")
 _FALSE = ("0", "false")
 
@@ -31,6 +31,7 @@ class _Mount:
     def __init__(self, text: str) -> None:
         self.text = text
         self.body: dict[str, Any] = {"Type": "volume"}
+        self.id_mapping: dict[str, str] = {}
 
     def options(self, family: str) -> dict[str, Any]:
         found: dict[str, Any] = self.body.setdefault(family, {})
@@ -59,6 +60,8 @@ class _Mount:
         elif key in ("volume-nocopy", "bind-nonrecursive", "bind-create-src"):
             family, field = _SWITCHES[key]
             self.options(family)[field] = self.switch(key, value)
+        elif key in ("idmap", "bind-idmap", "volume-idmap"):
+            self._set_id_mapping(value if value is not None else "match-user", key.partition("-")[0])
         elif value is None:
             raise self.fail(f"{key} needs a value: {key}=...")
         else:
@@ -82,6 +85,8 @@ class _Mount:
                 self._set_recursion(value)
             case "volume-subpath":
                 self.options("VolumeOptions")["Subpath"] = value
+            case "image-subpath":
+                self.options("ImageOptions")["Subpath"] = value
             case "volume-driver":
                 self.options("VolumeOptions").setdefault("DriverConfig", {})["Name"] = value
             case "volume-label" | "volume-opt":
@@ -103,6 +108,12 @@ class _Mount:
         else:
             options.setdefault("DriverConfig", {}).setdefault("Options", {})[name] = content
 
+    def _set_id_mapping(self, value: str, kind: str) -> None:
+        source, _, user = value.partition(":")
+        self.id_mapping = {"Source": source, **({"User": user} if user else {})}
+        if kind != "idmap":
+            self.options(_FAMILIES[kind])
+
     def _set_recursion(self, value: str) -> None:
         fields = {
             "enabled": {},
@@ -114,6 +125,8 @@ class _Mount:
             raise self.fail(f"bind-recursive is one of {', '.join(fields)}")
         self.options("BindOptions").update(fields[value])
 
+
+_FAMILIES = {"volume": "VolumeOptions", "bind": "BindOptions", "tmpfs": "TmpfsOptions", "image": "ImageOptions"}
 
 _SWITCHES = {
     "volume-nocopy": ("VolumeOptions", "NoCopy"),
@@ -131,7 +144,11 @@ def parse_mount(text: str) -> dict[str, Any]:
     body = mount.body
     if not body.get("Target"):
         raise mount.fail("target is required")
-    for family, kind in (("VolumeOptions", "volume"), ("BindOptions", "bind"), ("TmpfsOptions", "tmpfs")):
+    if mount.id_mapping:
+        if body["Type"] not in ("bind", "volume"):
+            raise mount.fail("idmap goes with type bind or volume")
+        mount.options(_FAMILIES[body["Type"]])["IDMapping"] = mount.id_mapping
+    for kind, family in _FAMILIES.items():
         if family in body and body["Type"] != kind:
             raise mount.fail(f"options of a {kind} do not go with type {body['Type']}")
     if body["Type"] == "bind" and "Source" in body:

@@ -33,6 +33,8 @@ from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.logs import Logs
+from orlop.engine.mount_places import MountPlaces
+from orlop.engine.mount_trees import MountTrees
 from orlop.engine.networks import Networks
 from orlop.engine.reaper import Reaper
 from orlop.engine.recovery import Recovery
@@ -87,7 +89,9 @@ def assemble(settings: Settings) -> Assembled:
 
     volumes.describe_container = name_of
     mounts = LayerMounts(layers)
-    steps = ContainerSteps(records, layers, mounts, volumes, networks, runtimes, default_runtime, data_root)
+    trees = MountTrees(images.open_tree)
+    places = MountPlaces(exec_root.mounts, trees, str(data_root.path.resolve()))
+    steps = ContainerSteps(records, layers, mounts, volumes, networks, runtimes, default_runtime, data_root, places)
     steps.register(executor)
     lifecycle = Lifecycle(records, steps, executor, events)
     creation = ContainerCreation(records, images, volumes, executor, data_root)
@@ -99,7 +103,7 @@ def assemble(settings: Settings) -> Assembled:
     lifecycle.start_failed = sessions.give_up_waiting
     containers.removed = sessions.forget
     images.containers_using = lambda image_id: [
-        (item.id, item.is_running) for item in records.all() if item.image_id == image_id
+        (item.id, item.is_running) for item in records.all() if item.needs_image(image_id)
     ]
 
     def find_log(reference: str) -> tuple[Path, Callable[[], bool]]:
@@ -116,7 +120,7 @@ def assemble(settings: Settings) -> Assembled:
     def generated(container: Container) -> Mapping[str, Path]:
         return generated_files(data_root.container(container.id))
 
-    views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated)
+    views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated, trees)
     archives = Archives(records.find, views, data_root.incoming, lifecycle.emit)
     facts = Facts(
         id=_daemon_id(journal),
@@ -143,6 +147,7 @@ def assemble(settings: Settings) -> Assembled:
         volumes,
         networks,
         views,
+        places,
         runtimes,
         data_root,
     )

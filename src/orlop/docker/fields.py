@@ -116,7 +116,7 @@ HOST_CONFIG: Mapping[str, Field] = {
     "ShmSize": _MAPPED,
     "Sysctls": _MAPPED,
     "Runtime": _MAPPED,
-    "Isolation": _refused("concerns Windows containers only", "default"),
+    "Isolation": _refused("is for Windows containers, which do not run on Linux", "default"),
     "CpuShares": _MAPPED,
     "Memory": _MAPPED,
     "NanoCpus": _MAPPED,
@@ -149,7 +149,11 @@ HOST_CONFIG: Mapping[str, Field] = {
     "IOMaximumIOps": _WINDOWS,
     "IOMaximumBandwidth": _WINDOWS,
     "Init": _MAPPED,
-    "Mounts": Field(Fate.MAPPED, "types bind, volume and tmpfs"),
+    "Mounts": Field(
+        Fate.MAPPED,
+        "types bind, volume, tmpfs and image; `IDMapping` of Orlop's own in `BindOptions` and `VolumeOptions`; `npipe` "
+        "is for Windows containers, which do not run on Linux, `cluster` for services",
+    ),
     "MaskedPaths": _MAPPED,
     "ReadonlyPaths": _MAPPED,
 }

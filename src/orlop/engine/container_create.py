@@ -6,6 +6,7 @@ import random
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.executor import Executor
@@ -36,10 +37,12 @@ class ContainerCreation:
         self._data_root = str(data_root.path.resolve())
 
     def create(self, wish: ContainerWish) -> Container:
-        with self._images.hold(self._images.resolve(wish.config.image)) as image:
-            return self._create(wish, image)
+        with ExitStack() as held:
+            image = held.enter_context(self._images.hold(self._images.resolve(wish.config.image)))
+            return self._create(wish, image, held)
 
-    def _create(self, wish: ContainerWish, image: Image) -> Container:
+    def _create(self, wish: ContainerWish, image: Image, images: ExitStack) -> Container:
+        """What `images` holds stays until the container is on record and keeps it itself."""
         config = merge_config(wish.config, self._images.config(image))
         words = command_line(config)
         requests = resolve_mounts(wish.host, config.volumes, self._inherited(wish.host.volumes_from))
@@ -47,7 +50,7 @@ class ContainerCreation:
         name = self._reserve_name(wish.name, container_id)
         held: list[str] = []
         try:
-            mounts = tuple(self._mount(request, container_id, held) for request in requests)
+            mounts = tuple(self._mount(request, container_id, held, images) for request in requests)
             container = Container(
                 id=container_id,
                 name=name,
@@ -77,8 +80,10 @@ class ContainerCreation:
         self._records.reserve_name(name, container_id)
         return name
 
-    def _mount(self, request: MountRequest, container_id: str, held: list[str]) -> Mount:
+    def _mount(self, request: MountRequest, container_id: str, held: list[str], images: ExitStack) -> Mount:
         """A mount with its source settled. Volumes that the container holds from here on are noted in `held`."""
+        if request.kind is MountKind.IMAGE:
+            return self._image_mount(request, images)
         if request.kind is not MountKind.VOLUME:
             mount = plan_mount(settle_propagation(request, self._data_root))
             if mount.kind is MountKind.BIND and not mount.create_source:
@@ -96,6 +101,14 @@ class ContainerCreation:
         # What holds something is not filled, and then the layer need not be mounted to look at the image.
         wanted = mount.copy_up and self._volumes.is_fillable(volume.name)
         return dataclasses.replace(mount, copy_up=wanted)
+
+    def _image_mount(self, request: MountRequest, images: ExitStack) -> Mount:
+        known = request.image_id and self._images.of_container(request.image_id)
+        image = images.enter_context(self._images.hold(known or self._images.resolve(request.source)))
+        facts = self._images.describe(image)
+        # There is no one directory with all of the image's files; this is where the topmost are.
+        where = facts.get("UpperDir") or facts.get("SourceDir", "")
+        return dataclasses.replace(plan_mount(request), image_id=image.id, source=where)
 
     def _inherited(self, specifications: Sequence[str]) -> list[Mount]:
         """The mounts of --volumes-from containers, later ones winning; "ro" makes all of them read-only."""

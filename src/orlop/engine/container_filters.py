@@ -8,6 +8,7 @@ from orlop.errors import Malformed
 from orlop.model.container import Container, ContainerState
 from orlop.model.filters import Filters, matches_labels, parse_bool, require_known
 from orlop.model.moments import parse_moment
+from orlop.model.mount import MountOrigin
 
 KNOWN = (
     "ancestor before exited expose health id is-task label name network publish since status volume until label!"
@@ -118,7 +119,12 @@ def _has_exited(container: Container) -> bool:
 
 
 def _uses(container: Container, value: str) -> bool:
-    return any(value in (mount.volume or mount.source, mount.destination) for mount in container.mounts)
+    """By a mount's name, or its source where it has none, or its destination; --tmpfs is not among the mounts."""
+    return any(
+        value in (mount.volume or mount.image or mount.source, mount.destination)
+        for mount in container.mounts
+        if mount.origin is not MountOrigin.TMPFS
+    )
 
 
 def _is_in(container: Container, value: str) -> bool:

@@ -4,6 +4,7 @@
 same start is kept in `_found` and is needed only by later steps of that very start.
 """
 
+import dataclasses
 import logging
 import threading
 from collections.abc import Mapping, Sequence
@@ -16,6 +17,7 @@ from orlop.engine.container_files import write_generated_files
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.layer_mounts import LayerMounts
+from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
 from orlop.engine.rootfs import make_directories
 from orlop.engine.surroundings import find_surroundings
@@ -56,6 +58,7 @@ class ContainerSteps:
         runtimes: Mapping[str, Runtime],
         default_runtime: str,
         data_root: DataRoot,
+        places: MountPlaces,
     ) -> None:
         self._records = records
         self._layers = layers
@@ -65,6 +68,7 @@ class ContainerSteps:
         self._runtimes = runtimes
         self._default_runtime = default_runtime
         self._data_root = data_root
+        self._places = places
         self._guard = threading.Lock()
         self._found: dict[str, _Found] = {}
 
@@ -225,7 +229,10 @@ class ContainerSteps:
         surroundings = find_surroundings(
             container, self._records.find, directory, directory / LOG_FILE, found.rootfs, found.sources, found.network
         )
-        found.process = self.runtime_of(container).create(build_bundle(container, surroundings))
+        with self._places.placed(container, surroundings) as placed:
+            made = dataclasses.replace(container, mounts=placed.mounts)
+            bundle = build_bundle(made, dataclasses.replace(surroundings, sources=placed.sources))
+            found.process = self.runtime_of(container).create(bundle)
 
     def _delete_process(self, step: Step) -> None:
         container = self._records.get(step.subject)

@@ -25,7 +25,7 @@ from orlop.engine.image_making import ImageMaking, NewImage, host_platform, imag
 from orlop.engine.image_removal import ImageRemoval, Removal
 from orlop.engine.image_save import Saving
 from orlop.engine.layer_cleanup import LayerCleanup
-from orlop.errors import NoSuchImage, NotFound, OrlopError
+from orlop.errors import NoSuchImage, NotFound, OrlopError, Unsupported
 from orlop.model.changes import apply_changes
 from orlop.model.filters import Filters
 from orlop.model.image import Image, ImageConfig, Tag
@@ -140,6 +140,13 @@ class Images:
     def top_layer(self, image: Image) -> str:
         """The driver's id of the topmost layer, "" for an image without layers."""
         return self._catalogue.top_layer(image)
+
+    def open_tree(self, image_id: str) -> int:
+        """All its files as a detached mount, read-only; the caller closes it. Raises NoSuchImage."""
+        top = self._catalogue.top_layer(self.of_container(image_id))
+        if not top:
+            raise Unsupported(f"image {image_id}", "has no files that could be mounted")
+        return self._layers.open_tree(top)
 
     def references(self, image_id: str) -> Sequence[str]:
         return self._catalogue.references(image_id)

@@ -23,6 +23,7 @@ from orlop.engine.executor import Executor
 from orlop.engine.images import Images
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle, process_of
+from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
 from orlop.engine.views import Views
 from orlop.engine.volumes import Volumes
@@ -51,6 +52,7 @@ class Recovery:
         volumes: Volumes,
         networks: Networks,
         views: Views,
+        places: MountPlaces,
         runtimes: Mapping[str, Runtime],
         data_root: DataRoot,
     ) -> None:
@@ -65,6 +67,7 @@ class Recovery:
         self._volumes = volumes
         self._networks = networks
         self._views = views
+        self._places = places
         self._runtimes = runtimes
         self._data_root = data_root
 
@@ -76,6 +79,7 @@ class Recovery:
         for report in [*self._volumes.reconcile(), *self._volumes.release_unknown(known)]:
             log.info("recovery: %s", report)
         self._views.reconcile(self._records.get)
+        self._places.clear()
         alive: list[Container] = []
         for container in self._records.all():
             try:

@@ -16,7 +16,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from orlop.errors import Malformed, NotFound
-from orlop.kernel.mounts import MNT_DETACH, move_mount, open_tree, unmount
+from orlop.kernel.mounts import MS_PRIVATE, detach_privately, mount_setattr, move_mount, open_tree
 from orlop.kernel.openat2 import open_beneath
 
 log = logging.getLogger(__name__)
@@ -29,10 +29,15 @@ class Subpaths:
     def pin(self, base: Path, subpath: str, use: str) -> Path:
         """Links are followed as long as they stay inside. Raises NotFound when it is not there (a subpath is never
         made), Malformed when it leads out."""
-        fd = _open_beneath(base, subpath)
+        base_fd = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        try:
+            fd = open_part(base_fd, str(base), subpath)
+        finally:
+            os.close(base_fd)
         try:
             tree = open_tree(fd, "", recursive=True)
             try:
+                mount_setattr(tree, propagation=MS_PRIVATE, recursive=True)
                 place = self._make_place(use, stat.S_ISDIR(os.fstat(fd).st_mode))
                 target = os.open(place, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC)
                 try:
@@ -48,13 +53,7 @@ class Subpaths:
     def unpin(self, use: str) -> None:
         """Gone already is success."""
         place = self._directory / use
-        while True:
-            try:
-                unmount(place, MNT_DETACH)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOENT):
-                    raise
-                break
+        detach_privately(place)
         with suppress(FileNotFoundError):
             place.rmdir() if place.is_dir() else place.unlink()
 
@@ -74,15 +73,14 @@ class Subpaths:
         return place
 
 
-def _open_beneath(base: Path, subpath: str) -> int:
-    base_fd = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+def open_part(base_fd: int, base: str, subpath: str) -> int:
+    """What is at `subpath` of the tree open at `base_fd`, to be named (O_PATH); `base` is how errors call that tree.
+    Raises NotFound, Malformed where it leads out."""
     try:
         return open_beneath(base_fd, subpath, os.O_PATH)
     except OSError as error:
         if error.errno == errno.EXDEV:
             why = f"path concatenation escapes the base directory, base: {base}, subpath: {subpath}"
             raise Malformed("", why) from error
-        why = f"cannot access path {base / subpath}: {os.strerror(error.errno or 0)}"
-        raise NotFound("", why, "Create it in the volume first") from error
-    finally:
-        os.close(base_fd)
+        why = f"cannot access path {base}/{subpath}: {os.strerror(error.errno or 0)}"
+        raise NotFound("", why, "It must be there before: a subpath is never made") from error

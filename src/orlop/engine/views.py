@@ -26,8 +26,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from orlop.engine.accounts import find_account
 from orlop.engine.archive_paths import open_resolved, resolve
 from orlop.engine.keyed_locks import KeyedLocks
+from orlop.engine.mount_trees import MountTrees
 from orlop.engine.rootfs import make_directories, open_rootfs
 from orlop.errors import Conflict, OrlopError
 from orlop.kernel import mounts as kernel
@@ -114,12 +116,14 @@ class Views:
         detach: Detach,
         directory: Path,
         generated: Callable[[Container], Mapping[str, Path]],
+        trees: MountTrees,
     ) -> None:
         self._layers = layers
         self._attach = attach
         self._detach = detach
         self._directory = directory
         self._generated = generated
+        self._trees = trees
         self._locks = KeyedLocks()
         self._open: Counter[str] = Counter()  # views a container has, under its lock
 
@@ -158,8 +162,15 @@ class Views:
             if path.exists():
                 _mount_inside(root_fd, destination, _copy_of_mount(path, stack))
         aside: dict[str, int] = {}
+
+        def ids(user: str) -> tuple[int, int]:
+            account = find_account(root_fd, user or container.config.user)
+            return account.uid, account.gid
+
         for mount, source in sources:
-            tree = _copy_of_mount(source, stack, mount)
+            # Isolated: what is mounted inside must not show at the source.
+            tree = self._trees.open(mount, source, ids, isolated=True)
+            stack.callback(os.close, tree)
             if _mount_inside(root_fd, mount.destination, tree):
                 continue
             if writing:
@@ -175,18 +186,15 @@ class Views:
         with self._locks.hold([container.id]):
             self._open[container.id] += 1
             return [
-                (
-                    mount,
-                    Path(mount.source) if mount.kind is MountKind.BIND else self._attach(mount, container.id, _PURPOSE),
-                )
+                (mount, self._source(container, mount))
                 for mount in sorted(container.mounts, key=lambda each: each.destination)
                 if mount.kind is not MountKind.TMPFS  # its content went with the process
             ]
 
     def _source(self, container: Container, mount: Mount) -> Path:
-        if mount.kind is MountKind.BIND:
-            return Path(mount.source)
-        return self._attach(mount, container.id, _PURPOSE)
+        if mount.kind is MountKind.VOLUME:
+            return self._attach(mount, container.id, _PURPOSE)
+        return Path(mount.source)
 
     def _close(self, container: Container) -> None:
         with self._locks.hold([container.id]):
@@ -255,17 +263,15 @@ def _kernel_devices(pid: int) -> tuple[int, ...]:
     return tuple({os.makedev(*(int(part) for part in device.split(":"))) for device in devices})
 
 
-def _copy_of_mount(source: Path, stack: ExitStack, mount: Mount | None = None) -> int:
+def _copy_of_mount(source: Path, stack: ExitStack) -> int:
     """A detached copy of what is at `source`, private: what is mounted inside must not show at the source."""
-    recursive = mount is not None and not mount.non_recursive
     try:
-        tree = kernel.open_tree(_AT_FDCWD, str(source), recursive=recursive)
+        tree = kernel.open_tree(_AT_FDCWD, str(source))
     except FileNotFoundError as error:
-        what = f"{mount.kind} at {mount.destination}" if mount else "its file system"
-        raise Conflict("opening the container", f"{what}: {source} does not exist on the host") from error
+        why = f"its file system: {source} does not exist on the host"
+        raise Conflict("opening the container", why) from error
     stack.callback(os.close, tree)
-    read_only = kernel.MOUNT_ATTR_RDONLY if mount is not None and mount.read_only else 0
-    kernel.mount_setattr(tree, set_flags=read_only, propagation=kernel.MS_PRIVATE, recursive=recursive)
+    kernel.mount_setattr(tree, propagation=kernel.MS_PRIVATE)
     return tree
 
 

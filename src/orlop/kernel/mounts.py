@@ -1,6 +1,7 @@
 """Mounts: mount(2), umount2(2), the calls on descriptors (open_tree, move_mount, mount_setattr), the mount table."""
 
 import ctypes
+import errno
 import os
 import re
 from collections.abc import Iterable
@@ -76,6 +77,20 @@ def bind(source: _Target, target: _Target, *, recursive: bool = False, read_only
         except OSError:
             unmount(target, MNT_DETACH)
             raise
+
+
+def detach_privately(target: _Target) -> None:
+    """Everything mounted at `target` and below goes, and nothing anywhere else does: an unmount reaches the peers of
+    what is unmounted from, so that taking down a shared copy would take down what is mounted in the original too.
+    Nothing mounted there is success."""
+    while True:
+        try:
+            set_propagation(target, MS_PRIVATE | MS_REC)
+            unmount(target, MNT_DETACH)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOENT):
+                raise
+            return
 
 
 def set_propagation(target: _Target, flags: int) -> None:
@@ -183,6 +198,21 @@ def mounts_at_or_below(path: _Target, table: Iterable[MountEntry] | None = None)
     found.reverse()
     found.sort(key=lambda entry: entry.mount_point.count("/"), reverse=True)
     return found
+
+
+def has_mounts_below(path: _Target) -> bool:
+    """Whether anything is mounted under `path`, other than on it."""
+    top = os.path.realpath(path)
+    return any(entry.mount_point != top for entry in mounts_at_or_below(top))
+
+
+def mount_of(path: _Target, table: Iterable[MountEntry] | None = None) -> MountEntry:
+    """The mount that `path` is in."""
+    here = os.path.realpath(path)
+    entries = read_mounts() if table is None else table
+    above = [e for e in entries if e.mount_point in ("/", here) or here.startswith(e.mount_point + "/")]
+    # Of those at one place the last in the table is on top.
+    return max(enumerate(above), key=lambda item: (len(item[1].mount_point), item[0]))[1]
 
 
 def _is_in_table(path: str) -> bool:

@@ -174,6 +174,10 @@ class Container:
     def is_running(self) -> bool:
         return self.status.state in (ContainerState.RUNNING, ContainerState.PAUSED)
 
+    def needs_image(self, image_id: str) -> bool:
+        """Made from it, or with it mounted."""
+        return self.image_id == image_id or any(mount.image_id == image_id for mount in self.mounts)
+
 
 def with_status(container: Container, **changes: Any) -> Container:
     """The container with these fields of its status changed."""

@@ -49,6 +49,8 @@ class MountRequest:
     read_only_non_recursive: bool = False  # what is mounted below stays writable
     read_only_force_recursive: bool = False  # fail rather than leave what is mounted below writable
     id_mapping: IdMapping = IdMapping.NONE
+    id_mapping_user: str = ""  # another user than the container's: name, uid or uid:gid
+    image_id: str = ""  # of an inherited image mount: the name may mean another image by now
     subpath: str = ""
     driver: str = ""
     driver_options: Mapping[str, str] = field(default_factory=dict)
@@ -62,7 +64,7 @@ class MountRequest:
 class Mount:
     kind: MountKind
     destination: str
-    source: str  # host path, or image as it was asked for; "" for tmpfs
+    source: str  # host path; "" for tmpfs
     volume: str = ""  # volume name, only for kind VOLUME
     driver: str = ""
     read_only: bool = False
@@ -76,6 +78,9 @@ class Mount:
     read_only_non_recursive: bool = False
     read_only_force_recursive: bool = False
     id_mapping: IdMapping = IdMapping.NONE
+    id_mapping_user: str = ""
+    image: str = ""  # as it was asked for, only for kind IMAGE
+    image_id: str = ""
     subpath: str = ""
     tmpfs_size_bytes: int = 0
     tmpfs_mode: int = 0

@@ -8,10 +8,11 @@ Pure rules for Linux containers. The texts are the ones that clients of Docker's
 """
 
 import posixpath
+from collections.abc import Sequence
 from dataclasses import replace
 
 from orlop.errors import Malformed
-from orlop.model.mount import MountKind, MountOrigin, MountRequest
+from orlop.model.mount import IdMapping, MountKind, MountOrigin, MountRequest
 
 _WRITE_WORDS = frozenset({"rw", "ro"})
 _LABEL_WORDS = frozenset({"z", "Z"})
@@ -19,8 +20,19 @@ PROPAGATIONS = frozenset({"private", "rprivate", "shared", "rshared", "slave", "
 _COPY_WORDS = frozenset({"nocopy"})
 _CONSISTENCY_WORDS = frozenset({"consistent", "cached", "delegated"})  # accepted for the sake of macOS users' files
 
-_BIND_GROUPS = (_WRITE_WORDS, _LABEL_WORDS, PROPAGATIONS, _COPY_WORDS, _CONSISTENCY_WORDS)
+_OWNER_WORDS = frozenset({"idmap"})  # ours: the owner on disk is shown as the container's user
+
+_BIND_GROUPS = (_WRITE_WORDS, _LABEL_WORDS, PROPAGATIONS, _COPY_WORDS, _CONSISTENCY_WORDS, _OWNER_WORDS)
 _INHERIT_GROUPS = (_WRITE_WORDS, _LABEL_WORDS, _CONSISTENCY_WORDS)
+
+# What runc lets a bind cover below /proc: numbers that a container may be shown its own of (lxcfs does).
+_PROC_FILES = frozenset(
+    f"/proc/{name}"
+    for name in (
+        *("cpuinfo", "diskstats", "meminfo", "stat", "swaps", "uptime", "loadavg", "slabinfo", "net/dev"),
+        *("sys/kernel/ns_last_pid", "sys/crypto/fips_enabled"),
+    )
+)
 
 # A word of a line replaces an earlier word of the same line.
 _TMPFS_ALTERNATIVES = (
@@ -49,7 +61,7 @@ def parse_bind(spec: str, volume_driver: str = "") -> MountRequest:
         raise Malformed("", invalid, "Write [source:]destination[:mode], with an absolute destination")
     mode = parts[2] if len(parts) == 3 else ""
     if not _is_mode(mode, _BIND_GROUPS):
-        raise Malformed("", f"invalid mode: {mode}", "Known: ro rw, z Z, nocopy, and the propagation words")
+        raise Malformed("", f"invalid mode: {mode}", "Known: ro rw, z Z, nocopy, idmap, and the propagation words")
     words = mode.split(",")
     source, destination = ("", parts[0]) if len(parts) == 1 else (parts[0], parts[1])
     kind = MountKind.BIND if source.startswith("/") else MountKind.VOLUME
@@ -62,6 +74,7 @@ def parse_bind(spec: str, volume_driver: str = "") -> MountRequest:
         mode=mode,
         propagation=next((word for word in words if word in PROPAGATIONS), ""),
         no_copy="nocopy" in words,
+        id_mapping=IdMapping.MATCH_USER if "idmap" in words else IdMapping.NONE,
         create_source=kind is MountKind.BIND,
         driver=volume_driver if kind is MountKind.VOLUME else "",
     )
@@ -84,14 +97,34 @@ def parse_volumes_from(spec: str) -> tuple[str, bool]:
 def check_mount_request(request: MountRequest) -> MountRequest:
     """The request with its destination and source cleaned. Raises Malformed saying which field is wrong.
 
-    Whether a bind's source exists is for those who may look at the disk (orlop.engine.binds)."""
+    Whether a bind's source exists is for those who may look at the disk (orlop.engine.surroundings)."""
     reason = _foreign_options(request) or _wrong_destination(request.destination) or _wrong_for_its_kind(request)
     if reason:
         raise Malformed("", f'invalid mount config for type "{request.kind}": {reason}')
+    refuse_kernels_place(request.kind, request.source, clean_path(request.destination), request.destination)
     is_path = request.kind is MountKind.BIND
     source = clean_path(request.source) if is_path else request.source
     subpath = posixpath.normpath(request.subpath) if request.subpath else ""
     return replace(request, destination=clean_path(request.destination), source=source, subpath=subpath)
+
+
+def refuse_kernels_place(kind: MountKind, source: str, place: str, destination: str) -> None:
+    """Raises Malformed where the mount would cover what the kernel and the runtime rely on in a container: a file put
+    over one of /proc decides what security modules and tools believe. `place` is `destination` without links. Binds
+    may do what runc lets them do, and what a bind shows below /sys is the host's own."""
+    if place == "/proc":
+        if kind is MountKind.BIND and clean_path(source) == "/proc":
+            return
+        why = f'"{destination}" cannot be mounted because it is not of type proc'
+    elif place.startswith("/proc/"):
+        if place in _PROC_FILES and kind is MountKind.BIND:
+            return
+        why = f'"{destination}" cannot be mounted because it is inside /proc'
+    elif (place + "/").startswith("/sys/") and kind in (MountKind.VOLUME, MountKind.IMAGE):
+        why = f'"{destination}" cannot be mounted because it is inside /sys'
+    else:
+        return
+    raise Malformed("", f'invalid mount config for type "{kind}": {why}', "Mount it somewhere else in the container")
 
 
 def clean_path(path: str) -> str:
@@ -104,8 +137,20 @@ def clean_path(path: str) -> str:
 def parse_tmpfs_options(options: str) -> tuple[str, ...]:
     """The options a tmpfs is mounted with: ours, then the user's, a later word of a kind replacing an earlier one.
     Raises Malformed for a word that tmpfs does not know."""
+    return merge_tmpfs_options(tuple(filter(None, options.split(","))))
+
+
+def render_size(size_bytes: int) -> str:
+    """With the largest suffix that divides it: 67108864 is "64m"."""
+    for shift, suffix in ((30, "g"), (20, "m"), (10, "k")):
+        if size_bytes and size_bytes % (1 << shift) == 0:
+            return f"{size_bytes >> shift}{suffix}"
+    return str(size_bytes)
+
+
+def merge_tmpfs_options(words: Sequence[str]) -> tuple[str, ...]:
     chosen: dict[str, str] = {_TMPFS_FLAGS[word]: word for word in _TMPFS_BASE}
-    for word in filter(None, options.split(",")):
+    for word in words:
         key, separator, value = word.partition("=")
         kind = _TMPFS_FLAGS.get(word, "")
         if separator and value and key in _TMPFS_DATA:
@@ -134,9 +179,13 @@ def _is_mode(text: str, groups: tuple[frozenset[str], ...]) -> bool:
 def _foreign_options(request: MountRequest) -> str:
     """Options that belong to another kind of mount."""
     own = request.kind
+    is_data = own in (MountKind.BIND, MountKind.VOLUME)
     if own is not MountKind.BIND and (request.propagation or request.non_recursive):
         return "field BindOptions must not be specified"
-    volume_options = request.no_copy or request.labels or request.subpath or request.driver or request.driver_options
+    if not is_data and (request.id_mapping or request.read_only_force_recursive):
+        return "field BindOptions must not be specified"
+    subpath = request.subpath if own is not MountKind.IMAGE else ""
+    volume_options = request.no_copy or request.labels or subpath or request.driver or request.driver_options
     if own is not MountKind.VOLUME and volume_options:
         return "field VolumeOptions must not be specified"
     if own is not MountKind.TMPFS and (request.tmpfs_size_bytes or request.tmpfs_mode or request.tmpfs_options):
@@ -166,7 +215,7 @@ def _wrong_for_its_kind(request: MountRequest) -> str:
         case MountKind.TMPFS:
             return _wrong_tmpfs(request)
         case MountKind.IMAGE:
-            return "" if request.source else "field Source must not be empty"
+            return _wrong_subpath(request) if request.source else "field Source must not be empty"
 
 
 def _wrong_bind(request: MountRequest) -> str:
@@ -186,15 +235,18 @@ def _wrong_subpath(request: MountRequest) -> str:
         return ""
     if not request.source:
         return "must not set Subpath when using anonymous volumes"
+    where = "image" if request.kind is MountKind.IMAGE else "volume"
     cleaned = posixpath.normpath(request.subpath)
     if cleaned.startswith(("/", "../")) or cleaned == ".." or "\x00" in cleaned:
-        return "subpath must be a relative path within the volume"
+        return f"subpath must be a relative path within the {where}"
     return ""
 
 
 def _wrong_tmpfs(request: MountRequest) -> str:
     if request.source:
         return "field Source must not be specified"
+    if request.tmpfs_size_bytes < 0 or request.tmpfs_mode < 0:
+        return "size and mode must not be negative"
     if request.origin is MountOrigin.TMPFS:
         return ""
     wrong = next((word for word in request.tmpfs_options if word not in ("exec", "noexec")), "")

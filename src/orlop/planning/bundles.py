@@ -8,6 +8,7 @@ from orlop.drivers.runtimes.driver import Bundle, BundleMount, Process
 from orlop.errors import Malformed
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
+from orlop.model.mount_spec import merge_tmpfs_options, render_size
 from orlop.model.sizes import parse_size
 from orlop.planning.containers import process_environment
 from orlop.planning.mounts import mounting_order
@@ -97,31 +98,17 @@ def _one_mount(mount: Mount, sources: Mapping[str, Path]) -> BundleMount:
     if mount.kind is MountKind.TMPFS:
         options = list(mount.tmpfs_options)
         if mount.tmpfs_size_bytes:
-            options.append(f"size={mount.tmpfs_size_bytes}")
+            options.append(f"size={render_size(mount.tmpfs_size_bytes)}")
         if mount.tmpfs_mode:
             options.append(f"mode={mount.tmpfs_mode:o}")
         if mount.read_only:
             options.append("ro")
-        return BundleMount(mount.destination, "tmpfs", "tmpfs", _tmpfs_options(options))
+        return BundleMount(mount.destination, "tmpfs", "tmpfs", merge_tmpfs_options(options))
     depth = "bind" if mount.non_recursive else "rbind"
     access = "ro" if mount.read_only else "rw"
     return BundleMount(
         mount.destination, str(sources[mount.destination]), "bind", (depth, mount.propagation or "rprivate", access)
     )
-
-
-def _tmpfs_options(given: Sequence[str]) -> tuple[str, ...]:
-    """Docker's base options, each overridden by a later word of the same kind."""
-    opposites = {"exec": "noexec", "suid": "nosuid", "dev": "nodev", "rw": "ro"}
-    opposites |= {value: key for key, value in opposites.items()}
-    result: list[str] = []
-    for word in ("noexec", "nosuid", "nodev", "rprivate", *given):
-        if not word:
-            continue
-        key = word.partition("=")[0]
-        result = [have for have in result if have != opposites.get(word) and have.partition("=")[0] != key]
-        result.append(word)
-    return tuple(result)
 
 
 def _has_no_new_privileges(options: Sequence[str]) -> bool:

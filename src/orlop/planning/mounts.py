@@ -12,7 +12,7 @@ Later wins over earlier on the same destination, where it is not refused:
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from orlop.errors import Malformed
+from orlop.errors import HostFailure, Malformed
 from orlop.model.container import HostConfig
 from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
 from orlop.model.mount_spec import check_mount_request, clean_path, parse_tmpfs_options
@@ -55,7 +55,8 @@ def inherit_mounts(mounts: Iterable[Mount], read_only: bool) -> tuple[Mount, ...
 def plan_mount(request: MountRequest, volume: Volume | None = None) -> Mount:
     """What the container gets for a request, once the volume of a volume mount is there."""
     assert (volume is not None) == (request.kind is MountKind.VOLUME)
-    propagation = request.propagation or ("rprivate" if request.kind is MountKind.BIND else "")
+    private = request.kind in (MountKind.BIND, MountKind.IMAGE)
+    propagation = request.propagation or ("rprivate" if private else "")
     mode = request.mode
     if volume and volume.driver == DEFAULT_DRIVER and not mode and request.origin is not MountOrigin.CONFIG:
         mode = "z"
@@ -65,7 +66,7 @@ def plan_mount(request: MountRequest, volume: Volume | None = None) -> Mount:
         source=volume.mountpoint if volume else request.source,
         volume=(request.source or volume.name) if volume else "",  # an alias, where that was asked for
         driver=volume.driver if volume else "",
-        read_only=request.read_only,
+        read_only=request.read_only or request.kind is MountKind.IMAGE,
         anonymous=volume is not None and (request.anonymous or not request.source),
         origin=request.origin,
         mode=mode,
@@ -73,6 +74,12 @@ def plan_mount(request: MountRequest, volume: Volume | None = None) -> Mount:
         non_recursive=request.non_recursive,
         copy_up=volume is not None and not request.no_copy and not request.subpath,
         create_source=request.create_source,
+        read_only_non_recursive=request.read_only_non_recursive,
+        read_only_force_recursive=request.read_only_force_recursive,
+        id_mapping=request.id_mapping,
+        id_mapping_user=request.id_mapping_user,
+        image=request.source if request.kind is MountKind.IMAGE else "",
+        image_id=request.image_id,
         subpath=request.subpath,
         tmpfs_size_bytes=request.tmpfs_size_bytes,
         tmpfs_mode=request.tmpfs_mode,
@@ -84,9 +91,7 @@ def settle_propagation(request: MountRequest, data_root: str) -> MountRequest:
     """A bind of the data root, of what is in it or of what it is in shows the daemon's own mounts. They must go away in
     the container too when the daemon unmounts them, or it could never remove what lies below: so propagation is rslave
     there unless asked for otherwise. Raises Malformed where it was asked for and would keep them."""
-    source = request.source.rstrip("/") + "/"
-    root = data_root.rstrip("/") + "/"
-    if request.kind is not MountKind.BIND or not (source.startswith(root) or root.startswith(source)):
+    if request.kind is not MountKind.BIND or not shows_data_root(request.source, data_root):
         return request
     if request.propagation in ("rslave", "rshared"):
         return request
@@ -97,6 +102,25 @@ def settle_propagation(request: MountRequest, data_root: str) -> MountRequest:
         f'daemon root: "{data_root}", bind mount source: "{request.source}", propagation: "{request.propagation}"'
     )
     raise Malformed("", f"invalid mount config: {why}")
+
+
+def shows_data_root(source: str, data_root: str) -> bool:
+    """Whether one of the two paths lies in the other."""
+    source, root = source.rstrip("/") + "/", data_root.rstrip("/") + "/"
+    return source.startswith(root) or root.startswith(source)
+
+
+def check_recursion(mount: Mount) -> None:
+    """Raises HostFailure, as a start does in Docker, where what was asked for contradicts itself."""
+    why = ""
+    if mount.read_only_non_recursive and not mount.read_only:
+        why = "!ReadOnly && BindOptions.ReadOnlyNonRecursive"
+    elif mount.read_only_force_recursive and not mount.read_only:
+        why = "!ReadOnly && BindOptions.ReadOnlyForceRecursive"
+    elif mount.read_only_force_recursive and mount.read_only_non_recursive:
+        why = "ReadOnlyNonRecursive && BindOptions.ReadOnlyForceRecursive"
+    if why:
+        raise HostFailure("", f"mount options conflict: {why}", "Create the container anew with one of them")
 
 
 def mounting_order(destination: str) -> tuple[int, str]:
@@ -117,7 +141,7 @@ def _request_of(mount: Mount) -> MountRequest:
     return MountRequest(
         kind=mount.kind,
         destination=mount.destination,
-        source=mount.volume if mount.kind is MountKind.VOLUME else mount.source,
+        source=mount.volume or mount.image or mount.source,
         anonymous=mount.anonymous,
         read_only=mount.read_only,
         origin=MountOrigin.VOLUMES_FROM,
@@ -126,6 +150,11 @@ def _request_of(mount: Mount) -> MountRequest:
         no_copy=True,
         create_source=mount.create_source,
         non_recursive=mount.non_recursive,
+        read_only_non_recursive=mount.read_only_non_recursive and mount.read_only,
+        read_only_force_recursive=mount.read_only_force_recursive and mount.read_only,
+        id_mapping=mount.id_mapping,
+        id_mapping_user=mount.id_mapping_user,
+        image_id=mount.image_id,
         subpath=mount.subpath,
         driver=mount.driver,
         tmpfs_size_bytes=mount.tmpfs_size_bytes,

@@ -74,6 +74,11 @@ class ExecRoot:
         return self.path / "subpaths"
 
     @property
+    def mounts(self) -> Path:
+        """Mounts made for a container that is being started."""
+        return self.path / "mounts"
+
+    @property
     def runtime(self) -> Path:
         """The OCI runtime's and conmon's state."""
         return self.path / "runtime"

@@ -15,6 +15,7 @@ import pytest
 
 from orlop.drivers.layers.driver import LayerDriver
 from orlop.errors import Conflict, Malformed, NotFound, Unsupported
+from orlop.kernel.mounts import detach_privately, move_mount, read_mounts
 from orlop.testing.archives import (
     directory,
     file,
@@ -114,6 +115,62 @@ class LayerDriverContract(LayerArchivesContract):
         driver.create_writable(layer_id, "")
         assert (driver.mount(layer_id) / "kept").read_text() == "kept"
         driver.unmount(layer_id)
+
+    # Read-only layers, looked at.
+
+    def test_a_stack_of_layers_is_opened_as_one_tree_that_nobody_can_write_to(self, driver: LayerDriver) -> None:
+        base = self.layer(driver, make_tar(file("a", b"below"), file("gone", b"x"), directory("d"), file("d/kept")))
+        middle = self.layer(driver, make_tar(file(".wh.gone"), file("d/new", b"new")), base)
+        top = self.layer(driver, make_tar(file("a", b"above"), symlink("link", "d/new")), middle)
+        for layer_id, seen in ((base, b"below"), (middle, b"below"), (top, b"above")):
+            tree = driver.open_tree(layer_id)
+            try:
+                assert self.read_at(tree, "a") == seen
+                assert self.has(tree, "gone") == (layer_id == base)
+                assert self.has(tree, "d/new") == (layer_id != base)
+                with pytest.raises(OSError, match="Read-only file system"):
+                    os.open("a", os.O_WRONLY, dir_fd=tree)
+            finally:
+                os.close(tree)
+        with pytest.raises(NotFound):
+            driver.open_tree(new_id())
+
+    def test_what_is_opened_is_attached_and_leaves_nothing_behind(self, driver: LayerDriver, tmp_path: Path) -> None:
+        base = self.layer(driver, make_tar(file("a", b"below")))
+        layer_id = self.layer(driver, make_tar(file("b", b"above")), base)
+        before = len(read_mounts())
+        place = tmp_path / "attached"
+        place.mkdir()
+        tree = driver.open_tree(layer_id)
+        target = os.open(place, os.O_PATH)
+        try:
+            move_mount(tree, target)
+            assert sorted(path.name for path in place.iterdir()) == ["a", "b"]
+            assert len(read_mounts()) == before + 1
+            again = driver.open_tree(layer_id)
+            os.close(again)
+        finally:
+            os.close(tree)
+            os.close(target)
+            detach_privately(place)
+        assert len(read_mounts()) == before
+        assert set(self.reopened(driver).list_layers()) == {base, layer_id}
+
+    @staticmethod
+    def has(tree: int, name: str) -> bool:
+        try:
+            os.stat(name, dir_fd=tree, follow_symlinks=False)
+        except FileNotFoundError:
+            return False
+        return True
+
+    @staticmethod
+    def read_at(tree: int, name: str) -> bytes:
+        fd = os.open(name, os.O_RDONLY, dir_fd=tree)
+        try:
+            return os.read(fd, 100)
+        finally:
+            os.close(fd)
 
     # The writable layer.
 

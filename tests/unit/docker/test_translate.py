@@ -126,7 +126,7 @@ def test_binds_and_mounts_become_requests_in_the_order_given() -> None:
     assert mounts == (
         MountRequest(volume, "/a", "data", read_only=True, origin=binds, mode="ro"),
         MountRequest(bind, "/b", "/host", origin=binds, mode="rshared", propagation="rshared", create_source=True),
-        MountRequest(volume, "/c", "v", origin=plain, no_copy=True, subpath="s"),
+        MountRequest(volume, "/c/", "v", origin=plain, no_copy=True, subpath="s"),
         MountRequest(bind, "/d", "/h", origin=plain, non_recursive=True),
         MountRequest(MountKind.TMPFS, "/e", origin=plain, tmpfs_size_bytes=9, tmpfs_mode=1023, tmpfs_options=("exec",)),
     )
@@ -168,7 +168,7 @@ def test_binds_and_mounts_become_requests_in_the_order_given() -> None:
 def test_mounts_are_refused_in_dockers_words(mount: dict[str, Any], api: tuple[int, int], text: str) -> None:
     with pytest.raises(Malformed) as caught:
         wish(host(Mounts=[mount]), api)
-    assert caught.value.message == text
+    assert caught.value.why == text
 
 
 def test_fields_younger_than_the_api_asked_for_do_not_count() -> None:

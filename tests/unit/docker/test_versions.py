@@ -110,8 +110,8 @@ def test_a_container_wide_mac_address_ends_with_1_51(served: Served, fakes: Fake
 
 def test_a_volume_driver_that_does_not_concern_the_mounts_is_warned_of(served: Served) -> None:
     body = {"HostConfig": {"VolumeDriver": "local", "Mounts": [{"Type": "volume", "Source": "data", "Target": "/d"}]}}
-    assert not any("VolumeDriver" in warning for warning in made(served, body, "1.47")["Warnings"])
-    assert any("VolumeDriver" in warning for warning in made(served, body, "1.48")["Warnings"])
+    assert not any("container-wide volume-driver" in warning for warning in made(served, body, "1.47")["Warnings"])
+    assert any("container-wide volume-driver" in warning for warning in made(served, body, "1.48")["Warnings"])
 
 
 # Disk usage

@@ -7,7 +7,7 @@ import msgspec
 from orlop.docker import fields
 from orlop.docker.messages import ApiVersion
 from orlop.docker.translate.checks import check_host, check_limits, check_restart_policy
-from orlop.docker.translate.mounts_in import mount_requests
+from orlop.docker.translate.mounts_in import mount_requests, mount_warnings
 from orlop.docker.wire import container as wire
 from orlop.errors import Malformed, Unsupported
 from orlop.model.container import (
@@ -58,12 +58,10 @@ def container_wish(
     host = request.HostConfig or wire.HostConfig()
     plain = wire.Config(**{field: getattr(request, field) for field in wire.Config.__struct_fields__})
     warnings = fields.check_fields(plain, fields.CONFIG) + fields.check_fields(host, fields.HOST_CONFIG)
-    warnings += check_host(host)
+    warnings += [*check_host(host), *mount_warnings(host, api)]
     if plain.MacAddress and api >= (1, 52):
         plain.MacAddress = ""
         warnings.append("MacAddress: since API 1.52 it is set in NetworkingConfig.EndpointsConfig; ignored here")
-    if host.VolumeDriver and api >= (1, 48) and any(mount.Type == "volume" for mount in host.Mounts or ()):
-        warnings.append("VolumeDriver: it does not concern the volumes in Mounts; name their driver in VolumeOptions")
     config = dataclasses.replace(container_config(plain), mac_address=_mac_address(plain, request.NetworkingConfig))
     translated = _host_config(host, api)
     if plain.NetworkDisabled:

@@ -46,6 +46,7 @@ def inspect_container(
     directory = data_root.container(container.id)
     # The files exist from the first start on.
     files = str(directory) + "/" if container.status.started_at_ns else ""
+    own = {mount.destination: mount.source for mount in container.mounts if mount.kind is MountKind.BIND}
     return wire.ContainerInspect(
         Id=container.id,
         Created=render_time(container.created_at_ns),
@@ -53,9 +54,9 @@ def inspect_container(
         Args=list(container.args),
         State=state(container.status),
         Image=container.image_id,
-        ResolvConfPath=files and files + "resolv.conf",
-        HostnamePath=files and files + "hostname",
-        HostsPath=files and files + "hosts",
+        ResolvConfPath=own.get("/etc/resolv.conf") or (files and files + "resolv.conf"),
+        HostnamePath=own.get("/etc/hostname") or (files and files + "hostname"),
+        HostsPath=own.get("/etc/hosts") or (files and files + "hosts"),
         LogPath="",
         Name="/" + container.name,
         RestartCount=container.status.restart_count,
@@ -96,6 +97,7 @@ def mount_points(mounts: Sequence[Mount]) -> list[wire.MountPoint]:
 
 def _mount_point(mount: Mount) -> wire.MountPoint:
     is_volume = mount.kind is MountKind.VOLUME
+    has_propagation = mount.kind in (MountKind.BIND, MountKind.IMAGE)
     mode = mount.mode
     if is_volume and not mode and mount.origin is MountOrigin.BINDS:
         mode = "z"
@@ -105,8 +107,8 @@ def _mount_point(mount: Mount) -> wire.MountPoint:
         Destination=mount.destination,
         Mode=mode,
         RW=not mount.read_only,
-        Propagation=(mount.propagation or "rprivate") if mount.kind is MountKind.BIND else "",
-        Name=mount.volume if is_volume else UNSET,
+        Propagation=(mount.propagation or "rprivate") if has_propagation else "",
+        Name=mount.volume or mount.image or UNSET,
         Driver=(mount.driver or "local") if is_volume else UNSET,
     )
 

@@ -71,12 +71,20 @@ class DriverConfig(msgspec.Struct, omit_defaults=True):
     Options: dict[str, str] | None = None
 
 
+class IDMapping(msgspec.Struct, omit_defaults=True):
+    """How owners are shown: not yet a part of any of Docker's versions, spelled as it is proposed there."""
+
+    Source: str = ""
+    User: str = ""
+
+
 class BindOptions(msgspec.Struct, omit_defaults=True):
     Propagation: str = ""
     NonRecursive: bool = False
     CreateMountpoint: bool = False
     ReadOnlyNonRecursive: bool = False
     ReadOnlyForceRecursive: bool = False
+    IDMapping: IDMapping | str | None = None
 
 
 class VolumeOptions(msgspec.Struct, omit_defaults=True):
@@ -84,12 +92,17 @@ class VolumeOptions(msgspec.Struct, omit_defaults=True):
     Labels: dict[str, str] | None = None
     DriverConfig: DriverConfig | None = None
     Subpath: str = ""
+    IDMapping: IDMapping | str | None = None
 
 
 class TmpfsOptions(msgspec.Struct, omit_defaults=True):
     SizeBytes: int = 0
     Mode: int = 0
     Options: list[list[str]] | None = None
+
+
+class ImageOptions(msgspec.Struct, omit_defaults=True):
+    Subpath: str = ""
 
 
 class Mount(msgspec.Struct, omit_defaults=True):
@@ -101,7 +114,7 @@ class Mount(msgspec.Struct, omit_defaults=True):
     BindOptions: BindOptions | None = None
     VolumeOptions: VolumeOptions | None = None
     TmpfsOptions: TmpfsOptions | None = None
-    ImageOptions: dict[str, Any] | None = None
+    ImageOptions: ImageOptions | None = None
     ClusterOptions: dict[str, Any] | None = None
 
 

@@ -76,6 +76,12 @@ class LayerDriver(Protocol):
 
     def is_mounted(self, layer_id: str) -> bool: ...
 
+    def open_tree(self, layer_id: str) -> int:
+        """The whole tree of a read-only layer and those below it as a detached mount (open_tree(2)), read-only and
+        private, for the caller to attach somewhere or to look at, and to close. It stays whole as long as it is open or
+        mounted anywhere; the caller sees to it that no layer of it is removed meanwhile. Nothing of it is left behind
+        by a crash once a driver is made anew."""
+
     def changes(self, layer_id: str) -> Sequence[LayerChange]:
         """Differences of a writable layer from its parent, sorted by path."""
 

@@ -11,6 +11,7 @@
         committed                 another layer stands on this one
       <id>-init/                  the skeleton between a writable layer and its image; comes and goes with it
       .trash/                     removed, to be deleted
+      .opening-<random>/          read-only layers being mounted, for a moment
 
 A layer exists when its directory does, finished or not: that is what `list_layers` tells. Everything in it is made
 again by a repeated call. Durable is: a sealed layer (one syncfs, for files can be many) and a writable layer from the
@@ -22,8 +23,9 @@ import os
 import re
 import secrets
 import string
+import tempfile
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -38,9 +40,10 @@ from orlop.drivers.layers.driver import AppliedLayer, Progress
 from orlop.drivers.layers.skeleton import write_skeleton
 from orlop.drivers.layers.stack import Merging, describe_implied, drop_idle_whiteouts
 from orlop.drivers.layers.trash import Trash
+from orlop.drivers.layers.trees import read_only_tree
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound
 from orlop.kernel.filesystems import filesystem_name, sync_files, syncfs
-from orlop.kernel.mounts import mount
+from orlop.kernel.mounts import MS_RDONLY, detach_privately, mount
 from orlop.kernel.thread_directory import call_in_directory
 from orlop.model.container import LayerChange
 
@@ -49,6 +52,7 @@ _log = logging.getLogger(__name__)
 _ID = re.compile(r"[0-9a-f]{64}")
 _LINK_ALPHABET = string.ascii_uppercase + string.digits
 _INIT = "-init"
+_OPENING = ".opening-"
 _PAGE = 4096
 _PARAMETERS = Path("/sys/module/overlay/parameters")
 # Off, whatever the host's default: each would store more in the upper directory than files, attributes and whiteouts,
@@ -71,6 +75,9 @@ class Overlay2Layers:
         try:
             root.mkdir(mode=0o710, parents=True, exist_ok=True)
             self._links.mkdir(mode=0o700, exist_ok=True)
+            for left in root.glob(f"{_OPENING}*"):
+                detach_privately(left)
+                left.rmdir()
         except OSError as error:
             raise HostFailure(f"layers in {root}", error.strerror or str(error)) from error
 
@@ -157,6 +164,19 @@ class Overlay2Layers:
     def is_mounted(self, layer_id: str) -> bool:
         return _is_mounted(self._home(layer_id) / "merged")
 
+    def open_tree(self, layer_id: str) -> int:
+        home = self._existing(layer_id)
+        with blaming(f"opening layer {layer_id}"):
+            if not _read(home / "lower"):
+                return read_only_tree(home / "diff")  # overlayfs takes no fewer than two directories that it only reads
+            place = Path(tempfile.mkdtemp(prefix=_OPENING, dir=self._root))
+            try:
+                self._mount_lower([f"l/{_read(home / 'link')}", *_read(home / "lower").split(":")], place)
+                return read_only_tree(place)
+            finally:
+                detach_privately(place)
+                place.rmdir()
+
     def changes(self, layer_id: str) -> Sequence[LayerChange]:
         home = self._existing(layer_id)
         with blaming(f"comparing layer {layer_id}"):
@@ -235,19 +255,31 @@ class Overlay2Layers:
         return [Path(os.path.realpath(self._root / link)) for link in lower.split(":")] if lower else []
 
     def _mount(self, home: Path, merged: Path) -> None:
-        lower = _read(home / "lower").split(":")
         features = "".join(f"{name}=off," for name in _FEATURES_OFF if (_PARAMETERS / name).exists())
-        data = _options(features, [f"{self._root}/{link}" for link in lower], str(home))
+        lower = _read(home / "lower").split(":")
+
+        def options(root: str) -> str:
+            own = _escaped(root + home.name)
+            return f"{features}{_lower_option(root, lower)},upperdir={own}/diff,workdir={own}/work"
+
+        self._mount_overlay(merged, 0, options)
+
+    def _mount_lower(self, links: Sequence[str], place: Path) -> None:
+        self._mount_overlay(place, MS_RDONLY, lambda root: _lower_option(root, links))
+
+    def _mount_overlay(self, place: Path, flags: int, options: Callable[[str], str]) -> None:
+        """`options` are given what to put before the names below our root: mount(2) takes a page of them, and where
+        whole paths are too long they are relative."""
+        data = options(f"{self._root}/")
         if len(os.fsencode(data)) < _PAGE:
-            mount("overlay", merged, "overlay", 0, data)
+            mount("overlay", place, "overlay", flags, data)
             return
-        data = _options(features, lower, home.name)
-        call_in_directory(self._root, lambda: mount("overlay", merged, "overlay", 0, data))
+        data = options("")
+        call_in_directory(self._root, lambda: mount("overlay", place, "overlay", flags, data))
 
 
-def _options(features: str, lower: Sequence[str], home: str) -> str:
-    stack, own = ":".join(map(_escaped, lower)), _escaped(home)
-    return f"{features}lowerdir={stack},upperdir={own}/diff,workdir={own}/work"
+def _lower_option(root: str, links: Sequence[str]) -> str:
+    return "lowerdir=" + ":".join(_escaped(root + link) for link in links)
 
 
 def _escaped(path: str) -> str:

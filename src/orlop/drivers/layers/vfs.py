@@ -30,6 +30,7 @@ from orlop.drivers.layers.changes import DELETED, find_changes, measure
 from orlop.drivers.layers.driver import AppliedLayer, Progress
 from orlop.drivers.layers.skeleton import write_skeleton
 from orlop.drivers.layers.trash import Trash
+from orlop.drivers.layers.trees import read_only_tree
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound
 from orlop.kernel.filesystems import filesystem_name, syncfs
 from orlop.model.container import LayerChange
@@ -114,6 +115,10 @@ class VfsLayers:
             return (self._home(layer_id) / "mounted").read_text() == _BOOT.read_text()
         except FileNotFoundError:
             return False
+
+    def open_tree(self, layer_id: str) -> int:
+        with blaming(f"opening layer {layer_id}"):
+            return read_only_tree(self._existing(layer_id))
 
     def changes(self, layer_id: str) -> Sequence[LayerChange]:
         tree, home = self._existing(layer_id), self._home(layer_id)

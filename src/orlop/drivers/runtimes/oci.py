@@ -53,8 +53,9 @@ class OciRuntime:
         self._state = root / "state"
         self._containers.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._state.mkdir(mode=0o700, exist_ok=True)
-        creator = (*self._found.creator, f"--root={self._state}")
-        self._conmon = Conmon(probe.find_supervisor(), creator, _short_directory(root))
+        supervisor, directory, state = probe.find_supervisor(), _short_directory(root), f"--root={self._state}"
+        self._conmon = Conmon(supervisor, (*self._found.creator, state), directory)
+        self._passing_conmon = Conmon(supervisor, (*self._found.passing_creator, state), directory)
         self._limits = Limits.of_this_host(self._found.layout)
         self._filters = seccomp.FilterCache()
         self._hands_over_filters = self._found.name == "crun" and seccomp.can_compile()
@@ -99,7 +100,8 @@ class OciRuntime:
         if bundle.log_max_bytes:
             options += ["--log-size-max", str(bundle.log_max_bytes)]
         log_path = str(bundle.log_path) if bundle.log_path else ""
-        return self._conmon.launch(place, bundle.container_id, bundle.name, log_path, options)
+        supervisor = self._passing_conmon if specification.passes_mounts(bundle) else self._conmon
+        return supervisor.launch(place, bundle.container_id, bundle.name, log_path, options)
 
     def _took_filter(self, container_id: str) -> bool:
         """crun keeps the filter it loads here, for execs. An annotation that a later crun no longer knows would be

@@ -13,8 +13,10 @@ KNOWN = ("crun", "runc")
 
 # crun refuses hosts with v1 controllers beside an empty v2 tree. In a mount namespace of its own that hides the empty
 # tree it works. Only the runtime is put there, never the supervisor: a namespace that lives as long as the container
-# would hold on to a copy of every mount of the host. unshare makes the copy private, so the unmount stays inside.
-_UNIFIED = "/sys/fs/cgroup/unified"
+# would hold on to a copy of every mount of the host. unshare makes the copy private, so the unmount stays inside; where
+# a container is to see what is mounted on the host later, only the tree of the unmount is made private.
+_CGROUPS = "/sys/fs/cgroup"
+_UNIFIED = f"{_CGROUPS}/unified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +24,7 @@ class FoundRuntime:
     name: str
     program: str  # for what needs no cgroup layout: start, kill, delete, pause
     creator: tuple[str, ...]  # for create and exec: the program, or what calls it on a host that it refuses
+    passing_creator: tuple[str, ...]  # the same, for containers to whom mounts on the host are passed on, or from
     version: str
     layout: CgroupLayout
 
@@ -37,9 +40,10 @@ def find_runtime(choice: str) -> FoundRuntime:
         kind = Path(program).name
         layout = find_layout()
         creator: tuple[str, ...] = (program,)
+        passing = creator
         if kind == "crun" and layout is CgroupLayout.HYBRID:
-            creator = _beside_empty_v2(program)
-        return FoundRuntime(kind, program, creator, _version(program), layout)
+            creator, passing = _beside_empty_v2(program), _beside_empty_v2(program, passing=True)
+        return FoundRuntime(kind, program, creator, passing, _version(program), layout)
     wanted = f"container runtime {choice}" if choice else "container runtime"
     package = choice if choice in KNOWN else "crun"
     raise Unavailable(wanted, "not installed", f"Install one: apt-get install {package}")
@@ -61,19 +65,24 @@ def find_init() -> str:
     return ""
 
 
-def _beside_empty_v2(program: str) -> tuple[str, ...]:
+def _beside_empty_v2(program: str, passing: bool = False) -> tuple[str, ...]:
     """What to put before crun's arguments. busybox, where it has what is needed, takes half the time of util-linux,
     whose umount reads the whole mount table."""
-    then = f'{_UNIFIED} && exec "$0" "$@"'
+    kept = ("--propagation", "unchanged") if passing else ()
     busybox = shutil.which("busybox")
     if busybox is not None:
-        quick = (busybox, "unshare", "-m", busybox, "sh", "-c", f"{busybox} umount {then}")
+        quick = (busybox, "unshare", "-m", *kept, busybox, "sh", "-c", _hiding(busybox + " ", "", passing))
         if _succeeds([*quick, "/bin/true"]):
             return (*quick, program)
     unshare, umount = shutil.which("unshare"), shutil.which("umount")
     if unshare is None or umount is None:
         raise Unavailable("unshare and umount", "not installed", "Install them: apt-get install util-linux mount")
-    return (unshare, "--mount", "--", "/bin/sh", "-c", f"{umount} -n -c -i {then}", program)
+    return (unshare, "--mount", *kept, "--", "/bin/sh", "-c", _hiding("", "-n -c -i ", passing), program)
+
+
+def _hiding(prefix: str, options: str, passing: bool) -> str:
+    first = f"{prefix}mount --make-private {_CGROUPS} && " if passing else ""
+    return f'{first}{prefix}umount {options}{_UNIFIED} && exec "$0" "$@"'
 
 
 def _succeeds(command: list[str]) -> bool:

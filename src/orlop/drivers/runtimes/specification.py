@@ -75,6 +75,11 @@ def render_bundle(
     return document
 
 
+def passes_mounts(bundle: Bundle) -> bool:
+    """Whether what is mounted on the host later is to show in the container, or the other way round."""
+    return any(option in _PROPAGATIONS for mount in bundle.mounts for option in mount.options)
+
+
 def render_process(process: Process, capabilities: Sequence[str]) -> Document:
     names = list(capabilities)
     document: Document = {
