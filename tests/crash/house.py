@@ -36,6 +36,7 @@ def disorder(daemon: LiveDaemon) -> list[str]:
 
     found += _difference("container folder", set(containers), _names(root / "containers"))
     found += _difference("volume folder", set(volumes), _visible(root / "volumes"))
+    found += _untold(root / "volumes", volumes)
     found += _difference("retired folder", set(records["retired"]), _names(root / "volumes" / ".retired"))
     uses = {(use["volume"], use["container_id"]) for use in records["uses"].values()}
     wanted = {
@@ -47,6 +48,21 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     found += _difference("hold", {f"{v} by {c}" for v, c in wanted}, {f"{v} by {c}" for v, c in uses})
     found += [f"left in incoming: {name}" for name in _names(root / "orlop" / "incoming")]
     found += _kernel(daemon, containers)
+    return found
+
+
+def _untold(root: Path, volumes: dict[str, Any]) -> list[str]:
+    """Volumes whose record beside the data says something else than the journal (where it lies is the journal's)."""
+
+    def told(record: dict[str, Any]) -> dict[str, Any]:
+        return {key: value for key, value in record.items() if key not in ("mountpoint", "problem")}
+
+    found = []
+    for name, record in volumes.items():
+        path = root / name / "orlop.json"
+        beside = json.loads(path.read_text()) if path.exists() else {}
+        if told(beside) != told(record):
+            found.append(f"record beside volume {name} says {beside}, the journal {record}")
     return found
 
 

@@ -51,6 +51,11 @@ def parse_time(text: str) -> datetime | None:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
+def render_time_ns(nanoseconds: int) -> str:
+    """In UTC, to the second."""
+    return f"{datetime.fromtimestamp(nanoseconds // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def render_ago(moment: datetime | None, now: datetime) -> str:
     return "N/A" if moment is None else f"{render_duration((now - moment).total_seconds())} ago"
 

@@ -55,6 +55,7 @@ TOP: Final[dict[str, Entry]] = {
     "image": Entry("", "Manage images", OBJECTS),
     "system": Entry("", "Disk usage, events, pruning", OBJECTS),
     "daemon": Entry("daemon", "Run the engine", DAEMON),
+    "recover": Entry("recover", "Bring the volumes back when the daemon's journal is lost", DAEMON),
     "events": Entry("events", "Show what happens, as it happens", DAEMON),
     "info": Entry("info", "Show facts about the daemon and its host", DAEMON),
     "version": Entry("version", "Show the versions of the command and the daemon", DAEMON),

@@ -72,14 +72,14 @@ def assemble(settings: Settings) -> Assembled:
     layers = _layers(settings, data_root)
     runtimes, default_runtime, warnings = _runtimes(settings, exec_root)
     network_drivers = _network_drivers(settings, exec_root)
-    volume_drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes)}
+    drivers_of_volumes = volume_drivers(data_root)
 
     cleanup = LayerCleanup(layers)
     images = Images(journal, executor, layers, data_root, events, cleanup)
     policy = RetirementPolicy(
         settings.volume_grace_seconds, settings.anonymous_volume_grace_seconds, settings.volume_low_space_percent
     )
-    volumes = Volumes(journal, executor, volume_drivers, events, exec_root.subpaths, policy)
+    volumes = Volumes(journal, executor, drivers_of_volumes, events, exec_root.subpaths, policy)
     networks = Networks(network_drivers, journal, events)
     records = ContainerRecords(journal)
 
@@ -127,7 +127,7 @@ def assemble(settings: Settings) -> Assembled:
         data_root=str(data_root.path),
         runtime=default_runtime,
         runtimes={name: runtime.version for name, runtime in runtimes.items()},
-        volume_drivers=tuple(volume_drivers),
+        volume_drivers=tuple(drivers_of_volumes),
         network_drivers=tuple(network_drivers),
         warnings=tuple(warnings),
     )
@@ -161,6 +161,10 @@ def assemble(settings: Settings) -> Assembled:
         journal.close()
 
     return Assembled(engine, recovery, reaper, close)
+
+
+def volume_drivers(data_root: DataRoot) -> dict[str, VolumeDriver]:
+    return {"local": LocalVolumes(data_root.volumes)}
 
 
 def _layers(settings: Settings, data_root: DataRoot) -> LayerDriver:

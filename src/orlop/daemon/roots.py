@@ -10,8 +10,9 @@ import re
 import time
 from pathlib import Path
 
-from orlop.errors import Conflict, HostFailure
+from orlop.errors import Conflict, HostFailure, NotFound
 from orlop.store.files import sync_directory, write_durably
+from orlop.store.journal_file import EMPTY, glance, recovery_hint
 from orlop.store.paths import FORMAT, DataRoot, ExecRoot
 
 _DOCKER = ("engine-id", "image", "buildkit", "network", "containerd", "swarm", "plugins", "runtimes", "tmp")
@@ -44,6 +45,30 @@ def open_data_root(data_root: DataRoot) -> int:
     return lock
 
 
+def lock_for_recovery(data_root: DataRoot) -> int:
+    """As `open_data_root`, of a root that is there and whose journal is lost. Makes nothing but the folder orlop and
+    the lock in it. Raises NotFound, Conflict, HostFailure."""
+    subject = f"data root {data_root.path}"
+    try:
+        if not data_root.path.is_dir():
+            raise NotFound(subject, "it is not there", "Check --data-root")
+        present = {entry.name for entry in data_root.path.iterdir()} - {"lost+found"}
+        if "orlop" not in present and not is_own_without_memory(data_root.path, present):
+            _refuse_strangers(data_root.path, present)
+            raise NotFound(subject, "there is nothing of Orlop's in it", "Check --data-root")
+        data_root.own.mkdir(mode=0o700, exist_ok=True)
+        lock = _lock(data_root)
+        try:
+            _check_format(data_root)
+        except BaseException:
+            os.close(lock)
+            raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise HostFailure(subject, f"{error.strerror or error}{where}", "Check that the disk is writable") from error
+    return lock
+
+
 def _prepare(data_root: DataRoot) -> None:
     _check_format(data_root)
     _refuse_lost_journal(data_root)
@@ -71,12 +96,23 @@ def _refuse_strangers(path: Path, present: set[str]) -> None:
     if present & set(_MINE) or not present:
         return
     way_out = "Choose an empty directory with --data-root"
-    if present & set(_PODMAN):
-        raise Conflict(f"data root {path}", "it belongs to Podman", way_out)
-    if present & set(_DOCKER):
-        raise Conflict(f"data root {path}", "it belongs to Docker", way_out)
+    for marks, engine in ((_PODMAN, "Podman"), (_DOCKER, "Docker")):
+        if present & set(marks):
+            take_over = f"{way_out}, and take its volumes over from there: orlop adopt {path} --dry-run"
+            raise Conflict(f"data root {path}", f"it belongs to {engine}", take_over)
+    if is_own_without_memory(path, present):
+        why = "the daemon's memory of it, the folder orlop, is missing"
+        raise Conflict(f"data root {path}", why, recovery_hint(DataRoot(path).journal))
     some = ", ".join(sorted(present)[:3])
     raise Conflict(f"data root {path}", f"it is not empty and not Orlop's (it has {some})", way_out)
+
+
+def is_own_without_memory(path: Path, present: set[str]) -> bool:
+    """Whether Orlop made this data root, and its own folder is gone: a volume says so."""
+    if not present <= {"volumes", "containers", "lost+found", *_LAYER_DRIVERS}:
+        return False
+    volumes = DataRoot(path).volumes
+    return any(next(volumes.glob(pattern), None) for pattern in ("*/orlop.json", ".retired/*/retired.json"))
 
 
 def _lock(data_root: DataRoot) -> int:
@@ -100,17 +136,27 @@ def _lock(data_root: DataRoot) -> int:
 def _refuse_lost_journal(data_root: DataRoot) -> None:
     """A start removes the layers and container folders that the journal does not know: with no journal, all of them.
     Volumes are safe from that and are no reason to refuse: they are found again by their folders."""
-    if data_root.journal.exists():
+    wrong = glance(data_root.journal)
+    if data_root.journal.exists() and not wrong:
         return
-    layers = [data_root.layers(kind) for kind in _LAYER_DRIVERS]
-    orphans = [path for path in (data_root.containers, *layers) if any(_ID.fullmatch(name) for name in _below(path))]
+    orphans = orphan_folders(data_root)
+    folders = " and ".join(map(str, orphans))
     if orphans:
-        folders = " and ".join(str(path) for path in orphans)
+        state = f"is not usable ({wrong})" if wrong else "is missing"
         raise Conflict(
             f"data root {data_root.path}",
-            f"its journal {data_root.journal} is missing, but there are containers or images in {folders}",
-            f"Restore the journal from a backup; or, to begin again with the volumes alone, move {folders} away",
+            f"its journal {data_root.journal} {state}, but there are containers or images in {folders}",
+            recovery_hint(data_root.journal),
         )
+    if wrong and wrong != EMPTY:
+        why = f"its journal {data_root.journal} is not usable: {wrong}"
+        raise Conflict(f"data root {data_root.path}", why, recovery_hint(data_root.journal))
+
+
+def orphan_folders(data_root: DataRoot) -> list[Path]:
+    """Folders with layers or containers in them, which only a journal can say the use of."""
+    folders = [data_root.containers, *(data_root.layers(kind) for kind in _LAYER_DRIVERS)]
+    return [path for path in folders if any(_ID.fullmatch(name) for name in _below(path))]
 
 
 def _below(path: Path) -> list[str]:

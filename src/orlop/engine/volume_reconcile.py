@@ -9,21 +9,17 @@ retired in the journal only         forgotten: it was purged
 a driver does not answer            everything of it stays as the journal has it; "unknown" is not "absent"
 """
 
-import logging
 import secrets
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-import msgspec
-
-from orlop.drivers.volumes.driver import Retirement, SelfDescribing, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import Retirement, StoredVolume, VolumeDriver
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_survey import describe, survey_retired, survey_volume
 from orlop.errors import OrlopError
-from orlop.model.volume import RetiredVolume, RetirementPolicy, Volume
+from orlop.model.volume import RetirementPolicy, Volume
 from orlop.store.journal import Change, Drop, Journal, Put
-
-log = logging.getLogger(__name__)
 
 
 class Reconciliation:
@@ -103,14 +99,22 @@ class Reconciliation:
                     # Containers mean the other volume by this name, and must never get this one's data.
                     reports.append(f"left {found.name} of {name} alone: volume {known.name} is known by that name")
                 continue
-            volume = adopted(driver, found)
+            surveyed = survey_volume(driver, found)
+            volume, remarks, is_recorded = surveyed.volume, surveyed.remarks, surveyed.is_recorded
             if volume.id in ids:
-                volume = replace(volume, id=secrets.token_hex(32))
-            volume = replace(volume, aliases=self._free(volume.aliases, stored))
+                volume, is_recorded = replace(volume, id=secrets.token_hex(32)), False
+                remarks = (*remarks, "another volume has the id of its record: it gets one of its own")
+            ids.add(volume.id)
+            free = self._free(volume.aliases, stored)
+            if free != volume.aliases:
+                volume, is_recorded = replace(volume, aliases=free), False
+            if not is_recorded:
+                remarks = (*remarks, *describe(driver, volume))
             self._records.remember(volume)
             self._records.mark(volume.name, found.problem)
             changes.append(Put("volumes", volume.name, volume))
             reports.append(f"took in volume {found.name}, which {name} has and the journal did not know")
+            reports += [f"volume {found.name}: {remark}" for remark in remarks]
         return changes
 
     def _free(self, aliases: Sequence[str], stored: Mapping[str, StoredVolume]) -> tuple[str, ...]:
@@ -124,51 +128,10 @@ class Reconciliation:
             changes.append(Drop("retired", retired_id))
             reports.append(f"retired volume {retired_id[:12]} is no longer there")
         for retired_id in sorted(retired - known):
-            found = self._adopted_retired(name, driver, retired_id)
+            surveyed = survey_retired(driver, retired_id, self._policy, self._clock())
+            found = surveyed.retired
             self._records.remember_retired(found)
             changes.append(Put("retired", retired_id, found))
             reports.append(f"took in retired volume {found.volume.name} ({retired_id[:12]})")
+            reports += [f"retired volume {found.volume.name}: {remark}" for remark in surveyed.remarks]
         return changes
-
-    def _adopted_retired(self, name: str, driver: VolumeDriver, retired_id: str) -> RetiredVolume:
-        text = ""
-        if isinstance(driver, SelfDescribing):
-            try:
-                text = driver.retired_metadata(retired_id)
-            except (OrlopError, OSError) as error:
-                log.warning("retired volume %s says nothing of itself: %s", retired_id[:12], error)
-        try:
-            found = msgspec.json.decode(text, type=RetiredVolume)
-            if found.id == retired_id and found.volume.driver == name:
-                return found
-        except msgspec.MsgspecError:
-            pass
-        now = self._clock()
-        volume = Volume(f"recovered-{retired_id[:12]}", retired_id, name, now, "")
-        return RetiredVolume(retired_id, volume, now, self._policy.purge_at_ns(volume, now), "found on the disk")
-
-
-def adopted(driver: VolumeDriver, stored: StoredVolume) -> Volume:
-    """The record of a volume that its driver has: the one kept beside its data, or a bare one."""
-    text = ""
-    if isinstance(driver, SelfDescribing):
-        try:
-            text = driver.metadata(stored.name)
-        except (OrlopError, OSError) as error:
-            log.warning("volume %s says nothing of itself: %s", stored.name, error)
-    volume = Volume(stored.name, secrets.token_hex(32), driver.name, stored.created_at_ns, stored.mountpoint)
-    try:
-        found = msgspec.json.decode(text, type=Volume)
-        if found.driver == driver.name:
-            volume = replace(found, name=stored.name)
-    except msgspec.MsgspecError:
-        volume = replace(volume, options=_options_alone(text))
-    return replace(volume, mountpoint=stored.mountpoint, scope=driver.scope, problem="")
-
-
-def _options_alone(text: str) -> dict[str, str] | None:
-    """What a driver can say of a volume that another engine made."""
-    try:
-        return msgspec.json.decode(text, type=dict[str, dict[str, str]]).get("options")
-    except msgspec.MsgspecError:
-        return None

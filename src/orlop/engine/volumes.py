@@ -27,9 +27,10 @@ from orlop.engine.volume_filters import list_filter, prune_filter
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts
-from orlop.engine.volume_reconcile import Reconciliation, adopted
+from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
+from orlop.engine.volume_survey import describe, survey_volume
 from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
@@ -191,9 +192,13 @@ class Volumes:
         self, stored: StoredVolume, driver: VolumeDriver, labels: Mapping[str, str] | None, holds: Sequence[Change]
     ) -> Volume:
         """Made by hand, or left by another engine: taken as it is, so nothing of it is lost or hidden."""
-        volume = replace(adopted(driver, stored), aliases=())
+        surveyed = survey_volume(driver, stored)
+        volume = replace(surveyed.volume, aliases=(), problem="")
         if labels is not None:
             volume = replace(volume, labels=labels)
+        is_told = surveyed.is_recorded and volume == surveyed.volume
+        for remark in (*surveyed.remarks, *(() if is_told else describe(driver, volume))):
+            log.warning("volume %s: %s", stored.name, remark)
         self._journal.commit(Put("volumes", volume.name, volume), *holds)
         return replace(volume, problem=stored.problem)
 

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from orlop.errors import HostFailure
+from orlop.store.journal_file import recovery_hint
 
 T = TypeVar("T")
 
@@ -67,19 +68,24 @@ class Journal:
                 self._database.execute(
                     f"CREATE TABLE IF NOT EXISTS {kind} (id TEXT PRIMARY KEY, record BLOB NOT NULL) WITHOUT ROWID"
                 )
-        except sqlite3.Error as error:
+        except sqlite3.OperationalError as error:
             raise HostFailure(f"journal {path}", str(error), "Check that the disk is writable and has room") from error
+        except sqlite3.Error as error:
+            raise HostFailure(f"journal {path}", f"it is damaged: {error}", recovery_hint(path)) from error
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
         self._thread.start()
 
     def load(self, kind: str, record_type: type[T]) -> dict[str, T]:
-        """All records of a kind by id. Called at start."""
+        """All records of a kind by id. Called at start. Raises HostFailure where they cannot be read."""
         assert kind in KINDS
-        rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - kind is one of KINDS
         try:
+            rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - one of KINDS
             return {row_id: msgspec.json.decode(record, type=record_type) for row_id, record in rows}
-        except msgspec.ValidationError as error:
-            raise HostFailure(f"journal {self._path}", f"a record of '{kind}' is unreadable: {error}") from error
+        except sqlite3.DatabaseError as error:
+            raise HostFailure(f"journal {self._path}", f"it is damaged: {error}", recovery_hint(self._path)) from error
+        except msgspec.DecodeError as error:
+            why = f"a record of '{kind}' is unreadable: {error}"
+            raise HostFailure(f"journal {self._path}", why, recovery_hint(self._path)) from error
 
     def commit(self, *changes: Change) -> None:
         """Make all changes durable together; returns when they survive a power cut. Raises HostFailure."""

@@ -39,6 +39,11 @@ class DataRoot:
         return self.own / "incoming"
 
     @property
+    def set_aside(self) -> Path:
+        """What `orlop recover` found and could not use: broken journals, layers and containers nobody knows."""
+        return self.own / "set-aside"
+
+    @property
     def volumes(self) -> Path:
         return self.path / "volumes"
 

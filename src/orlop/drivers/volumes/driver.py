@@ -132,7 +132,14 @@ class SelfDescribing(Protocol):
 
     def metadata(self, name: str) -> str: ...
 
-    def retired_metadata(self, retired_id: str) -> str: ...
+    def retired_metadata(self, retired_id: str) -> str:
+        """That of `retire`; where it was lost, the volume's own."""
+
+    def options(self, name: str) -> Mapping[str, str]:
+        """What the driver itself knows of the volume's options, whoever made it."""
+
+    def describe(self, name: str, metadata: str) -> None:
+        """Keep this metadata from now on, durably. The volume itself is not touched."""
 
 
 @runtime_checkable

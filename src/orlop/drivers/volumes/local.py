@@ -52,12 +52,13 @@ from orlop.drivers.volumes.local_directory import (
     VolumesRoot,
     entered,
     exists,
+    replace_file,
     sweep,
     write_file,
 )
 from orlop.drivers.volumes.local_mount import USES, unmount_for_use
 from orlop.drivers.volumes.local_owner import give_owner
-from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options
+from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
 from orlop.drivers.volumes.local_retirement import LocalRetirement
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
@@ -162,6 +163,15 @@ class LocalVolumes:
     def metadata(self, name: str) -> str:
         with self._root.open(name) as volume:
             return read_metadata(volume)
+
+    def options(self, name: str) -> Mapping[str, str]:
+        with self._root.open(name) as volume:
+            return spelt_options(read_options(volume))
+
+    def describe(self, name: str, metadata: str) -> None:
+        with self._root.open(name) as volume:
+            finish_change(volume)
+            replace_file(volume.fd, METADATA, metadata)
 
     # Change: local_changes
 

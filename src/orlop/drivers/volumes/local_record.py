@@ -125,6 +125,13 @@ def render_options(options: MountOptions) -> str:
     return json.dumps(record)
 
 
+def spelt_options(options: MountOptions) -> dict[str, str]:
+    """As `create` would take them."""
+    size = str(options.quota_bytes or "")
+    given = {"type": options.fs_type, "device": options.device, "o": options.options, "size": size}
+    return {key: value for key, value in given.items() if value}
+
+
 def read_metadata(volume: VolumeDirectory) -> str:
     """The engine's record; where another engine made the volume, one made up of its options."""
     with suppress(HostFailure):
@@ -135,8 +142,6 @@ def read_metadata(volume: VolumeDirectory) -> str:
     if text:
         return text
     with suppress(HostFailure):
-        options = read_options(volume)
-        given = {"type": options.fs_type, "device": options.device, "o": options.options}
-        chosen = {key: value for key, value in given.items() if value}
+        chosen = spelt_options(read_options(volume))
         return json.dumps({"options": chosen}) if chosen else ""
     return ""

@@ -4,6 +4,7 @@
                <--restore--
 """
 
+import json
 import logging
 import os
 import threading
@@ -125,7 +126,16 @@ class LocalRetirement:
 
     def metadata(self, retired_id: str) -> str:
         with self._root.folder(RETIRED) as retired_fd, entered(retired_fd, retired_id) as fd:
-            return read_file(fd, RETIRED_METADATA)
+            record = read_file(fd, RETIRED_METADATA)
+            return record if _is_document(record) else read_file(fd, METADATA)
+
+
+def _is_document(text: str) -> bool:
+    """Not so after a disk that was full, or a power cut, at the retirement."""
+    try:
+        return bool(json.loads(text))
+    except ValueError:
+        return False
 
 
 def _file_system_type(fd: int) -> str:

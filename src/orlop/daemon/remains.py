@@ -1,0 +1,98 @@
+"""What still runs of a data root whose journal is lost: containers go on without any daemon.
+
+Each container is held by a conmon process, whose command line names the container, its bundle and its log.
+"""
+
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from orlop.kernel.mount_users import Place, place_of
+from orlop.kernel.mounts import read_mounts
+
+
+@dataclass(frozen=True, slots=True)
+class RunningContainer:
+    id: str
+    name: str
+    pid: int  # its first process; 0 where it cannot be told
+    supervisor_pid: int
+    command: str
+    volumes: tuple[str, ...]
+
+
+def running_containers(data_root: Path, volumes: Path) -> list[RunningContainer]:
+    found: dict[str, RunningContainer] = {}
+    for supervisor_pid, words in _supervisors():
+        options = _options(words)
+        container_id = options.get("-c", "")
+        if container_id in found or not _is_of(data_root, options):
+            continue
+        pid = _number_in(options.get("-p", ""))
+        if pid and not Path(f"/proc/{pid}").exists():
+            continue  # it has just ended
+        held = _volumes_of(pid, volumes) if pid else ()
+        found[container_id] = RunningContainer(
+            container_id, options.get("-n", "") or container_id[:12], pid, supervisor_pid, _command(pid), held
+        )
+    return sorted(found.values(), key=lambda container: container.name)
+
+
+def _supervisors() -> Iterator[tuple[int, Sequence[str]]]:
+    for name in os.listdir("/proc"):
+        if not name.isdigit():
+            continue
+        try:
+            words = Path("/proc", name, "cmdline").read_bytes().decode(errors="replace").split("\0")
+        except OSError:
+            continue
+        if Path(words[0]).name == "conmon":
+            yield int(name), words
+
+
+def _options(words: Sequence[str]) -> Mapping[str, str]:
+    """The first of each name: what follows may be words of a user's."""
+    return dict(reversed([pair for pair in pairwise(words) if pair[0].startswith("-")]))
+
+
+def _is_of(data_root: Path, options: Mapping[str, str]) -> bool:
+    """By its log, or, of a container without one, by where its bundle says the root file system is."""
+    if options.get("-l", "").removeprefix("k8s-file:").startswith(f"{data_root}/"):
+        return True
+    try:
+        bundle = json.loads(Path(options.get("-b", ""), "config.json").read_bytes())
+        return str(bundle["root"]["path"]).startswith(f"{data_root}/")
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _number_in(path: str) -> int:
+    try:
+        return int(Path(path).read_text())
+    except (OSError, ValueError):
+        return 0
+
+
+def _command(pid: int) -> str:
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    except OSError:
+        return ""
+    return " ".join(words).strip()[:80]
+
+
+def _volumes_of(pid: int, volumes: Path) -> tuple[str, ...]:
+    try:
+        place = place_of(volumes)
+        table = read_mounts(f"/proc/{pid}/mountinfo")
+    except OSError:
+        return ()
+    return tuple(sorted({name for entry in table if (name := _volume_in(place, entry.device, entry.root))}))
+
+
+def _volume_in(place: Place, device: str, root: str) -> str:
+    prefix = place.path.rstrip("/") + "/"
+    return root[len(prefix) :].partition("/")[0] if device == place.device and root.startswith(prefix) else ""
