@@ -1,10 +1,11 @@
 """Volumes in use: attached for a container, let go of again, filled from its image."""
 
 import hashlib
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import SelfDescribing, VolumeDriver
+from orlop.drivers.volumes.driver import LastingUses, SelfDescribing, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.subpaths import Subpaths
@@ -12,9 +13,11 @@ from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import record_id
-from orlop.errors import HostFailure, NotFound
+from orlop.errors import HostFailure, NotFound, OrlopError
 from orlop.model.mount import Mount
 from orlop.model.volume import Volume
+
+log = logging.getLogger(__name__)
 
 
 class VolumeMounts:
@@ -85,6 +88,12 @@ class VolumeMounts:
     def detach_others(self) -> None:
         """At start, once all running containers are remembered."""
         self._subpaths.unpin_others(self._attached)
+        for driver in self._drivers.values():
+            if isinstance(driver, LastingUses):
+                try:
+                    driver.detach_others(self._attached)
+                except (OrlopError, OSError) as error:
+                    log.warning("volumes that a crash left attached stay so: %s", error)
 
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
         use = use_id(mount, container_id, purpose)

@@ -101,25 +101,47 @@ class PruneReport:
 
 # Words of mount options, and names of driver options, whose values nobody is shown.
 _SECRET = re.compile(
-    r"(?i)pass(word|wd|phrase)?2?|(.*[_-])?(secret|token|password|(access|secret|api|private)[_-]?key)"
+    r"(?i)(.*[_.-])?(pass(word|wd|phrase|code)?[0-9]*|pwd|secret|token|credential"
+    r"|(access|secret|api|private|account|shared|master|encryption)[_-]?key)"
 )
-_USER_IN_URL = re.compile(r"(//[^/@:]*):[^/@]*@")
+_USER_IN_URL = re.compile(r"(//[^/@:]*):[^/]*@")
+_QUERY_OF_URL = re.compile(r"([?&;])([^=&;?,]+)=([^&;]*)")
 HIDDEN = "********"
 
 
 def hide_secret_words(words: str) -> str:
-    """Mount options ("rw,username=me,password=...") as they may be shown."""
-    shown = []
-    for word in words.split(","):
-        key, separator, _ = word.partition("=")
-        shown.append(f"{key}={HIDDEN}" if separator and _SECRET.fullmatch(key) else word)
+    """Mount options ("rw,username=me,password=...") as they may be shown. Two commas in a row are one in a value, as
+    for cifs, so that what follows them belongs to the secret before."""
+    shown: list[str] = []
+    waiting = iter(words.split(","))
+    hiding = False
+    for word in waiting:
+        if hiding and not word:
+            next(waiting, None)
+            continue
+        key, separator, value = word.partition("=")
+        hiding = bool(separator) and _SECRET.fullmatch(key.strip()) is not None
+        if hiding:
+            shown.append(f"{key}={HIDDEN}")
+        elif key.strip().lower() in ("user", "username") and "%" in value:
+            shown.append(f"{key}={value.partition('%')[0]}%{HIDDEN}")
+        else:
+            shown.append(word)
     return ",".join(shown)
+
+
+def hide_in_device(device: str) -> str:
+    """A device, which may be a URL with somebody's password in it, as it may be shown."""
+    shown = _USER_IN_URL.sub(rf"\1:{HIDDEN}@", device)
+    return _QUERY_OF_URL.sub(
+        lambda found: f"{found[1]}{found[2]}={HIDDEN}" if _SECRET.fullmatch(found[2]) else found[0], shown
+    )
 
 
 def hide_secrets(options: Mapping[str, str]) -> dict[str, str]:
     """Driver options as they may be shown."""
     return {
-        key: HIDDEN if _SECRET.fullmatch(key) else _USER_IN_URL.sub(rf"\1:{HIDDEN}@", hide_secret_words(value))
+        key: HIDDEN if _SECRET.fullmatch(key) else hide_in_device(hide_secret_words(value))
         for key, value in options.items()
     }
 

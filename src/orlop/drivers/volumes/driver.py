@@ -22,7 +22,7 @@ cannot be let go now (something is mounted there), Unavailable when the storage 
 kernel and the disk.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -84,6 +84,14 @@ class VolumeDriver(Protocol):
     def attach(self, name: str, use_id: str) -> Path: ...
 
     def detach(self, name: str, use_id: str) -> None: ...
+
+
+@runtime_checkable
+class LastingUses(Protocol):
+    """The ability to remember uses when the daemon ends, for what has to be let go of when the last one ends."""
+
+    def detach_others(self, use_ids: Collection[str]) -> None:
+        """At start: these uses go on; every other was cut off by a crash."""
 
 
 @runtime_checkable

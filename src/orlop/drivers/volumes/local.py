@@ -6,7 +6,7 @@
     <root>/<name>/opts.json        0600, Docker's format; only where the volume has options
     <root>/<name>/orlop.json       0600, the engine's record of it, so that a lost journal can be rebuilt
     <root>/<name>/change.json      0600, a change of options that is decided and not yet in those two (local_changes)
-    <root>/<name>/uses/            who has a volume with mount options attached (local_mount)
+    <root>/<name>/uses/, mounted   who has a volume with mount options attached, and what was mounted (local_uses)
     <root>/.staging/<token>/       0700, a volume or a copy-up in the making (local_staging)
     <root>/.retired/<id>/          0700, a removed volume, whole; retired.json in it says what it was
     <root>/.purging/<id>/          0700, given up; its bytes are being deleted
@@ -21,7 +21,8 @@ never through a link, and `_data` must be a real directory, or the volume is bro
     local_owner        uid=, gid= and mode= of the top directory
     local_rules        which names and options are accepted
     local_content      what gives `_data` its content: add forms there
-    local_mount        mounting and unmounting, the marks of uses
+    local_mount        mounting what the options name (local_words: the words of `o`)
+    local_uses         who uses what is mounted, and unmounting
     local_staging      filling an empty volume at once
     local_filling      making a volume with its data
     local_retirement   removed volumes
@@ -32,7 +33,7 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -56,11 +57,11 @@ from orlop.drivers.volumes.local_directory import (
     sweep,
     write_file,
 )
-from orlop.drivers.volumes.local_mount import USES, unmount_for_use
 from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
 from orlop.drivers.volumes.local_retirement import LocalRetirement
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
+from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, keep_uses
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.store.files import remove_tree
@@ -135,7 +136,7 @@ class LocalVolumes:
                 with suppress(FileNotFoundError):
                     os.rmdir(USES, dir_fd=volume.fd)
                 sweep(volume.fd, os.listdir(volume.fd))
-                for file in (CHANGE, METADATA, OPTIONS, RETIRED_METADATA):
+                for file in (CHANGE, MOUNTED, METADATA, OPTIONS, RETIRED_METADATA):
                     with suppress(FileNotFoundError):
                         os.unlink(file, dir_fd=volume.fd)
         except NotFound:
@@ -200,7 +201,19 @@ class LocalVolumes:
 
     def detach(self, name: str, use_id: str) -> None:
         with suppress(NotFound), self._root.open(name) as volume:
-            unmount_for_use(volume.fd, volume.data_path, use_id)
+            detach_mounted(volume, use_id)
+
+    def detach_others(self, use_ids: Collection[str]) -> None:
+        with os.scandir(self._root.fd) as entries:
+            names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)]
+        for name in names:
+            try:
+                if not exists(self._root.fd, f"{name}/{USES}"):
+                    continue
+                with self._root.open(name) as volume:
+                    keep_uses(volume, use_ids)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s stays mounted: %s", name, error)
 
     def usage_bytes(self, name: str) -> int:
         try:

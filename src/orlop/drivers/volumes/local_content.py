@@ -14,12 +14,13 @@ from typing import Protocol
 
 from orlop.drivers.volumes.driver import Measurement
 from orlop.drivers.volumes.local_directory import DATA, DATA_MODE, VolumeDirectory, entered
-from orlop.drivers.volumes.local_mount import join_mount, mount_for_use, unmount_for_use
+from orlop.drivers.volumes.local_mount import is_expected, mount_options
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_data_empty
 from orlop.drivers.volumes.local_usage import measure
+from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, join_mounted
 
 
 class Content(Protocol):
@@ -35,7 +36,7 @@ class Content(Protocol):
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         """`_data` has its content when this returns. Letting go needs no content: the marks of uses tell what is to be
-        unmounted (local_mount), also where opts.json became unreadable meanwhile."""
+        unmounted (local_uses), also where opts.json became unreadable meanwhile."""
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
         """False when it certainly holds something."""
@@ -67,7 +68,7 @@ class PlainDirectory:
                 give_owner(data_fd, self.options)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
-        if not join_mount(volume.fd, volume.data_path, use_id):
+        if not join_mounted(volume, use_id):
             give_pending_owner(volume, self.options)
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
@@ -87,11 +88,16 @@ class MountedContent:
         make_data_directory(volume)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
-        mount_for_use(volume.fd, volume.data_path, self.options, use_id)
+        attach_mounted(
+            volume,
+            use_id,
+            mount=lambda: mount_options(volume.data_path, self.options),
+            is_expected=lambda entry: is_expected(entry, self.options),
+        )
         try:
             give_pending_owner(volume, self.options)
         except BaseException:
-            unmount_for_use(volume.fd, volume.data_path, use_id)
+            detach_mounted(volume, use_id)
             raise
 
     def is_empty(self, volume: VolumeDirectory) -> bool:

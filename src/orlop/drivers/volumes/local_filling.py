@@ -13,8 +13,8 @@ from pathlib import Path
 
 from orlop.drivers.volumes.local_content import content_of
 from orlop.drivers.volumes.local_directory import DATA, STAGING, VolumeDirectory, VolumesRoot, entered
-from orlop.drivers.volumes.local_mount import unmount_for_use
 from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.drivers.volumes.local_uses import detach_mounted
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.mounts import is_mount_point
@@ -48,7 +48,7 @@ def reveal(root: VolumesRoot, token: str, name: str) -> None:
             with _open(root, token) as volume:
                 with entered(volume.fd, DATA) as data_fd:
                     sync_file_system(data_fd)
-                unmount_for_use(volume.fd, volume.data_path, _use_of(token))
+                detach_mounted(volume, _use_of(token))
                 os.fsync(volume.fd)
         except FileNotFoundError:
             return
@@ -66,7 +66,7 @@ def let_go(root: VolumesRoot, token: str) -> None:
         return  # what is staged is perhaps no volume but the content of one, in which any name means anything
     try:
         with _open(root, token) as volume:
-            unmount_for_use(volume.fd, volume.data_path, _use_of(token))
+            detach_mounted(volume, _use_of(token))
     except FileNotFoundError:
         return
 

@@ -24,7 +24,7 @@ from orlop.drivers.volumes.local_directory import (
     room_permitting,
     write_file,
 )
-from orlop.drivers.volumes.local_mount import is_attached
+from orlop.drivers.volumes.local_uses import is_attached
 from orlop.errors import Conflict, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import read_mounts
@@ -48,7 +48,7 @@ class LocalRetirement:
         with self._root.folder(RETIRED) as retired_fd:
             try:
                 with self._root.open(name) as volume:
-                    if is_attached(volume.fd, volume.data_path):
+                    if is_attached(volume):
                         raise Conflict(f"remove {name}", "volume has active mounts")
                     # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
                     if self._mounts.may_show(str(volume.path)):

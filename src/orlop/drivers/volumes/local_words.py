@@ -1,0 +1,122 @@
+"""The words of `o`, as in fstab: which are flags of mount(2), which the file system's own. Pure."""
+
+import re
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.kernel import mounts
+from orlop.kernel.mounts import MountEntry
+
+# Words that become flags of mount(2): (bits to set, bits to clear). All others are the file system's own.
+_FLAGS: dict[str, tuple[int, int]] = {
+    "defaults": (0, 0),
+    "rw": (0, mounts.MS_RDONLY),
+    "ro": (mounts.MS_RDONLY, 0),
+    "suid": (0, mounts.MS_NOSUID),
+    "nosuid": (mounts.MS_NOSUID, 0),
+    "dev": (0, mounts.MS_NODEV),
+    "nodev": (mounts.MS_NODEV, 0),
+    "exec": (0, mounts.MS_NOEXEC),
+    "noexec": (mounts.MS_NOEXEC, 0),
+    "async": (0, mounts.MS_SYNCHRONOUS),
+    "sync": (mounts.MS_SYNCHRONOUS, 0),
+    "dirsync": (mounts.MS_DIRSYNC, 0),
+    "mand": (mounts.MS_MANDLOCK, 0),
+    "nomand": (0, mounts.MS_MANDLOCK),
+    "atime": (0, mounts.MS_NOATIME),
+    "noatime": (mounts.MS_NOATIME, 0),
+    "diratime": (0, mounts.MS_NODIRATIME),
+    "nodiratime": (mounts.MS_NODIRATIME, 0),
+    "relatime": (mounts.MS_RELATIME, 0),
+    "norelatime": (0, mounts.MS_RELATIME),
+    "strictatime": (mounts.MS_STRICTATIME, 0),
+    "nostrictatime": (0, mounts.MS_STRICTATIME),
+    "bind": (mounts.MS_BIND, 0),
+    "rbind": (mounts.MS_BIND | mounts.MS_REC, 0),
+}
+_PROPAGATION = {
+    "private": mounts.MS_PRIVATE,
+    "rprivate": mounts.MS_PRIVATE | mounts.MS_REC,
+    "slave": mounts.MS_SLAVE,
+    "rslave": mounts.MS_SLAVE | mounts.MS_REC,
+    "shared": mounts.MS_SHARED,
+    "rshared": mounts.MS_SHARED | mounts.MS_REC,
+    "unbindable": mounts.MS_UNBINDABLE,
+    "runbindable": mounts.MS_UNBINDABLE | mounts.MS_REC,
+}
+_ATIME = mounts.MS_NOATIME | mounts.MS_RELATIME | mounts.MS_STRICTATIME
+_SHOWN = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime")
+_RESOLVED = ("nfs", "nfs4", "cifs", "smb3")
+_NFS_DEVICE = re.compile(r"(\[[^\]]+\]|[^\[\]:/]+):/.*", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class MountWords:
+    flags: int = 0
+    cleared: int = 0  # bits that a word takes away, for a bind mount that begins with those of its source
+    data: str = ""
+    propagation: int = 0  # to be set afterwards; 0: as it comes
+
+    @property
+    def is_bind(self) -> bool:
+        return bool(self.flags & mounts.MS_BIND)
+
+
+def parse_mount_words(words: str) -> MountWords:
+    flags, cleared, propagation = 0, 0, 0
+    data: list[str] = []
+    for word in filter(None, words.split(",")):
+        if word in _FLAGS:
+            add, remove = _FLAGS[word]
+            flags = (flags | add) & ~remove
+            cleared = (cleared | remove) & ~add
+        elif word in _PROPAGATION:
+            propagation = _PROPAGATION[word]
+        else:
+            data.append(word)
+    return MountWords(flags, cleared, ",".join(data), propagation)
+
+
+def owner_words(options: MountOptions) -> str:
+    """Memory has its owner from the first moment."""
+    if options.fs_type != "tmpfs":
+        return ""
+    ids = [f"{key}={value}" for key, value in (("uid", options.uid), ("gid", options.gid)) if value is not None]
+    return ",".join(ids if options.mode is None else [*ids, f"mode={options.mode:o}"])
+
+
+def remount_flags(words: MountWords, entry: MountEntry) -> int:
+    """What a bind mount is to have: the flags of what it shows (`entry`, as it was mounted), and what the words say. A
+    remount sets all of them at once, so one that is not named again would be lost."""
+    inherited = 0
+    for word in entry.options.split(","):
+        if word in _SHOWN:
+            inherited |= _FLAGS[word][0]
+    wanted = words.flags & ~(mounts.MS_BIND | mounts.MS_REC)
+    if wanted & _ATIME:
+        inherited &= ~_ATIME
+    return (inherited & ~words.cleared) | wanted
+
+
+def host_to_resolve(options: MountOptions) -> str:
+    """The name that the kernel wants as an address (`addr=`); "" where it wants none."""
+    if options.fs_type not in _RESOLVED:
+        return ""
+    for word in options.options.split(","):
+        if word.startswith("addr="):
+            return word.removeprefix("addr=")
+    if options.fs_type in ("cifs", "smb3"):
+        return urlsplit(options.device).hostname or ""
+    found = _NFS_DEVICE.fullmatch(options.device)
+    return found[1].strip("[]") if found else ""
+
+
+def with_address(words: str, address: str) -> str:
+    """`o` with the first `addr=` replaced, or with one."""
+    parts = words.split(",") if words else []
+    for position, word in enumerate(parts):
+        if word.startswith("addr="):
+            parts[position] = f"addr={address}"
+            return ",".join(parts)
+    return ",".join([*parts, f"addr={address}"])
