@@ -5,6 +5,7 @@ Each scenario is played once to learn the names of its steps (ORLOP_FAULT_LOG), 
 that kills itself there (ORLOP_FAULT).
 """
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -93,6 +94,38 @@ def _doomed_volume(daemon: LiveDaemon) -> None:
     )
 
 
+def _in_use(daemon: LiveDaemon) -> None:
+    _doomed_volume(daemon)
+    daemon.docker("run", "-d", "--name", "victim", "-v", "doomed:/d", "busybox", "sleep", "1000")
+
+
+def _renamed(daemon: LiveDaemon) -> None:
+    """Under either name, and its container goes on with it."""
+    for name in ("doomed", "moved"):
+        if daemon.docker("volume", "inspect", "moved", code=None).returncode:
+            daemon.orlop("volume", "rename", "doomed", "moved")
+        assert daemon.inspect("volume", name)["Name"] == "moved"
+    assert daemon.docker("volume", "ls", "-q", "-f", "name=doomed").stdout == "moved\n"
+    daemon.docker("restart", "-t", "0", "victim")
+    assert daemon.docker("exec", "victim", "cat", "/d/note").stdout == "precious\n"
+    daemon.docker("rm", "-f", "victim")
+    daemon.docker("volume", "rm", "doomed")
+    assert (daemon.volume_data("moved") / "note").read_text() == "precious\n"
+    daemon.docker("volume", "rm", "moved")
+
+
+def _updated(daemon: LiveDaemon) -> None:
+    """As it was or as it was to be, and beside the data stands the same as in the journal."""
+    shown = daemon.inspect("volume", "doomed")
+    beside = json.loads((daemon.volume_data("doomed").parent / "orlop.json").read_text())
+    assert (shown["Labels"], shown["Options"]) in ((None, None), ({"tier": "gold"}, {"mode": "0750"}))
+    assert (beside["labels"], beside["options"]) == (shown["Labels"], shown["Options"])
+    daemon.orlop("volume", "update", "--label", "tier=gold", "--opt", "mode=0750", "doomed")
+    assert daemon.docker("exec", "victim", "cat", "/d/note").stdout == "precious\n"
+    daemon.docker("rm", "-f", "victim")
+    daemon.docker("volume", "rm", "doomed")
+
+
 def _loaded(daemon: LiveDaemon, archive: Path) -> None:
     daemon.docker("load", "-i", archive)
     assert daemon.docker("run", "--rm", "--network", "none", "spare", "echo", "runs").stdout == "runs\n"
@@ -149,6 +182,20 @@ def scenarios(archive: Path) -> list[Scenario]:
             _volume_removed,
             ("volume.remove",),
         ),
+        Scenario(
+            "volume rename",
+            _in_use,
+            lambda d: d.orlop("volume", "rename", "doomed", "moved", code=None),
+            _renamed,
+            ("volume.rename",),
+        ),
+        Scenario(
+            "volume update",
+            _in_use,
+            lambda d: d.orlop("volume", "update", "--label", "tier=gold", "--opt", "mode=0750", "doomed", code=None),
+            _updated,
+            ("volume.change",),
+        ),
     ]
 
 
@@ -181,7 +228,9 @@ def archive(ship: LiveDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-@pytest.mark.parametrize("name", ["create", "start", "stop", "rm", "load", "rmi", "volume rm"])
+@pytest.mark.parametrize(
+    "name", ["create", "start", "stop", "rm", "load", "rmi", "volume rm", "volume rename", "volume update"]
+)
 def test_killed_at_every_step(name: str, ship: LiveDaemon, archive: Path, tmp_path: Path) -> None:
     scenario = next(item for item in scenarios(archive) if item.name == name)
     points = _points_of(scenario, ship, tmp_path / "points")

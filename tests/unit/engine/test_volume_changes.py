@@ -1,15 +1,20 @@
 """Renaming volumes, changing their labels and options, and what they are called meanwhile."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orlop.engine import faults
+from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, Unsupported
-from orlop.model.volume import HIDDEN, PROTECT_LABEL
+from orlop.model.volume import HIDDEN, PROTECT_LABEL, Volume
+from support.dying import dies_before
 from support.volume_house import VolumeHouse, mount_of
 
 ONE, TWO = "a" * 64, "b" * 64
@@ -306,6 +311,49 @@ def test_an_update_whose_outcome_is_not_kept_did_not_happen(
     monkeypatch.undo()
     assert house.volumes.get("data") == volume
     assert '"a":"1"' in house.driver.metadata("data"), "beside the data stands the same"
+
+
+CHANGES: dict[str, Callable[[Volumes], object]] = {
+    "rename": lambda volumes: volumes.rename("old", "new"),
+    "rename back": lambda volumes: volumes.rename("old", "before"),
+    "let go": lambda volumes: volumes.remove("before"),
+    "update": lambda volumes: volumes.update("old", {"a": "2"}, {"type": "tmpfs", "device": "tmpfs", "o": "size=2m"}),
+}
+
+
+def _change(name: str, root: Path) -> object:
+    return CHANGES[name](VolumeHouse(root).volumes)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_dying_at_any_call_leaves_the_volume_as_before_or_as_wished(name: str, tmp_path: Path) -> None:
+    options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
+    outcomes: set[str] = set()
+    number, went_on = 0, True
+    while went_on:
+        root = tmp_path / str(number)
+        house = VolumeHouse(root)
+        house.volumes.create("before", "", options, {"a": "1"}, container_id=TWO)
+        house.volumes.rename("before", "old")
+        house.volumes.release("before", TWO)
+        house.volumes.hold("old", ONE)
+        before = house.volumes.get("old")
+        house.stop()
+        went_on = dies_before(number, partial(_change, name, root))
+        house.start()
+        assert house.reports == [] and house.executor.stuck == []
+        (after,) = house.volumes.list_volumes({})[0]
+        beside = msgspec.json.decode(house.driver.metadata(after.name), type=Volume)
+        assert replace(beside, mountpoint="") == replace(after, mountpoint=""), f"call {number}"
+        assert [path.name for path in (root / "volumes").iterdir() if path.name[0] != "."] == [after.name]
+        assert house.volumes.get("old").id == before.id
+        assert house.volumes.holders("old") == [ONE]
+        if after != before:
+            outcomes.add(repr((after.name, after.aliases, after.labels, after.options)))
+        house.stop()
+        number += 1
+    assert len(outcomes) == 1
+    assert number > 5
 
 
 # Protection

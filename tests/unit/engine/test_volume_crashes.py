@@ -4,8 +4,10 @@ every byte that was not purged is there (promises 1 and 4)."""
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from orlop.drivers.volumes.local import LocalVolumes
@@ -14,6 +16,7 @@ from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.volumes import Volumes
 from orlop.errors import NotFound
+from orlop.model.volume import Volume
 from orlop.store.journal import Journal
 
 
@@ -63,7 +66,13 @@ class World:
         top = self.root / "volumes"
         on_disk = {path.name for path in top.iterdir() if not path.name.startswith(".")}
         left = [*(top / ".staging").iterdir(), *(top / ".purging").iterdir()]
-        return not left and on_disk == {volume.name for volume in self.volumes.list_volumes({})[0]}
+        volumes = self.volumes.list_volumes({})[0]
+        return not left and on_disk == {volume.name for volume in volumes} and all(map(self.is_told, volumes))
+
+    def is_told(self, volume: Volume) -> bool:
+        """Whether the record beside the data says what the journal says."""
+        beside = msgspec.json.decode(self.driver.metadata(volume.name), type=Volume)
+        return replace(beside, mountpoint="", problem="") == replace(volume, mountpoint="", problem="")
 
 
 def prepare_nothing(world: World) -> None:
@@ -95,6 +104,25 @@ def populate(world: World) -> None:
     world.volumes.populate("one", world.root / "rootfs", "/seed")
 
 
+def rename(world: World) -> None:
+    if world.volumes.get("one").name == "one":
+        world.volumes.rename("one", "uno")
+
+
+def prepare_renamed(world: World) -> None:
+    prepare_live(world)
+    rename(world)
+
+
+def let_go(world: World) -> None:
+    if world.volumes.get("uno").aliases:
+        world.volumes.remove("one")
+
+
+def update(world: World) -> None:
+    world.volumes.update("one", {"of": "one", "now": "changed"}, {"mode": "0700"})
+
+
 Act = Callable[[World], object]
 OPERATIONS: dict[str, tuple[Act, Act, list[dict[str, str]]]] = {
     "create": (
@@ -122,6 +150,9 @@ OPERATIONS: dict[str, tuple[Act, Act, list[dict[str, str]]]] = {
         lambda world: world.volumes.purge("one"),
         [{"one": "retired", "two": "two"}, {"two": "two"}],
     ),
+    "rename": (prepare_live, rename, [{"one": "one", "two": "two"}, {"one": "uno", "two": "two"}]),
+    "let go of an alias": (prepare_renamed, let_go, [{"one": "uno", "two": "two"}]),
+    "update": (prepare_live, update, [{"one": "one", "two": "two"}]),
     "populate": (prepare_seed, populate, [{"one": "one"}]),
     "populate shared": (prepare_shared_seed, populate, [{"one": "one"}]),
 }
