@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from support.daemon import LiveDaemon
 
 def disorder(daemon: LiveDaemon) -> list[str]:
     """Everything that does not fit, in words; empty when all is well. Asked while the daemon is running and idle."""
-    records = _records(daemon)
+    records = _settled_records(daemon)
     containers, layers, volumes = records["containers"], records["layers"], records["volumes"]
     root = daemon.data_root
     found = [
@@ -64,6 +65,15 @@ def _untold(root: Path, volumes: dict[str, Any]) -> list[str]:
         if told(beside) != told(record):
             found.append(f"record beside volume {name} says {beside}, the journal {record}")
     return found
+
+
+def _settled_records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
+    """What is made and removed is marked until the disk has it, a moment later; a mark that stays is an operation
+    that is unfinished."""
+    deadline = time.monotonic() + 5
+    while (records := _records(daemon))["operations"] and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return records
 
 
 def _kernel(daemon: LiveDaemon, containers: dict[str, Any]) -> list[str]:

@@ -37,6 +37,7 @@ class VolumeHouse:
         self.reports = self.volumes.reconcile()
 
     def stop(self) -> None:
+        self.volumes.close()
         self.journal.close()
         self.driver.close()
 

@@ -157,6 +157,7 @@ def assemble(settings: Settings) -> Assembled:
         reaper.stop()
         lifecycle.close()
         networks.close()
+        volumes.close()
         cleanup.wait(_DELETING_SECONDS)  # what is left is deleted at the next start
         journal.close()
 

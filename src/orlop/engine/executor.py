@@ -17,6 +17,7 @@ Doing and undoing must be harmless when repeated, and undoing harmless when the 
 import logging
 import secrets
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
@@ -51,10 +52,11 @@ class OperationKind:
     steps: Mapping[str, StepActions]
     after_crash: Literal["undo", "finish", "found"]
     outcome: Callable[[Plan], Sequence[Change]] = field(default=lambda plan: ())
-    # For `found`: what makes the steps durable, done while the outcome is committed (two waits for the disk at once)...
-    settle: Callable[[Plan], None] | None = None
-    # ... and what to change in the journal where a power cut kept the outcome and not what the steps did.
-    look: Callable[[Plan], Sequence[Change]] | None = None
+    # For `found`, where steps are not durable when they return: the outcome is committed together with a mark, which
+    # `settle` drops (the change it is given) when they are...
+    settle: Callable[[Plan, Change], None] | None = None
+    # ... and what to do at a start that finds the mark: a power cut may have kept the outcome and lost the steps.
+    look: Callable[[Plan], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +82,7 @@ class Executor:
         """Do the plan or leave no trace of it. `outcome` is called after the last step; its changes are committed
         together with the end of the intent. Raises what the failing step raised."""
         kind = self._kinds[plan.operation]
-        intent = Intent(secrets.token_hex(16), plan)
+        intent = Intent(f"{time.time_ns():016x}{secrets.token_hex(8)}", plan)
         has_intent = kind.after_crash != "found"
         if has_intent:
             self._journal.commit(Put("operations", intent.id, intent))
@@ -106,16 +108,11 @@ class Executor:
         faults.point(faults_at, "outcome", "commit")
 
     def _commit_found(self, kind: OperationKind, intent: Intent, changes: Sequence[Change]) -> None:
-        marks = [Put("operations", intent.id, intent)] if kind.look else []
-        committed = self._journal.submit([*changes, *marks])
-        try:
-            if kind.settle:
-                kind.settle(intent.plan)
-        finally:
-            committed.result()
-        if marks:
-            # Not waited for: as long as it stands, the next start looks, and finds everything as it is.
-            self._journal.submit([Drop("operations", intent.id)])
+        if kind.settle is None:
+            self._journal.commit(*changes)
+            return
+        self._journal.commit(*changes, Put("operations", intent.id, intent))
+        kind.settle(intent.plan, Drop("operations", intent.id))
 
     def sweep(self, plan: Plan) -> bool:
         """Do every step of a plan that puts things away, going on after a failure; each failure is reported. No
@@ -136,7 +133,8 @@ class Executor:
         """Take up every intent a crash left; called at start, before the API is served. Returns what was done, in
         words. A failure is reported and its intent kept for the next start."""
         reports: list[str] = []
-        for intent in self._journal.load("operations", Intent).values():
+        # An id begins with its time: where several are about one name, their order matters.
+        for _, intent in sorted(self._journal.load("operations", Intent).items(), key=lambda item: item[0]):
             kind = self._kinds.get(intent.plan.operation)
             if kind is None:
                 log.error("unknown operation %s left by another version", intent.plan.operation)
@@ -149,9 +147,10 @@ class Executor:
                     self._journal.commit(*kind.outcome(intent.plan), Drop("operations", intent.id))
                     reports.append(f"finished {what}")
                 elif kind.after_crash == "found":
-                    looked = tuple(kind.look(intent.plan)) if kind.look else ()
-                    self._journal.commit(*looked, Drop("operations", intent.id))
-                    reports.append(f"{'dropped' if looked else 'found'} {what}")
+                    if kind.look:
+                        kind.look(intent.plan)
+                    self._journal.commit(Drop("operations", intent.id))
+                    reports.append(f"made sure of {what}")
                 elif self._undo(kind, intent.plan.steps, what):
                     self._journal.commit(Drop("operations", intent.id))
                     reports.append(f"undid {what}")
@@ -168,11 +167,10 @@ class Executor:
             return
         if kind.after_crash != "finish" and not self._undo(kind, intent.plan.steps[:done], what):
             return
-        if kind.after_crash == "found" and not kind.look:
+        if kind.after_crash == "found":
             return
         try:
-            looked = tuple(kind.look(intent.plan)) if kind.look else ()
-            self._journal.commit(*looked, Drop("operations", intent.id))
+            self._journal.commit(Drop("operations", intent.id))
         except OrlopError as journal_error:
             self._report(f"closing {what}", journal_error)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from orlop.drivers.volumes.driver import LastingUses, SelfDescribing, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
+from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_locks import VolumeLocks
@@ -32,6 +33,7 @@ class VolumeMounts:
         copyup: CopyUp,
         subpaths: Subpaths,
         facts: FactRecords,
+        settler: Settler,
     ) -> None:
         self._records = records
         self._drivers = drivers
@@ -40,6 +42,7 @@ class VolumeMounts:
         self._copyup = copyup
         self._subpaths = subpaths
         self._facts = facts
+        self._settler = settler
         self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
 
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
@@ -71,6 +74,7 @@ class VolumeMounts:
             why = f'error looking up volume plugin {volume.driver}: plugin "{volume.driver}" not found'
             raise NotFound(f"attach {volume.name}", why, f"Drivers here: {', '.join(sorted(self._drivers))}")
         _check_identity(driver, volume)
+        self._settler.ensure(volume.name)
         try:
             path = driver.attach(volume.name, use)
         except NotFound as error:
@@ -120,6 +124,7 @@ class VolumeMounts:
         """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
         with self._locks.hold([name]):
             volume = self._records.get(name)
+            self._settler.ensure(volume.name)
             self._copyup.populate(volume, source_root, source_path, in_use=len(self._records.holders(name)) > 1)
         self._facts.changed(volume.id)
 

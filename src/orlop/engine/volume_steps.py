@@ -1,7 +1,9 @@
 """What the steps of volume plans do, and what a finished plan means for the journal.
 
 Making, retiring, restoring and giving up a volume are one rename each, and each directory says whose it is: so a start
-finds by looking what was done (engine.volume_reconcile), and no intent has to be on the disk before.
+finds by looking what was done (engine.volume_reconcile), and no intent has to be on the disk before. Making and
+retiring do not even wait until their rename is on the disk (engine.settling): should a power cut lose it, the mark in
+the journal makes the next start do it again.
 """
 
 import logging
@@ -21,6 +23,7 @@ from orlop.drivers.volumes.driver import (
     VolumeDriver,
 )
 from orlop.engine.executor import Executor, OperationKind, StepActions
+from orlop.engine.settling import Settler
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.model.volume import RetiredVolume, Volume
@@ -38,9 +41,12 @@ def render_record(record: Volume | RetiredVolume) -> str:
 class VolumeSteps:
     """Registered with the executor once. What a step found out is fetched by whoever ran the plan."""
 
-    def __init__(self, executor: Executor, drivers: Mapping[str, VolumeDriver], records: VolumeRecords) -> None:
+    def __init__(
+        self, executor: Executor, drivers: Mapping[str, VolumeDriver], records: VolumeRecords, settler: Settler
+    ) -> None:
         self._drivers = drivers
         self._records = records
+        self._settler = settler
         self._lock = threading.Lock()
         self._stored: dict[str, StoredVolume] = {}
         self._refused: dict[str, OrlopError | OSError] = {}
@@ -52,8 +58,8 @@ class VolumeSteps:
         restore, purge = StepActions(self._restore), StepActions(self._purge)
         publish = StepActions(self._publish)
         for kind in (
-            OperationKind(plans.CREATE, {plans.CREATE: create}, "found", settle=self._settle, look=self._look),
-            OperationKind(plans.REMOVE, removal, "found", settle=self._settle),
+            OperationKind(plans.CREATE, {plans.CREATE: create}, "found", settle=self._settle, look=self._remake),
+            OperationKind(plans.REMOVE, removal, "found", settle=self._settle, look=self._retire_again),
             OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "found"),
             OperationKind(plans.PURGE, {plans.PURGE: purge}, "found"),
             OperationKind(plans.PUBLISH, {plans.PUBLISH: publish}, "finish"),
@@ -143,20 +149,56 @@ class VolumeSteps:
         else:
             raise Unsupported(f"remove {step.subject}", f"driver {driver.name} can neither retire nor remove volumes")
 
-    def _settle(self, plan: Plan) -> None:
+    def _settle(self, plan: Plan, mark: Change) -> None:
         driver = self._drivers.get(plan.steps[0].arguments["driver"])
         if isinstance(driver, Settling):
-            driver.settle()
+            self._settler.add(driver, [step.subject for step in plan.steps], [mark])
+        else:
+            self._settler.drop([mark])
 
-    def _look(self, plan: Plan) -> Sequence[Change]:
-        """After a power cut: the journal has the volume, but its directory may not have reached the disk. Nobody was
-        told of it, and nothing can have been written to it."""
+    def _remake(self, plan: Plan) -> None:
+        """Its directory may not have reached the disk. Then it held nothing: nobody can have it attached before it is
+        settled."""
         step = plan.steps[0]
+        wanted = msgspec.json.decode(step.arguments["record"], type=Volume)
+        known = self._records.find(step.subject)
+        driver = self._drivers[step.arguments["driver"]]
+        if known is None or known.id != wanted.id or known.name != wanted.name:
+            return  # removed or renamed meanwhile, or another one by now
+        if isinstance(driver, Retirement) and wanted.id in driver.list_retired():
+            return  # its removal was cut off
         try:
-            self._drivers[step.arguments["driver"]].get(step.subject)
+            driver.get(step.subject)
+            if not isinstance(driver, SelfDescribing) or record_id(driver.metadata(step.subject)):
+                return
+            driver.discard(step.subject)  # half of it reached the disk
         except NotFound:
-            return [Drop("volumes", step.subject)]
-        return []
+            pass
+        except Conflict:
+            return  # somebody who works on the host put something in; that is the volume now
+        self._create(step)
+        self.take_stored(step.subject)
+
+    def _retire_again(self, plan: Plan) -> None:
+        """The rename may not have reached the disk: then the removed volume is in sight as if nothing had been."""
+        for step in plan.steps:
+            driver = self._drivers.get(step.arguments["driver"])
+            retired_id = step.arguments["id"]
+            retired = [found.id for found in self._records.retired()]
+            if not isinstance(driver, Retirement) or retired_id not in retired:
+                continue  # it stayed, or was restored or purged, which is on the disk
+            if retired_id not in driver.list_retired() and self._is_in_place(driver, step.subject, retired_id):
+                driver.retire(step.subject, retired_id, step.arguments["record"])
+
+    def _is_in_place(self, driver: VolumeDriver, name: str, volume_id: str) -> bool:
+        """A volume of that name that does not say to be another one. One that does not say who it is was never
+        settled, so it holds nothing that could be hidden by mistake."""
+        try:
+            found = record_id(driver.metadata(name)) if isinstance(driver, SelfDescribing) else volume_id
+            driver.get(name)
+        except NotFound:
+            return False
+        return found in ("", volume_id)
 
     def _restore(self, step: Step) -> None:
         retirement = self.retirement(step.arguments["driver"])

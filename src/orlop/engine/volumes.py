@@ -17,6 +17,7 @@ from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.retirement import BATCH, Retirements
+from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_change_steps import VolumeChangeSteps
@@ -77,11 +78,12 @@ class Volumes:
         self._records = VolumeRecords(journal)
         self._records.load()
         self._locks = VolumeLocks(self._records)
-        self._steps = VolumeSteps(executor, drivers, self._records)
+        self._settler = Settler(journal)
+        self._steps = VolumeSteps(executor, drivers, self._records, self._settler)
         self._copyup = CopyUp(executor, drivers)
         self.facts = FactRecords(journal, clock, lambda container_id: self.describe_container(container_id))  # noqa: PLW0108 - it is set later
         self._mounts = VolumeMounts(
-            self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts
+            self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts, self._settler
         )
         self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data)
         self.copies = VolumeCopies(
@@ -114,6 +116,9 @@ class Volumes:
         )
         self.access.let_go()
         return reports
+
+    def close(self) -> None:
+        self._settler.close()
 
     # Create and find
 
@@ -150,6 +155,7 @@ class Volumes:
             self._records.remember(volume)
             if use:
                 self._records.note_hold(use)
+                self._settler.hurry()  # it will be attached in a moment
         self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume
 

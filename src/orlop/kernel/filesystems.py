@@ -36,8 +36,9 @@ def begin_writeback(fd: int) -> None:
     LIBC.sync_file_range(fd, ctypes.c_int64(0), ctypes.c_int64(0), _SYNC_FILE_RANGE_WRITE)
 
 
-def sync_files(paths: Iterable[Path]) -> None:
-    """fsync of files and directories that were just made, together.
+def sync_files(paths: Iterable[Path], missing_ok: bool = False) -> None:
+    """fsync of files and directories that were just made, together; few enough to have them all open.
+    With `missing_ok` those that have gone meanwhile do not count.
 
     Writing all of them out before the first fsync lets a journaling file system put the lot into one commit; one
     after the other would cost a commit each (delayed allocation dirties the next file's inode again).
@@ -45,7 +46,11 @@ def sync_files(paths: Iterable[Path]) -> None:
     fds: list[int] = []
     try:
         for path in paths:
-            fds.append(os.open(path, os.O_RDONLY | os.O_CLOEXEC))
+            try:
+                fds.append(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC))
+            except FileNotFoundError:
+                if not missing_ok:
+                    raise
         for fd in fds:
             begin_writeback(fd)  # a directory has no pages of its own and refuses (ESPIPE)
         for fd in fds:

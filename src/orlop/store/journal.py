@@ -5,14 +5,16 @@ The engine keeps the records in memory and writes through: the journal is read a
 
     journal.db   SQLite, WAL, synchronous=FULL; owner: this module; lock: <data-root>/orlop/lock, held by the daemon
 
-All writes go through one thread that commits whatever has queued up in one transaction, so that many callers share
-the cost of one fsync. A caller's changes are atomic: all of them are in the journal, or none.
+Whatever has queued up while one caller was writing is committed in one transaction by the next, so that many share the
+cost of one fsync; a lone caller waits for no other thread. A caller's changes are atomic: all of them are in the
+journal, or none.
 """
 
-import queue
+import logging
+import os
 import sqlite3
 import threading
-import time
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -24,12 +26,18 @@ import msgspec
 from orlop.errors import HostFailure
 from orlop.store.journal_file import recovery_hint
 
+log = logging.getLogger(__name__)
+
 T = TypeVar("T")
 
 KINDS = (
     *("containers", "images", "layers", "tags", "networks", "settings", "operations"),
     *("volumes", "retired", "uses", "facts"),
 )
+
+NOTES_SECONDS = 2.0
+_LOG_BYTES = 5_000_000  # a little more than SQLite lets the log become before it starts over (1000 pages)
+_QUIET_SECONDS = 0.2  # after the start, until there is time for growing the log
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +56,7 @@ class Drop:
 Change = Put | Drop
 
 _Statements = list[tuple[str, tuple[Any, ...]]]
-_Batch = tuple[_Statements, "Future[None]", bool]  # the last: somebody wants it written now
-
-NOTES_SECONDS = 2.0
+_Batch = tuple[_Statements, "Future[None]"]
 
 
 class Journal:
@@ -59,7 +65,11 @@ class Journal:
     def __init__(self, path: Path) -> None:
         """Raises HostFailure when the file cannot be opened or is no journal."""
         self._path = path
-        self._queue: queue.SimpleQueue[_Batch | None] = queue.SimpleQueue()
+        self._waiting: deque[_Batch] = deque()
+        self._using = threading.Lock()  # the database: a rollback would end what is just being read
+        self._something = threading.Event()  # is there for the thread to write
+        self._at_once = threading.Event()
+        self._closing = False
         try:
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
@@ -79,7 +89,8 @@ class Journal:
         """All records of a kind by id. Called at start. Raises HostFailure where they cannot be read."""
         assert kind in KINDS
         try:
-            rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - one of KINDS
+            with self._using:
+                rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - one of KINDS
             return {row_id: msgspec.json.decode(record, type=record_type) for row_id, record in rows}
         except sqlite3.DatabaseError as error:
             raise HostFailure(f"journal {self._path}", f"it is damaged: {error}", recovery_hint(self._path)) from error
@@ -89,52 +100,85 @@ class Journal:
 
     def commit(self, *changes: Change) -> None:
         """Make all changes durable together; returns when they survive a power cut. Raises HostFailure."""
-        self.submit(changes).result()
+        done = self._enqueue(changes)
+        self._write_waiting()
+        done.result()
 
     def submit(self, changes: Sequence[Change]) -> "Future[None]":
         """Like `commit` without waiting: the future ends when the changes are durable."""
-        done: Future[None] = Future()
-        self._queue.put((_statements(changes), done, True))
+        done = self._enqueue(changes)
+        self._at_once.set()
+        self._something.set()
         return done
 
     def note(self, *changes: Change) -> None:
         """For what a crash may lose: written along with the next commit, or after a moment in which there was none.
         Costs nobody a wait for the disk."""
-        self._queue.put((_statements(changes), Future(), False))
+        self._enqueue(changes)
+        self._something.set()
+
+    def _enqueue(self, changes: Sequence[Change]) -> "Future[None]":
+        done: Future[None] = Future()
+        self._waiting.append((_statements(changes), done))
+        return done
 
     def close(self) -> None:
-        self._queue.put(None)
+        self._closing = True
+        self._at_once.set()
+        self._something.set()
         self._thread.join()
-        self._database.close()
+        with self._using:
+            self._database.close()
 
-    def _write_forever(self) -> None:
-        goes_on = True
-        while goes_on:
-            batch, goes_on = self._gather()
+    def _write_waiting(self) -> None:
+        """Whoever comes first writes for all who came meanwhile; those find their changes written when it is their
+        turn."""
+        with self._using:
+            batch: list[_Batch] = []
+            while self._waiting:
+                batch.append(self._waiting.popleft())
             if batch:
                 self._write(batch)
 
-    def _gather(self) -> tuple[list[_Batch], bool]:
-        """What to write in one transaction, and whether there may be more."""
-        batch: list[_Batch] = []
-        is_wanted_now, deadline = False, 0.0
-        while True:
-            wait = None if not batch else 0.0 if is_wanted_now else max(0.0, deadline - time.monotonic())
-            try:
-                item = self._queue.get(timeout=wait)
-            except queue.Empty:
-                return batch, True
-            if item is None:
-                return batch, False
-            if not batch:
-                deadline = time.monotonic() + NOTES_SECONDS
-            batch.append(item)
-            is_wanted_now = is_wanted_now or item[2]
+    def _write_forever(self) -> None:
+        """For those who do not wait."""
+        self._something.wait(_QUIET_SECONDS)
+        with self._using:
+            self._grow_log()
+        while not self._closing:
+            self._something.wait()
+            self._something.clear()
+            self._at_once.wait(NOTES_SECONDS)
+            self._at_once.clear()
+            self._write_waiting()
+        self._write_waiting()
+
+    def _grow_log(self) -> None:
+        """Let the write-ahead log have its full size from the beginning. A commit that makes a file longer waits for
+        the file system's own journal as well, one that overwrites waits a quarter as long. What a transaction that is
+        rolled back spilled stays in the file as room, and SQLite writes over it."""
+        log_path = self._path.with_name(f"{self._path.name}-wal")
+        try:
+            if log_path.stat().st_size >= _LOG_BYTES:
+                return
+            self._database.execute("PRAGMA cache_size=10")  # so small that it spills
+            self._database.execute("BEGIN IMMEDIATE")
+            self._database.execute("CREATE TABLE room (filler BLOB)")
+            for _ in range(5):
+                self._database.execute("INSERT INTO room VALUES (zeroblob(?))", (_LOG_BYTES // 5,))
+            self._database.execute("ROLLBACK")
+            with log_path.open("rb") as file:
+                os.fsync(file.fileno())
+        except (sqlite3.Error, OSError) as error:
+            log.info("the journal's log stays short, and commits a little slower: %s", error)
+            if self._database.in_transaction:
+                self._database.execute("ROLLBACK")
+        self._database.execute("PRAGMA cache_size=-2000")  # SQLite's default
 
     def _write(self, batch: list[_Batch]) -> None:
         try:
             self._database.execute("BEGIN IMMEDIATE")
-            for statements, *_ in batch:
+            for statements, _ in batch:
                 for sql, parameters in statements:
                     self._database.execute(sql, parameters)
             self._database.execute("COMMIT")
@@ -150,7 +194,7 @@ class Journal:
             failure.__cause__ = error
             batch[0][1].set_exception(failure)
             return
-        for _, done, _ in batch:
+        for _, done in batch:
             done.set_result(None)
 
 

@@ -474,6 +474,6 @@ def test_start_removes_what_nobody_knows(store: ImageStore, imported: Callable[.
     (store.data_root.incoming / "upload").touch()
     (store.data_root.incoming / "folder").mkdir()
     assert len(store.images.reconcile({"e" * 64})) == 1
-    assert store.driver.list_layers()[-1] == "e" * 64
+    assert "e" * 64 in store.driver.list_layers()
     assert store.images.reconcile(()) == [f"removed layer {'e' * 64}, which no image and no container uses"]
     assert store.state() == before

@@ -32,6 +32,7 @@ class World:
         self.volumes.retirements.cleanup()
 
     def stop(self) -> None:
+        self.volumes.close()
         self.journal.close()
         self.driver.close()
 

@@ -10,10 +10,12 @@ import pytest
 
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.executor import Intent
+from orlop.engine.volume_steps import render_record
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, Unavailable
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy
-from orlop.planning.volumes import plan_create
-from orlop.store.journal import Put
+from orlop.planning.plan import Plan
+from orlop.planning.volumes import plan_create, plan_remove
+from orlop.store.journal import Change, Put
 from support.volume_house import VolumeHouse as Daemon
 from support.volume_house import mount_of
 
@@ -450,7 +452,7 @@ def test_a_journal_that_cannot_be_written_leaves_no_volume_behind(
     def full(*changes: object) -> None:
         raise HostFailure("journal", "database or disk is full")
 
-    monkeypatch.setattr(daemon.journal, "submit", full)
+    monkeypatch.setattr(daemon.journal, "commit", full)
     with pytest.raises(HostFailure, match="disk is full"):
         daemon.volumes.create("data", "", None, None)
     assert not daemon.data("data").parent.exists()
@@ -466,7 +468,7 @@ def test_a_removal_whose_record_cannot_be_written_is_told_as_what_it_is(
         raise HostFailure("journal", "database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(daemon.journal, "submit", full)
+        patched.setattr(daemon.journal, "commit", full)
         with pytest.raises(HostFailure, match="disk is full"):
             daemon.volumes.remove("data")
         assert daemon.names() == []
@@ -486,7 +488,7 @@ def test_a_restore_whose_record_cannot_be_written_can_be_repeated(
         raise HostFailure("journal", "database or disk is full")
 
     with monkeypatch.context() as patched:
-        patched.setattr(daemon.journal, "submit", full)
+        patched.setattr(daemon.journal, "commit", full)
         with pytest.raises(HostFailure, match="disk is full"):
             daemon.volumes.restore("data")
     daemon.volumes.restore("data")
@@ -579,26 +581,66 @@ def test_restoring_purging_and_removing_at_once_never_loses_a_volume_that_was_no
         assert (daemon.data(name) / "note").exists()
 
 
-def test_a_create_of_which_a_power_cut_kept_only_the_record_did_not_happen(daemon: Daemon) -> None:
-    """The journal and the directory are written at the same time, so either can be lost without the other."""
-    daemon.volumes.create("kept", "", None, None)
-    record = record_of(daemon, "kept")
-    for name, is_there in (("kept", True), ("lost", False)):
-        intent = Intent(f"intent of {name}", plan_create(name, "local", record))
-        changes = [Put("operations", intent.id, intent)]
-        if not is_there:
-            volume = dataclasses.replace(daemon.volumes.get("kept"), name=name, id="f" * 64)
-            changes.append(Put("volumes", name, volume))
-        daemon.journal.commit(*changes)
-    daemon.restart()
-    assert daemon.names() == ["kept"]
-    daemon.restart()
-    assert daemon.recovered == [] and daemon.reports == []
+def mark(daemon: Daemon, plan: Plan, *changes: Change) -> None:
+    """As the journal is when the power goes before the disk has settled."""
+    intent = Intent(f"{daemon.now:016x}{plan.subject}", plan)
+    daemon.now += 1
+    daemon.journal.commit(Put("operations", intent.id, intent), *changes)
 
 
-def test_a_removal_of_which_a_power_cut_kept_only_the_record_did_not_happen(daemon: Daemon) -> None:
+def test_a_volume_whose_directory_a_power_cut_lost_is_made_again(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("kept", "", None, {"tier": "gold"})
+    (daemon.data("kept") / "note").write_text("kept")
+    lost = dataclasses.replace(volume, name="lost", id="f" * 64)
+    mark(daemon, plan_create("kept", "local", render_record(volume)))
+    mark(daemon, plan_create("lost", "local", render_record(lost)), Put("volumes", "lost", lost))
+    daemon.restart()
+    assert daemon.reports == []
+    assert (daemon.data("kept") / "note").read_text() == "kept"
+    assert daemon.data("lost").is_dir() and daemon.volumes.get("lost").labels == {"tier": "gold"}
+    assert daemon.driver.metadata("lost") == render_record(lost)
+    daemon.restart()
+    assert daemon.recovered == []
+
+
+def test_a_volume_of_which_a_power_cut_lost_its_record_is_made_again(daemon: Daemon) -> None:
+    volume = daemon.volumes.create("data", "", None, None)
+    (daemon.data("data").parent / "orlop.json").write_text("")
+    mark(daemon, plan_create("data", "local", render_record(volume)))
+    daemon.restart()
+    assert daemon.driver.metadata("data") == render_record(volume)
+
+
+def test_a_removed_volume_that_a_power_cut_shows_again_is_retired_again(daemon: Daemon) -> None:
     volume = daemon.volumes.create("data", "", None, {"tier": "gold"})
     (daemon.data("data") / "note").write_text("kept")
+    daemon.volumes.remove("data")
+    retired = daemon.volumes.list_retired()[0]
+    (daemon.root / "volumes" / ".retired" / volume.id).rename(daemon.data("data").parent)
+    mark(daemon, plan_remove([("data", volume.id, render_record(retired))], "local", "rm"))
+    daemon.restart()
+    assert daemon.names() == [] and daemon.volumes.list_retired() == [retired]
+    daemon.volumes.restore("data")
+    assert (daemon.data("data") / "note").read_text() == "kept"
+
+
+def test_a_mark_that_outlived_its_cause_touches_no_later_volume_of_that_name(daemon: Daemon) -> None:
+    first = daemon.volumes.create("data", "", None, None)
+    daemon.volumes.remove("data")
+    retired = daemon.volumes.list_retired()[0]
+    daemon.volumes.purge("data")
+    second = daemon.volumes.create("data", "", None, None)
+    (daemon.data("data") / "note").write_text("kept")
+    mark(daemon, plan_create("data", "local", render_record(first)))
+    mark(daemon, plan_remove([("data", first.id, render_record(retired))], "local", "rm"))
+    daemon.restart()
+    assert daemon.volumes.get("data") == second
+    assert (daemon.data("data") / "note").read_text() == "kept"
+
+
+def test_a_volume_that_is_in_sight_again_without_a_mark_is_taken_in(daemon: Daemon) -> None:
+    """Somebody moved it back by hand: its data is there, so it is a volume."""
+    volume = daemon.volumes.create("data", "", None, {"tier": "gold"})
     daemon.volumes.remove("data")
     (daemon.root / "volumes" / ".retired" / volume.id).rename(daemon.data("data").parent)
     daemon.restart()
@@ -606,19 +648,17 @@ def test_a_removal_of_which_a_power_cut_kept_only_the_record_did_not_happen(daem
     assert daemon.volumes.list_retired() == []
 
 
-def test_a_create_that_the_disk_refuses_at_the_end_leaves_nothing(
-    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_data_goes_where_the_disk_has_not_taken_the_volume(daemon: Daemon, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail() -> None:
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(daemon.driver, "settle", fail)
-    with pytest.raises(HostFailure, match="Input/output error"):
-        daemon.volumes.create("data", "", None, None)
-    monkeypatch.undo()
-    assert daemon.names() == [] and not daemon.data("data").exists()
+    daemon.volumes.create("data", "", None, None)
+    with pytest.raises(OSError, match="Input/output error"):
+        daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
     daemon.restart()
-    assert daemon.names() == [] and daemon.reports == []
+    assert daemon.recovered == ["made sure of volume.create data"]
+    daemon.volumes.attach(mount_of(daemon, "data"), "c" * 64)
 
 
 def test_a_volume_whose_driver_is_gone_is_kept_and_says_so(daemon: Daemon) -> None:

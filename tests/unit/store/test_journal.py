@@ -9,6 +9,7 @@ import pytest
 
 from orlop.errors import HostFailure
 from orlop.store.journal import Drop, Journal, Put
+from support.daemon import wait_for
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +103,15 @@ def test_closing_writes_what_was_noted(tmp_path: Path) -> None:
     again = Journal(tmp_path / "j.db")
     assert again.load("facts", Note) == {"a": Note("seen")}
     again.close()
+
+
+def test_the_log_grows_once_the_journal_is_quiet_and_loses_nothing(tmp_path: Path) -> None:
+    journal = Journal(tmp_path / "j.db")
+    journal.commit(Put("volumes", "a", Note("1")))
+    wait_for("the log to have its size", lambda: (tmp_path / "j.db-wal").stat().st_size >= 4_000_000)
+    journal.commit(Put("volumes", "b", Note("2")))
+    again = Journal(tmp_path / "j.db")
+    assert again.load("volumes", Note) == {"a": Note("1"), "b": Note("2")}
+    again.close()
+    journal.close()
+    assert (tmp_path / "j.db").stat().st_size < 1_000_000

@@ -63,10 +63,13 @@ from orlop.drivers.volumes.local_retirement import LocalRetirement
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
 from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, keep_uses
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
+from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.store.files import remove_tree
 
 log = logging.getLogger(__name__)
+
+_FEW = 50  # files, above which waiting for the whole file system once is less than for each of them
 
 
 class LocalVolumes:
@@ -78,6 +81,7 @@ class LocalVolumes:
         self._root = VolumesRoot(root)
         self.root = self._root.path
         self._retirement = LocalRetirement(self._root)
+        self._made: list[str] = []  # and not settled
 
     def close(self) -> None:
         self._retirement.close()
@@ -105,6 +109,7 @@ class LocalVolumes:
             if isinstance(error, OSError) and error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 return self._adopt(name)
             raise
+        self._made.append(name)
         return self.get(name)
 
     def _build(self, staging_fd: int, token: str, wanted: MountOptions, metadata: str, keep_options: bool) -> None:
@@ -113,7 +118,7 @@ class LocalVolumes:
         with entered(staging_fd, token) as fd:
             content_for(wanted).make(VolumeDirectory(token, self.root / STAGING / token, fd))
             os.fchmod(fd, 0o701)
-            # Not synced on its own: the journal has the same, and the disk gets it within seconds.
+            # Not synced on its own: `settle` does it for many at a time.
             write_file(fd, METADATA, metadata)
             if keep_options:
                 write_file(fd, OPTIONS, render_options(wanted), sync=True)
@@ -287,7 +292,16 @@ class LocalVolumes:
         self._retirement.retire(name, retired_id, metadata)
 
     def settle(self) -> None:
-        self._retirement.settle()
+        made, self._made = self._made, []
+        try:
+            if len(made) > _FEW:
+                syncfs(self._root.fd)
+            else:
+                sync_files((self.root / name / METADATA for name in made), missing_ok=True)
+            self._retirement.settle()
+        except OSError:
+            self._made += made
+            raise
 
     def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
         check_name(name)
