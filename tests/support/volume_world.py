@@ -25,6 +25,7 @@ class VolumeWorld:
         self.volumes.reconcile()
 
     def stop(self) -> None:
+        self.volumes.close()
         self.journal.close()
         self.driver.close()
 

@@ -9,21 +9,24 @@ from collections.abc import Mapping
 from orlop.archive.member import Member
 
 _RESERVED = "trusted.overlay."  # overlayfs' own: `redirect` from an archive could show any directory of the disk
+DEFAULT_ACL = "system.posix_acl_default"
 _NOT_KEPT_HERE = (errno.ENOTSUP, errno.EPERM)
 
 
-def apply(fd: int, details: os.stat_result, member: Member, owner: tuple[int, int] | None) -> list[str]:
-    """All but the time, in the one order that works: chown takes setuid bits and capabilities away. Returns the
-    extended attributes that this file system cannot keep."""
+def apply(
+    fd: int, details: os.stat_result, member: Member, owner: tuple[int, int] | None, exact: bool = False
+) -> list[str]:
+    """All but the time, in the one order that works: chown takes setuid bits and capabilities away. `exact`: overlayfs'
+    own attributes too. Returns the extended attributes that this file system cannot keep."""
     uid, gid = owner or (member.uid, member.gid)
     if (details.st_uid, details.st_gid) != (uid, gid):
         os.chown(fd, uid, gid)
     if stat.S_IMODE(details.st_mode) != member.mode or member.mode & 0o6000:
         os.chmod(fd, member.mode)
-    return set_xattrs(fd, member.xattrs) if member.xattrs else []
+    return set_xattrs(fd, member.xattrs, exact) if member.xattrs else []
 
 
-def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None) -> list[str]:
+def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None, exact: bool = False) -> list[str]:
     """The same for an O_PATH descriptor, time included."""
     path = f"/proc/self/fd/{fd}"
     details = os.fstat(fd)
@@ -32,15 +35,15 @@ def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None) -> 
         os.chown(path, uid, gid)
     if not stat.S_ISLNK(details.st_mode):
         os.chmod(path, member.mode)
-    lost = set_xattrs(path, member.xattrs) if member.xattrs else []
+    lost = set_xattrs(path, member.xattrs, exact) if member.xattrs else []
     os.utime(path, ns=(member.mtime_ns, member.mtime_ns))
     return lost
 
 
-def set_xattrs(target: int | str, xattrs: Mapping[str, bytes]) -> list[str]:
+def set_xattrs(target: int | str, xattrs: Mapping[str, bytes], exact: bool = False) -> list[str]:
     lost = []
     for name, value in xattrs.items():
-        if name.startswith(_RESERVED):
+        if name.startswith(_RESERVED) and not exact:
             continue
         try:
             os.setxattr(target, name, value)

@@ -46,10 +46,10 @@ class Compression(StrEnum):
 def detect(source: Path | ArchiveSource) -> Compression:
     """By the first bytes. A tar whose first member's name merely looks like a packed file is a plain tar."""
     with open_source(source) as file:
-        return _detect(file.read(512))
+        return detect_start(file.read(512))
 
 
-def _detect(start: bytes) -> Compression:
+def detect_start(start: bytes) -> Compression:
     if is_header(start):
         return Compression.NONE
     if start.startswith(b"\x1f\x8b\x08"):
@@ -82,7 +82,7 @@ def decompress(
 def open_plain(source: Path | ArchiveSource) -> Iterator[BinaryIO]:
     """The plain bytes of a file, whatever it is packed with, as a stream. Reading raises Malformed as above."""
     with open_source(source) as packed:
-        if _detect(packed.read(512)) is Compression.NONE:
+        if detect_start(packed.read(512)) is Compression.NONE:
             packed.seek(0)
             yield packed
             return
@@ -92,7 +92,7 @@ def open_plain(source: Path | ArchiveSource) -> Iterator[BinaryIO]:
 
 
 def _plain(packed: BinaryIO) -> Iterator[bytes]:
-    compression = _detect(packed.read(512))
+    compression = detect_start(packed.read(512))
     packed.seek(0)
     match compression:
         case Compression.NONE:
@@ -128,7 +128,7 @@ def _xz() -> _Decoder:
     return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT_BYTES)
 
 
-def _members(packed: BinaryIO, new_decoder: Callable[[], _Decoder], compression: Compression) -> Iterator[bytes]:
+def _members(packed: "_Readable", new_decoder: Callable[[], _Decoder], compression: Compression) -> Iterator[bytes]:
     """The plain bytes of one or more members in a row, as `cat a.gz b.gz` makes them; zeros may follow (tapes)."""
     data = packed.read(_INPUT_BYTES)
     while data:
@@ -160,6 +160,55 @@ def _zstd(packed: BinaryIO) -> Iterator[bytes]:
                 yield data
     except zstandard.ZstdError as error:
         raise Malformed("archive", f"its zstd data is damaged: {error}") from error
+
+
+def decode_stream(start: bytes, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The plain bytes of something that can be read only once, `start` being what was read of it to detect it."""
+    arriving = _Arriving(start, read)
+    match detect_start(start):
+        case Compression.NONE:
+            return iter(lambda: arriving.read(_OUTPUT_BYTES), b"")
+        case Compression.GZIP:
+            return _members(arriving, _gzip, Compression.GZIP)
+        case Compression.BZIP2:
+            return _members(arriving, bz2.BZ2Decompressor, Compression.BZIP2)
+        case Compression.XZ:
+            return _members(arriving, _xz, Compression.XZ)
+        case Compression.ZSTD:
+            return _zstd_arriving(arriving)
+
+
+class _Arriving:
+    def __init__(self, start: bytes, read: Callable[[int], bytes]) -> None:
+        self._start = start
+        self._read = read
+        self.outline = zstd_frames.Follower()
+        self.follows = False
+
+    def read(self, count: int = -1) -> bytes:
+        if self._start:
+            data, self._start = self._start[:count], self._start[count:]
+        else:
+            data = self._read(count)
+        if self.follows:
+            self.outline.feed(data)
+        return data
+
+
+def _zstd_arriving(arriving: _Arriving) -> Iterator[bytes]:
+    arriving.follows = True
+    decoder = zstandard.ZstdDecompressor(max_window_size=_MEMORY_LIMIT_BYTES >> 1)
+    try:
+        with decoder.stream_reader(cast(BinaryIO, arriving), read_across_frames=True, closefd=False) as stream:
+            while data := stream.read(_OUTPUT_BYTES):
+                yield data
+    except zstandard.ZstdError as error:
+        raise Malformed("archive", f"its zstd data is damaged: {error}") from error
+    arriving.outline.finish()
+
+
+class _Readable(Protocol):
+    def read(self, count: int = ..., /) -> bytes: ...
 
 
 class _ChunkStream(io.RawIOBase):

@@ -5,7 +5,6 @@ are still to come into nameless files (O_TMPFILE) and lets the disk begin on the
 only gets its name. The copying is done by the kernel, without Python's lock.
 """
 
-import errno
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -16,55 +15,24 @@ from types import TracebackType
 from typing import Self
 
 from orlop.archive.member import Member, MemberKind
-from orlop.archive.reader import TarReader
+from orlop.archive.reader import KERNEL_COPY_BYTES, ArchiveReader, TarReader
 from orlop.kernel.filesystems import begin_writeback
 
-_KERNEL_COPY_BYTES = 1 << 20  # from here on copy_file_range beats write
 _MEMBERS_AHEAD = 30_000
 _FILES_AHEAD = 64  # nameless files: a descriptor each
-_NOT_THIS_WAY = (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
-def fill(archive: TarReader, fd: int, member: Member) -> None:
+def fill(archive: ArchiveReader, fd: int, member: Member) -> None:
     """Write a file's data, leaving holes where it has them."""
     if member.segments is None:
-        _copy(archive, fd, member.data_offset, member.stored_bytes)
+        archive.copy_into(fd, member.data_offset, member.stored_bytes)
         return
     at = member.data_offset
     for segment in member.segments:
         os.lseek(fd, segment.offset, os.SEEK_SET)
-        _copy(archive, fd, at, segment.length)
+        archive.copy_into(fd, at, segment.length)
         at += segment.length
     os.ftruncate(fd, member.size_bytes)
-
-
-def _copy(archive: TarReader, fd: int, offset: int, count: int) -> None:
-    end = offset + count
-    if count >= _KERNEL_COPY_BYTES:
-        offset = _copy_in_kernel(archive, fd, offset, end)
-    with archive.raw(offset, end) as view:
-        done = 0
-        while done < len(view):
-            done += os.write(fd, view[done:])
-
-
-def _copy_in_kernel(archive: TarReader, fd: int, offset: int, end: int) -> int:
-    """How far it got. Within one file system blocks may be shared (copy_file_range); between two, as into an
-    overlay, sendfile takes half the time of the way through our memory."""
-    source, shift = archive.fileno(), archive.file_offset
-    copies: tuple[Callable[[int], int], ...] = (
-        lambda at: os.copy_file_range(source, fd, end - at, shift + at),
-        lambda at: os.sendfile(fd, source, shift + at, end - at),
-    )
-    for copy in copies:
-        try:
-            while offset < end and (copied := copy(offset)):
-                offset += copied
-            return offset
-        except OSError as error:
-            if error.errno not in _NOT_THIS_WAY:
-                raise
-    return offset
 
 
 class FilledAhead:
@@ -100,7 +68,7 @@ class FilledAhead:
                 os.close(fd)
 
     def _begin(self, member: Member) -> None:
-        large = member.kind is MemberKind.FILE and member.stored_bytes >= _KERNEL_COPY_BYTES
+        large = member.kind is MemberKind.FILE and member.stored_bytes >= KERNEL_COPY_BYTES
         if large and member.segments is None:
             self._filling[member.data_offset] = self._thread.submit(self._fill, member)
 

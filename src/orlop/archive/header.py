@@ -81,6 +81,13 @@ def render_pax(records: Sequence[tuple[str, bytes]], name: bytes) -> bytes:
     return header + data + padding(len(data))
 
 
+def render_comment(text: str) -> bytes:
+    """A global extended header whose `comment` every tar program knows and passes over."""
+    data = _record("comment", _raw(text))
+    header = _ustar(b"pax_global_header", 0o644, 0, 0, len(data), 0, b"g", b"", (0, 0), b"")
+    return header + data + padding(len(data))
+
+
 def padding(length: int) -> bytes:
     return bytes(-length % BLOCK)
 

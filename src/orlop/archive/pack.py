@@ -48,6 +48,7 @@ class PackOptions:
     only: frozenset[str] | None = None  # paths beneath the root; parents and what is below are not implied
     deleted: tuple[str, ...] = ()  # paths that get a whiteout
     sparse: bool = True  # holes as such; else as the zeros they read as, which every tar program understands
+    every_xattr: bool = False  # overlayfs' own too; never the label of this host
     passed_over: tuple[int, ...] = ()  # devices: what is mounted from them below the root shows as empty
 
 
@@ -189,7 +190,7 @@ class _Packer:
                 mtime_ns=details.st_mtime_ns,
                 link_name=link_name,
                 device=(os.major(details.st_rdev), os.minor(details.st_rdev)) if details.st_rdev else (0, 0),
-                xattrs={} if kind is MemberKind.HARD_LINK else _xattrs(place),
+                xattrs={} if kind is MemberKind.HARD_LINK else _xattrs(place, self._options.every_xattr),
             )
             if isinstance(place, int):
                 self._file(place, entry, details)
@@ -299,7 +300,7 @@ def _is_opaque(fd: int) -> bool:
         return False
 
 
-def _xattrs(path: str | int) -> dict[str, bytes]:
+def _xattrs(path: str | int, every: bool) -> dict[str, bytes]:
     try:
         names = os.listxattr(path)
     except OSError as error:
@@ -308,7 +309,7 @@ def _xattrs(path: str | int) -> dict[str, bytes]:
         raise
     found = {}
     for name in names:
-        if name.startswith("trusted.overlay.") or name == "security.selinux":
+        if name == "security.selinux" or (name.startswith("trusted.overlay.") and not every):
             continue  # overlayfs' own; the host's label
         try:
             found[name] = os.getxattr(path, name)

@@ -59,3 +59,9 @@ def parse_map_10(data: memoryview) -> tuple[list[int], int]:
         raise ValueError("its sparse map is too long")
     numbers = [number() for _ in range(count)]
     return numbers, -(-at // BLOCK) * BLOCK
+
+
+def lines_of_map_10(data: bytes) -> int:
+    """How many lines such a map has, by its first; 1 where that says nothing that makes sense."""
+    count, newline, _ = data[:24].partition(b"\n")
+    return 2 * int(count) + 1 if newline and count.isdigit() and int(count) <= MAX_NUMBERS // 2 else 1

@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Never
 
@@ -21,7 +21,7 @@ from orlop.archive import attributes
 from orlop.archive.filling import FilledAhead, fill
 from orlop.archive.member import Member, MemberKind, Segment
 from orlop.archive.names import WhiteoutKind, parse_whiteout, split_link_target, split_name
-from orlop.archive.reader import TarReader
+from orlop.archive.reader import ArchiveReader, TarReader
 from orlop.archive.tree import OPAQUE_XATTR, Directory, Tree, is_whiteout, joined
 from orlop.errors import Conflict, HostFailure, Malformed
 from orlop.store.files import remove_tree_at
@@ -62,6 +62,7 @@ class Options:
     keep_kinds: bool = False  # refuse to replace a directory by something else, and the other way round
     owner: tuple[int, int] | None = None  # everything belongs to this user and group
     base: tuple[str, ...] = ()  # the archive's root is this directory; links in it still take the root for "/"
+    exact: bool = False  # a tree as it was: the root's own owner, mode and times too, and overlayfs' attributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +86,12 @@ class Unpacked:
 
 
 def unpack(
-    archive: TarReader, root_fd: int, options: Options, progress: Progress | None = None, subject: str = "archive"
+    archive: ArchiveReader, root_fd: int, options: Options, progress: Progress | None = None, subject: str = "archive"
 ) -> Unpacked:
     """Raises Malformed for a hostile or broken archive, HostFailure for the disk. What was made so far stays."""
     # Only a layer is worth looking ahead: what `docker cp` brings should appear in order.
-    ahead = FilledAhead(archive, root_fd) if options.whiteouts is not Whiteouts.IGNORE else None
+    layer = isinstance(archive, TarReader) and options.whiteouts is not Whiteouts.IGNORE
+    ahead = FilledAhead(archive, root_fd) if layer and isinstance(archive, TarReader) else None
     unpacker = _Unpacker(archive, root_fd, options, subject, ahead)
     reported = 0
     with unpacker.tree, ahead or nullcontext():
@@ -106,7 +108,7 @@ def unpack(
 
 class _Unpacker:
     def __init__(
-        self, archive: TarReader, root_fd: int, options: Options, subject: str, ahead: FilledAhead | None
+        self, archive: ArchiveReader, root_fd: int, options: Options, subject: str, ahead: FilledAhead | None
     ) -> None:
         self.tree = Tree(
             root_fd,
@@ -119,6 +121,7 @@ class _Unpacker:
         self._options = options
         self._subject = subject
         self._times: dict[str, int] = {}  # of directories
+        self._default_acls: dict[str, dict[str, bytes]] = {}  # the same; set last, because what is made inherits them
         self._made: set[str] = set()  # by this archive; kept only where whiteouts are applied
         self._placed: list[PlacedFile] = []
         self._gone: dict[str, int] = {}  # path -> how many files were placed before it went
@@ -135,6 +138,9 @@ class _Unpacker:
         for path, mtime_ns in self._times.items():
             parts = path.split("/")
             try:
+                if not path or path in self._default_acls:
+                    self._finish_last(parts if path else [], mtime_ns)
+                    continue
                 parent = self.tree.find(parts[:-1], create=False)
                 os.utime(parts[-1], ns=(mtime_ns, mtime_ns), dir_fd=parent.fd, follow_symlinks=False)
             except OSError as error:
@@ -142,6 +148,12 @@ class _Unpacker:
                     raise HostFailure(f"unpacking {path!r}", error.strerror or str(error)) from error
         self.result.implied = [path for path in self.tree.implied if path not in self._times]
         self.result.files = [file for index, file in enumerate(self._placed) if self._is_in_place(index, file.path)]
+
+    def _finish_last(self, parts: list[str], mtime_ns: int) -> None:
+        directory = self.tree.find(parts, create=False)
+        if acl := self._default_acls.get("/".join(parts)):
+            self.result.lost_xattrs.update(attributes.set_xattrs(directory.fd, acl))
+        os.utime(directory.fd, ns=(mtime_ns, mtime_ns))
 
     def _blame(self, member: Member, error: OSError) -> Never:
         why = error.strerror or str(error)
@@ -152,7 +164,10 @@ class _Unpacker:
     def _place(self, member: Member) -> None:
         parts = split_name(member.name)
         if not parts:
-            return  # the root itself keeps what it has, as with Docker: a tar of a private directory must not lock it
+            # The root itself keeps what it has, as with Docker: a tar of a private directory must not lock it.
+            if self._options.exact and member.kind is MemberKind.DIRECTORY:
+                self._finish_directory(self.tree.root.fd, "", member)
+            return
         parts = [*self._options.base, *parts]
         if self._options.whiteouts is not Whiteouts.IGNORE:
             if (whiteout := parse_whiteout(parts)) is not None:
@@ -196,7 +211,7 @@ class _Unpacker:
             else:
                 self._give_name(fd, parent, name, path, member)
                 details = os.fstat(fd)
-            self.result.lost_xattrs.update(attributes.apply(fd, details, member, self._options.owner))
+            self._apply(fd, details, member)
             os.utime(fd, ns=(member.mtime_ns, member.mtime_ns))
         finally:
             if fd is not None:
@@ -240,8 +255,21 @@ class _Unpacker:
         self.tree.keep("/".join(parts), Directory(fd, path))
         if replaces_whiteout:
             os.setxattr(fd, OPAQUE_XATTR, b"y")
-        self.result.lost_xattrs.update(attributes.apply(fd, os.fstat(fd), member, self._options.owner))
+        self._finish_directory(fd, path, member)
+
+    def _finish_directory(self, fd: int, path: str, member: Member) -> None:
+        if attributes.DEFAULT_ACL in member.xattrs:
+            xattrs = dict(member.xattrs)
+            self._default_acls[path] = {attributes.DEFAULT_ACL: xattrs.pop(attributes.DEFAULT_ACL)}
+            member = replace(member, xattrs=xattrs)
+        else:
+            self._default_acls.pop(path, None)
+        self._apply(fd, os.fstat(fd), member)
         self._times[path] = member.mtime_ns
+
+    def _apply(self, fd: int, details: os.stat_result, member: Member) -> None:
+        options = self._options
+        self.result.lost_xattrs.update(attributes.apply(fd, details, member, options.owner, options.exact))
 
     def _special(self, member: Member, parent: Directory, name: str, path: str) -> None:
         """Links, devices, fifos: what is made by name and finished through an O_PATH descriptor."""
@@ -257,7 +285,9 @@ class _Unpacker:
         try:
             if stat.S_IFMT(os.fstat(fd).st_mode) != _FORMATS[member.kind]:
                 raise Conflict(f"unpacking {member.name!r}", "another process replaced it at once")
-            self.result.lost_xattrs.update(attributes.apply_to_special(fd, member, self._options.owner))
+            self.result.lost_xattrs.update(
+                attributes.apply_to_special(fd, member, self._options.owner, self._options.exact)
+            )
         finally:
             os.close(fd)
 

@@ -3,24 +3,38 @@
 A task that is small is done in place: a process takes some thirty milliseconds to start.
 """
 
+import base64
+import io
 import os
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
 from orlop.archive.child_process import run_task, say, serve
 from orlop.archive.compression import Progress
+from orlop.archive.header import render_comment
 from orlop.archive.layer_tar import LayerTar, apply_layer
 from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.recipe import rebuild
 from orlop.archive.source import ArchiveSource
-from orlop.archive.unpack import Whiteouts
+from orlop.archive.stream import TarStream
+from orlop.archive.unpack import Options, Whiteouts, unpack
+from orlop.errors import HostFailure
 from orlop.store.files import remove_tree
 
 _SMALL_BYTES = 2 << 20
 _SMALL_RECIPE_BYTES = 32 << 10  # of some 1000 members
 _FEW_ENTRIES = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """What an archive brought."""
+
+    members: int
+    size_bytes: int  # sum of its files' sizes
+    lost_xattrs: tuple[str, ...] = ()  # names that the file system cannot keep
 
 
 def apply_layer_aside(
@@ -65,6 +79,34 @@ def pack_aside(root: Path, out: BinaryIO, options: PackOptions) -> None:
         return
     choices = {**asdict(options), "only": sorted(options.only) if options.only is not None else None}
     run_task(__name__, {"task": "pack", "root": str(root), "options": choices}, out, None)
+
+
+def export_aside(root_fd: int, out_fd: int, comment: str) -> None:
+    """A directory as it is, itself as the first member, into a pipe or file; a global header with the comment goes
+    ahead. Whoever reads it gets it from the process itself: closing that end ends the work."""
+    task = {"task": "export", "root": root_fd, "to": out_fd, "comment": comment}
+    _raise_failure(run_task(__name__, task, None, None, (root_fd, out_fd)))
+
+
+def unpack_aside(source_fd: int, start: bytes, target_fd: int, options: Options) -> Arrived:
+    """An archive that arrives through a pipe (`start` was read of it before) into a directory, in a process of its
+    own."""
+    task = {
+        "task": "unpack",
+        "source": source_fd,
+        "start": base64.b85encode(start).decode(),
+        "target": target_fd,
+        "options": asdict(options),
+    }
+    found = run_task(__name__, task, None, None, (source_fd, target_fd))
+    _raise_failure(found)
+    return Arrived(found["members"], found["size_bytes"], tuple(found["lost_xattrs"]))
+
+
+def _raise_failure(found: dict[str, Any]) -> None:
+    """An OSError comes as such: a full disk and a reader who has gone are told apart from other trouble."""
+    if "failed" in found:
+        raise OSError(*found["failed"])
 
 
 def remove_aside(path: Path) -> None:
@@ -121,6 +163,45 @@ def _pack(root: str, options: dict[str, Any], out: int) -> dict[str, object]:
     return {}
 
 
+def _export(root: int, to: int, comment: str, out: int) -> dict[str, object]:
+    os.close(out)
+    options = PackOptions(exact_times=True, cross_mounts=False, every_xattr=True)
+    try:
+        with WholeFile(to, "wb") as file:
+            file.write(render_comment(comment))
+            pack_tree(root, file, ".", options)
+    except OSError as error:
+        return {"failed": [error.errno, error.strerror, error.filename]}
+    return {}
+
+
+def _unpack(source: int, start: str, target: int, options: dict[str, Any], out: int) -> dict[str, object]:
+    os.close(out)
+    options["base"] = tuple(options["base"])
+    options["owner"] = tuple(options["owner"]) if options["owner"] else None
+    options["whiteouts"] = Whiteouts(options["whiteouts"])
+    try:
+        with TarStream(source, base64.b85decode(start)) as archive:
+            unpacked = unpack(archive, target, Options(**options))
+    except HostFailure as error:
+        if isinstance(error.__cause__, OSError):
+            return {"failed": [error.__cause__.errno, error.__cause__.strerror, error.subject]}
+        raise
+    except OSError as error:
+        return {"failed": [error.errno, error.strerror, error.filename]}
+    return asdict(Arrived(archive.count, unpacked.size_bytes, tuple(sorted(unpacked.lost_xattrs))))
+
+
+class WholeFile(io.FileIO):
+    """A pipe or file that takes all of what it is given, or raises."""
+
+    def write(self, data: Any) -> int:
+        rest = memoryview(data)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(data)
+
+
 def _remove(path: str, out: int) -> dict[str, object]:
     os.close(out)
     os.nice(10)  # nobody waits for it
@@ -146,4 +227,6 @@ _TASKS: dict[str, Callable[..., dict[str, object]]] = {
     "rebuild": _rebuild,
     "pack": _pack,
     "remove": _remove,
+    "export": _export,
+    "unpack": _unpack,
 }

@@ -2,6 +2,7 @@
 walk it: frame header, blocks with their sizes, optional checksum, any number of frames, skippable ones between."""
 
 import struct
+from collections.abc import Generator
 from typing import BinaryIO
 
 from orlop.errors import Malformed
@@ -38,10 +39,7 @@ def _is_skippable(start: bytes) -> bool:
 
 
 def _frame_end(outline: "_Outline", at: int, descriptor: int) -> int:
-    single_segment = bool(descriptor & 0x20)
-    at += 5 + (0 if single_segment else 1)
-    at += (0, 1, 2, 4)[descriptor & 3]  # dictionary id
-    at += (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]  # content size
+    at += 5 + _header_bytes(descriptor)
     while True:
         header = outline.read(at, 3)
         if len(header) < 3:
@@ -51,6 +49,13 @@ def _frame_end(outline: "_Outline", at: int, descriptor: int) -> int:
         at += 3 + (1 if kind == 1 else size)  # 1: one byte, repeated `size` times
         if value & 1:
             return at + (4 if descriptor & 4 else 0)
+
+
+def _header_bytes(descriptor: int) -> int:
+    """What a frame's header has after its descriptor: window, dictionary id, content size."""
+    single_segment = bool(descriptor & 0x20)
+    content_size = (1 if single_segment else 0, 2, 4, 8)[descriptor >> 6]
+    return (0 if single_segment else 1) + (0, 1, 2, 4)[descriptor & 3] + content_size
 
 
 class _Outline:
@@ -66,3 +71,62 @@ class _Outline:
             self._file.seek(at)
             self._at, self._window = at, self._file.read(_WINDOW_BYTES)
         return self._window[at - self._at : at - self._at + count]
+
+
+class Follower:
+    """The same for bytes that go by: `feed` all of them, then `finish`, which raises Malformed as above."""
+
+    def __init__(self) -> None:
+        self._parts = self._frames()
+        self._wanted = next(self._parts)  # bytes of a header to be shown; negative: to be skipped
+        self._held = b""
+        self._between = True  # frames: here it may end
+
+    def feed(self, data: bytes) -> None:
+        while data:
+            if self._wanted < 0:
+                passed = min(-self._wanted, len(data))
+                self._wanted += passed
+                data = data[passed:]
+                if self._wanted == 0:
+                    self._wanted = self._parts.send(b"")
+                continue
+            taken = self._wanted - len(self._held)
+            self._held, data = self._held + data[:taken], data[taken:]
+            if len(self._held) == self._wanted:
+                held, self._held = self._held, b""
+                self._wanted = self._parts.send(held)
+
+    def finish(self) -> None:
+        if not self._between or self._held:
+            raise Malformed("archive", "its zstd data is cut off")
+
+    def _frames(self) -> Generator[int, bytes, None]:
+        while True:
+            self._between = True
+            magic = yield 4
+            self._between = False
+            if _is_skippable(magic):
+                (size,) = struct.unpack("<I", (yield 4))
+                if size:
+                    yield -size
+            elif magic == _MAGIC:
+                yield from self._blocks()
+            else:
+                raise Malformed("archive", "something that is not zstd follows its data")
+
+    def _blocks(self) -> Generator[int, bytes, None]:
+        descriptor = (yield 1)[0]
+        header = _header_bytes(descriptor)
+        if header:
+            yield -header
+        while True:
+            value = int.from_bytes((yield 3), "little")
+            kind, size = (value >> 1) & 3, value >> 3
+            size = 1 if kind == 1 else size
+            if size:
+                yield -size
+            if value & 1:
+                break
+        if descriptor & 4:
+            yield -4

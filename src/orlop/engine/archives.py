@@ -53,16 +53,16 @@ class Archives:
         """Raises NoSuchContainer, and NotFound naming the path."""
         wanted = parse_requested_path(path)
         container = self._find(reference)
-        with self._views.open(container) as view, _found(view, wanted, path, reference) as found:
-            return _describe(view, wanted, found)
+        with self._views.open(container) as view, found_path(view, wanted, path, _named(reference)) as found:
+            return describe_path(view, wanted, found)
 
     def get(self, reference: str, path: str, out: BinaryIO, tell: Callable[[PathStat], None] = lambda _: None) -> None:
         """The file or directory as a tar, its members named from the last part of `path`. Before the first byte is
         written, `tell` is given what `stat` would say, or what it would raise is raised."""
         wanted = parse_requested_path(path)
         container = self._find(reference)
-        with self._views.open(container) as view, _found(view, wanted, path, reference) as found:
-            tell(_describe(view, wanted, found))
+        with self._views.open(container) as view, found_path(view, wanted, path, _named(reference)) as found:
+            tell(describe_path(view, wanted, found))
             self._announce(container, "archive-path")
             # Without holes and with whole seconds, as Docker does: any tar program may be at the other end.
             pack_opened(found.fd, out, wanted.name, PackOptions(sparse=False, passed_over=view.passed_over))
@@ -74,7 +74,7 @@ class Archives:
         wanted = parse_requested_path(path)
         container = self._find(reference)
         with self._plain(archive) as plain, TarReader(plain) as reader, self._views.open(container, True) as view:
-            with _found(view, wanted, path, reference, extracting=True) as found:
+            with found_path(view, wanted, path, _named(reference), extracting=True) as found:
                 _refuse_read_only(container, found.container_path)
                 owner = None
                 if copy_uid_gid and container.config.user:
@@ -96,16 +96,20 @@ class Archives:
             yield plain
 
 
+def _named(reference: str) -> str:
+    return f"container {reference}"
+
+
 @contextmanager
-def _found(view: View, wanted: RequestedPath, path: str, reference: str, extracting: bool = False) -> Iterator[Found]:
-    """What the client's path leads to, or Docker's words for why not."""
+def found_path(view: View, wanted: RequestedPath, path: str, where: str, extracting: bool = False) -> Iterator[Found]:
+    """What the client's path leads to, or Docker's words for why not; `where` says whose path it is."""
     follows = wanted.follows or extracting
     with ExitStack() as stack:
         try:
             opened = view.open(wanted.cleaned, _DIRECTORY if follows else os.O_PATH, follow_last=follows)
             found = stack.enter_context(opened)
         except FileNotFoundError as error:
-            raise NotFound("", f"Could not find the file {path} in container {reference}") from error
+            raise NotFound("", f"Could not find the file {path} in {where}") from error
         except NotADirectoryError as error:
             why = "extraction point is not a directory" if extracting else f"lstat {path}: not a directory"
             raise Malformed("", why) from error
@@ -118,7 +122,7 @@ def _found(view: View, wanted: RequestedPath, path: str, reference: str, extract
         yield found
 
 
-def _describe(view: View, wanted: RequestedPath, found: Found) -> PathStat:
+def describe_path(view: View, wanted: RequestedPath, found: Found) -> PathStat:
     details = os.fstat(found.fd)
     target = view.resolve(wanted.cleaned) if stat.S_ISLNK(details.st_mode) else ""
     return PathStat(wanted.name, details.st_size, details.st_mode, details.st_mtime_ns, target)

@@ -20,6 +20,7 @@ from orlop.engine.retirement import BATCH, Retirements
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
+from orlop.engine.volume_archives import VolumeArchives
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
@@ -99,6 +100,7 @@ class Volumes:
             lambda name, driver, options: self._driver(f"create {name}", driver).check(name, options),
             self._describe,
         )
+        self.archives = VolumeArchives(self.access, self.copies)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.retirements = Retirements(

@@ -46,7 +46,7 @@ def test_any_members_in_any_order_stay_inside_and_are_made_again(tmp_path: Path,
 @given(st.lists(members(), max_size=12))
 def test_the_same_holds_when_files_are_filled_ahead(tmp_path: Path, chosen: list[TestMember]) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(filling, "_KERNEL_COPY_BYTES", 1)
+        patch.setattr(filling, "KERNEL_COPY_BYTES", 1)
         patch.setattr(filling, "_FILES_AHEAD", 2)
         patch.setattr(filling, "_MEMBERS_AHEAD", 4)
         check_members(tmp_path, chosen)
