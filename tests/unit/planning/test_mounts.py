@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from orlop.errors import Malformed
 from orlop.model.container import HostConfig
-from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
+from orlop.model.mount import IdMapping, Mount, MountKind, MountOrigin, MountRequest
 from orlop.model.mount_spec import parse_bind
 from orlop.model.volume import Volume
 from orlop.planning.mounts import inherit_mounts, is_below_read_only, plan_mount, resolve_mounts, settle_propagation
@@ -118,3 +118,37 @@ def test_binds_that_show_the_data_root_let_go_when_the_daemon_does(source: str) 
 def test_other_mounts_keep_their_propagation(spec: str) -> None:
     request = parse_bind(spec)
     assert settle_propagation(request, "/var/lib/docker") == request
+
+
+def test_volumes_from_takes_every_kind_with_all_that_belongs_to_it() -> None:
+    source = [
+        Mount(MountKind.IMAGE, "/i", "/layers/x", image="content", image_id="sha256:1", read_only=True, subpath="d"),
+        Mount(MountKind.BIND, "/b", "/srv", propagation="rslave", non_recursive=True, create_source=True),
+        Mount(MountKind.TMPFS, "/t", "", tmpfs_size_bytes=9, tmpfs_options=("exec",)),
+        Mount(MountKind.TMPFS, "/own", "", origin=MountOrigin.TMPFS),
+        volume_mount("/v", id_mapping=IdMapping.MATCH_USER, id_mapping_user="7", subpath="s"),
+        volume_mount("/r", read_only=True, read_only_force_recursive=True),
+    ]
+    requests = by_destination(*resolve_mounts(HostConfig(), (), inherit_mounts(source, read_only=False)))
+    assert set(requests) == {"/i", "/b", "/t", "/v", "/r"}, "--tmpfs is the container's own"
+    image = plan_mount(requests["/i"])
+    assert (image.image, image.image_id, image.read_only, image.subpath) == ("content", "sha256:1", True, "d")
+    bind = plan_mount(requests["/b"])
+    assert (bind.source, bind.propagation, bind.non_recursive) == ("/srv", "rslave", True)
+    assert (requests["/t"].tmpfs_size_bytes, requests["/t"].tmpfs_options) == (9, ("exec",))
+    volume = plan_mount(requests["/v"], DATA)
+    assert (volume.id_mapping, volume.id_mapping_user, volume.subpath) == (IdMapping.MATCH_USER, "7", "s")
+    assert plan_mount(requests["/r"], DATA).read_only_force_recursive
+
+
+def test_an_image_is_read_only_whatever_is_said() -> None:
+    (request,) = resolve_mounts(HostConfig(mounts=(MountRequest(MountKind.IMAGE, "/i", "img", read_only=False),)), ())
+    mount = plan_mount(request)
+    assert (mount.read_only, mount.image, mount.propagation, mount.mode) == (True, "img", "rprivate", "")
+
+
+def test_a_duplicate_is_named_as_it_was_sent() -> None:
+    twice = (parse_bind("a:/d"), MountRequest(MountKind.VOLUME, "/x/../d/", source="b"))
+    with pytest.raises(Malformed) as refused:
+        resolve_mounts(HostConfig(mounts=twice), ())
+    assert refused.value.why == "Duplicate mount point: /x/../d/"
