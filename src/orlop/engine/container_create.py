@@ -13,12 +13,13 @@ from orlop.engine.executor import Executor
 from orlop.engine.images import Images
 from orlop.engine.surroundings import prepare_bind_source
 from orlop.engine.volumes import Volumes
-from orlop.errors import Malformed, NoSuchContainer
+from orlop.errors import Conflict, Malformed, NoSuchContainer, NoSuchVolume
 from orlop.model.container import Container, ContainerWish, RestartPolicy
 from orlop.model.image import Image
-from orlop.model.mount import Mount, MountKind, MountRequest
+from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
 from orlop.model.mount_spec import parse_volumes_from
 from orlop.model.names import parse_container_name, pick_name
+from orlop.model.volume import Volume
 from orlop.planning.containers import command_line, merge_config, plan_create
 from orlop.planning.mounts import inherit_mounts, plan_mount, resolve_mounts, settle_propagation
 from orlop.store.paths import DataRoot
@@ -89,18 +90,29 @@ class ContainerCreation:
             if mount.kind is MountKind.BIND and not mount.create_source:
                 prepare_bind_source(mount)
             return mount
-        volume = self._volumes.create(
+        volume = self._hold_volume(request, container_id)
+        mount = plan_mount(request, volume)
+        held.append(mount.volume)
+        # What holds something is not filled, and then the layer need not be mounted to look at the image.
+        wanted = mount.copy_up and self._volumes.is_fillable(volume.name)
+        return dataclasses.replace(mount, copy_up=wanted)
+
+    def _hold_volume(self, request: MountRequest, container_id: str) -> Volume:
+        """The volume that the mount asks for; the container holds it from the moment that it is there."""
+        if request.origin is MountOrigin.VOLUMES_FROM:
+            try:
+                self._volumes.hold(request.source, container_id)
+                return self._volumes.get(request.source)
+            except NoSuchVolume as error:  # it must not get an empty one of that name
+                why = f"its volume {request.source} was removed meanwhile"
+                raise Conflict("--volumes-from", why, "Use a container whose volumes are there") from error
+        return self._volumes.create(
             request.source,
             request.driver,
             dict(request.driver_options) or None,
             dict(request.labels) or None,
             container_id,
         )
-        mount = plan_mount(request, volume)
-        held.append(mount.volume)
-        # What holds something is not filled, and then the layer need not be mounted to look at the image.
-        wanted = mount.copy_up and self._volumes.is_fillable(volume.name)
-        return dataclasses.replace(mount, copy_up=wanted)
 
     def _image_mount(self, request: MountRequest, images: ExitStack) -> Mount:
         known = request.image_id and self._images.of_container(request.image_id)

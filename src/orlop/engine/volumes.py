@@ -253,7 +253,7 @@ class Volumes:
         volume = self._records.get(name)
         driver = self._drivers.get(volume.driver)
         try:
-            return driver.usage_bytes(name) if isinstance(driver, Usage) else -1
+            return driver.usage_bytes(volume.name) if isinstance(driver, Usage) else -1
         except (OrlopError, OSError) as error:
             log.warning("how much is in volume %s cannot be told: %s", name, error)
             return -1
@@ -390,7 +390,7 @@ class Volumes:
         volume = self._records.get(name)
         driver = self._drivers.get(volume.driver)
         try:
-            return not isinstance(driver, Staging) or driver.is_empty(name)
+            return not isinstance(driver, Staging) or driver.is_empty(volume.name)
         except (OrlopError, OSError):
             return True
 
