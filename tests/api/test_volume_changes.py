@@ -227,6 +227,23 @@ def test_a_protected_volume_does_not_go_with_its_container(daemon: LiveDaemon, w
     daemon.orlop("volume", "update", "--label-rm", "orlop.protect", name)
 
 
+# What is retired
+
+
+def test_what_was_removed_is_listed_with_size_and_filter(daemon: LiveDaemon) -> None:
+    daemon.docker("volume", "create", "--label", "tier=gold", "listed-one")
+    daemon.docker(
+        "run", "--rm", "-v", "listed-one:/d", "busybox", "dd", "if=/dev/zero", "of=/d/x", "bs=1000", "count=3"
+    )
+    daemon.docker("volume", "create", "listed-two")
+    daemon.docker("volume", "rm", "listed-one", "listed-two")
+    for term, wanted in (("name=listed-t", "listed-two"), ("label=tier=gold", "listed-one")):
+        lines = daemon.orlop("volume", "ls", "--retired", "--format", "json", "-f", term).stdout.splitlines()
+        assert [json.loads(line)["Name"] for line in lines] == [wanted]
+    assert "SIZE" in daemon.orlop("volume", "ls", "--retired").stdout
+    assert "invalid filter" in daemon.orlop("volume", "ls", "--retired", "-f", "colour=red", code=1).stderr
+
+
 # References
 
 

@@ -84,8 +84,11 @@ class FakeVolumes:
         self.asked.append((filters, include_named))
         return PruneReport(("gone",), 7)
 
-    def list_retired(self) -> Sequence[RetiredVolume]:
+    def list_retired(self, filters: Filters | None = None) -> Sequence[RetiredVolume]:
         return list(self.retired.values())
+
+    def known_size_bytes(self, volume_id: str) -> int:
+        return 5
 
     def restore(self, reference: str, new_name: str = "") -> Volume:
         retired = self.purge(reference)

@@ -1,19 +1,20 @@
 """Removed volumes that can be restored: what Docker's API has no call for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from orlop.cli.app import App
-from orlop.cli.human import now, parse_time, render_ago, render_duration, short_id
+from orlop.cli.human import now, parse_time, render_ago, render_duration, render_size, short_id
 from orlop.cli.output import print_lines, print_listing, warn
+from orlop.client.api import render_filters
 from orlop.client.errors import ApiError, ClientError
 
 RETIRED = "/orlop/v1/volumes/retired"
 
 
-def list_retired(app: App) -> list[dict[str, Any]]:
+def list_retired(app: App, filters: Mapping[str, Sequence[str]] | None = None) -> list[dict[str, Any]]:
     """The latest removed first."""
-    answer = app.api.get(RETIRED)
+    answer = app.api.get(RETIRED, {"filters": render_filters(filters)} if filters else None)
     return sorted(answer["Retired"] or [], key=lambda it: str(it["RetiredAt"]), reverse=True)
 
 
@@ -32,19 +33,20 @@ def find(retired: Sequence[dict[str, Any]], reference: str) -> dict[str, Any]:
 
 
 def describe(retired: dict[str, Any]) -> str:
-    return f"{retired['Name']} (id {short_id(retired['ID'])}, removed {_ago(retired['RetiredAt'])})"
+    facts = f"id {short_id(retired['ID'])}, size {_size(retired)}, removed {_ago(retired['RetiredAt'])}"
+    return f"{retired['Name']} ({facts})"
 
 
-def print_retired(app: App, quiet: bool, output_format: str) -> None:
-    retired = list_retired(app)
+def print_retired(app: App, quiet: bool, filters: Mapping[str, Sequence[str]], output_format: str) -> None:
+    retired = list_retired(app, filters)
     if quiet:
         print_lines(it["ID"] for it in retired)
         return
     print_listing(
         output_format,
         retired,
-        ("ID", "VOLUME NAME", "DRIVER", "REMOVED", "BY", "DATA KEPT FOR"),
-        lambda it: (short_id(it["ID"]), it["Name"], it["Driver"], _ago(it["RetiredAt"]), it["Reason"],
+        ("ID", "VOLUME NAME", "DRIVER", "SIZE", "REMOVED", "BY", "DATA KEPT FOR"),
+        lambda it: (short_id(it["ID"]), it["Name"], it["Driver"], _size(it), _ago(it["RetiredAt"]), it["Reason"],
                     _time_left(it["PurgeAt"])),
     )  # fmt: skip
 
@@ -63,6 +65,11 @@ def tell_how_to_restore(app: App, names: Sequence[str]) -> None:
         soonest = min(str(kept[name]["PurgeAt"]) for name in undoable)
         warn(f"{len(undoable)} volumes can be brought back, the first of them {_until(soonest)}: "
              "orlop volume ls --retired")  # fmt: skip
+
+
+def _size(retired: Mapping[str, Any]) -> str:
+    size_bytes = retired.get("SizeBytes", -1)
+    return render_size(size_bytes) if size_bytes >= 0 else "unknown"
 
 
 def _ago(text: str) -> str:

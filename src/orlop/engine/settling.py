@@ -99,6 +99,7 @@ class Settler:
         for driver in {id(found.driver): found.driver for found in batch}.values():
             driver.settle()
             mine = [found for found in batch if found.driver is driver]
+            # First the marks: what the journal is told by somebody whom `ensure` let pass must come after.
+            self.drop([mark for found in mine for mark in found.marks])
             with self._lock:
                 self._waiting = [found for found in self._waiting if not any(found is done for done in mine)]
-            self.drop([mark for found in mine for mark in found.marks])

@@ -9,11 +9,12 @@ from dataclasses import replace
 
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.settling import Settler
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import render_record
-from orlop.errors import Conflict, Malformed, Unsupported
+from orlop.errors import Conflict, HostFailure, Malformed, Unsupported
 from orlop.model.volume import ANONYMOUS_LABEL, Volume, keep_secrets
 from orlop.planning.volumes import plan_change, plan_rename
 from orlop.store.journal import Change, Drop, Put
@@ -31,6 +32,7 @@ class VolumeChanges:
         steps: VolumeChangeSteps,
         locks: VolumeLocks,
         events: Events,
+        settler: Settler,
         check: Callable[[str, str, Mapping[str, str]], None],
         describe: Describe,
     ) -> None:
@@ -39,6 +41,7 @@ class VolumeChanges:
         self._steps = steps
         self._locks = locks
         self._events = events
+        self._settler = settler
         self._check = check
         self._describe = describe
 
@@ -65,6 +68,7 @@ class VolumeChanges:
                 renamed = replace(renamed, mountpoint=stored.mountpoint, problem="")
                 return [Drop("volumes", volume.name), Put("volumes", new_name, renamed)]
 
+            self._settle(volume.name, new_name)
             self._executor.run(plan, outcome)
             self._records.rename(volume.name, renamed)
             self._records.mark(new_name, volume.problem)
@@ -126,9 +130,18 @@ class VolumeChanges:
         self._check(volume.name, volume.driver, options)
 
     def _change(self, before: Volume, after: Volume) -> None:
+        self._settle(before.name)
         plan = plan_change(before.name, before.driver, _render(before), _render(after))
         self._executor.run(plan, lambda: [Put("volumes", after.name, replace(after, problem=""))])
         self._records.remember(after)
+
+    def _settle(self, *names: str) -> None:
+        """No mark of a creation or a removal may be left: after a crash it would be looked into under the old name."""
+        for name in names:
+            try:
+                self._settler.ensure(name)
+            except OSError as error:
+                raise HostFailure(f"volume {name}", f"the disk does not take it: {error.strerror}") from error
 
 
 def _render(volume: Volume) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from orlop.errors import Malformed
 from orlop.model.filters import Filters, matches_labels, require_known
-from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, PROTECT_LABEL, Volume
+from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, PROTECT_LABEL, RetiredVolume, Volume
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,13 @@ def list_filter(filters: Filters, is_held: IsHeld) -> Callable[[Volume], bool]:
         return dangling is None or dangling == (not is_held(volume.name))
 
     return shows
+
+
+def retired_filter(filters: Filters) -> Callable[[RetiredVolume], bool]:
+    """Raises Malformed for a key that makes no sense. Names and labels are those that it had."""
+    require_known(filters, ("driver", "label", "name"))
+    shows = list_filter(filters, lambda name: False)
+    return lambda retired: shows(retired.volume)
 
 
 def prune_filter(filters: Filters, include_named: bool) -> Callable[[Volume], bool]:

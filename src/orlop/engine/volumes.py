@@ -25,7 +25,7 @@ from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_facts import FactRecords
-from orlop.engine.volume_filters import list_filter, prune_filter
+from orlop.engine.volume_filters import list_filter, prune_filter, retired_filter
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts
@@ -97,6 +97,7 @@ class Volumes:
             VolumeChangeSteps(executor, drivers),
             self._locks,
             events,
+            self._settler,
             lambda name, driver, options: self._driver(f"create {name}", driver).check(name, options),
             self._describe,
         )
@@ -347,9 +348,14 @@ class Volumes:
 
     # What is retired
 
-    def list_retired(self) -> Sequence[RetiredVolume]:
+    def list_retired(self, filters: Filters | None = None) -> Sequence[RetiredVolume]:
         """Oldest first."""
-        return self.retirements.all()
+        shows = retired_filter(filters or {})
+        return [retired for retired in self.retirements.all() if shows(retired)]
+
+    def known_size_bytes(self, volume_id: str) -> int:
+        """As last measured, of one that is there or retired; -1 where it never was."""
+        return self.facts.find(volume_id).size_bytes
 
     def restore(self, reference: str, new_name: str = "") -> Volume:
         """By retired id, unique prefix of one, or name (the latest retired of that name). Raises NotFound, Conflict."""

@@ -11,9 +11,12 @@ import msgspec
 import pytest
 
 from orlop.engine import faults
+from orlop.engine.container_create import ContainerCreation
 from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, Unsupported
+from orlop.model.mount import MountKind, MountOrigin, MountRequest
 from orlop.model.volume import HIDDEN, PROTECT_LABEL, Volume
+from orlop.store.paths import DataRoot
 from support.dying import dies_before
 from support.volume_house import VolumeHouse, mount_of
 
@@ -394,6 +397,40 @@ def test_what_was_retired_with_the_label_is_not_purged(house: VolumeHouse) -> No
     assert house.data("data").exists()
 
 
+# What is retired
+
+
+def test_what_was_removed_is_listed_by_filter(house: VolumeHouse) -> None:
+    for name, labels in (("one", {"tier": "gold"}), ("two", None), ("old", None)):
+        house.volumes.create(name, "", None, labels)
+    house.volumes.rename("old", "three")
+    for name in ("one", "two", "three"):
+        house.volumes.remove(name)
+        house.now += 1
+
+    def listed(**filters: tuple[str, ...]) -> list[str]:
+        return [retired.volume.name for retired in house.volumes.list_retired(filters)]
+
+    assert listed() == ["one", "two", "three"]
+    assert listed(label=("tier=gold",)) == ["one"]
+    assert listed(name=("^t",)) == ["two", "three"]
+    assert listed(name=("old",)) == ["three"]
+    assert listed(driver=("nas",)) == []
+    with pytest.raises(Malformed, match="invalid filter 'dangling'"):
+        listed(dangling=("true",))
+
+
+def test_owner_mode_options_and_labels_come_back(house: VolumeHouse) -> None:
+    options = {"mode": "0751"}
+    volume = house.volumes.create("data", "", options, {"tier": "gold"})
+    house.data("data").chmod(0o4711)
+    house.volumes.remove("data")
+    house.restart()
+    restored = house.volumes.restore("data", "again")
+    assert (restored.labels, restored.options, restored.id) == ({"tier": "gold"}, options, volume.id)
+    assert house.data("again").stat().st_mode & 0o7777 == 0o4711
+
+
 # What failed creations leave
 
 
@@ -409,6 +446,20 @@ def test_a_failed_creation_takes_back_the_volumes_it_made_and_no_others(house: V
     house.volumes.abandon(ONE, [*made, "shared"])
     assert house.names() == ["before", "shared", "wanted"]
     assert house.volumes.holders("shared") == [TWO]
+
+
+def test_an_heir_of_volumes_from_gets_no_empty_volume_for_one_that_is_gone(house: VolumeHouse) -> None:
+    """Removed between the look at the other container's mounts and the hold."""
+    creation = ContainerCreation(None, None, house.volumes, None, DataRoot(house.root))  # type: ignore[arg-type]
+    request = MountRequest(MountKind.VOLUME, "/d", "gone", origin=MountOrigin.VOLUMES_FROM)
+    with pytest.raises(Conflict, match="its volume gone was removed meanwhile"):
+        creation._hold_volume(request, ONE)
+    house.volumes.create("there", "", None, None)
+    house.volumes.rename("there", "here")
+    request = MountRequest(MountKind.VOLUME, "/d", "there", origin=MountOrigin.VOLUMES_FROM)
+    assert creation._hold_volume(request, ONE).name == "here"
+    assert house.volumes.holders("here") == [ONE]
+    assert house.names() == ["here"]
 
 
 def test_what_was_there_on_the_disk_was_not_made(house: VolumeHouse) -> None:

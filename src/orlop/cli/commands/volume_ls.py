@@ -22,7 +22,7 @@ def command(app: App, quiet: bool, retired: bool, filters: tuple[str, ...], outp
     if retired:
         from orlop.cli.retired import print_retired
 
-        print_retired(app, quiet, output_format)
+        print_retired(app, quiet, parse_filters(filters), output_format)
         return
     answer = app.api.get("/volumes", {"filters": render_filters(parse_filters(filters))})
     volumes = sorted(answer["Volumes"] or [], key=lambda volume: str(volume["Name"]))

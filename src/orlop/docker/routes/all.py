@@ -10,6 +10,7 @@ from orlop.docker.routes import (
     images,
     networks,
     orlop,
+    retired,
     stats,
     system,
     volume_changes,
@@ -28,6 +29,7 @@ TABLES = (
     volumes.routes,
     networks.routes,
     orlop.routes,
+    retired.routes,
     volume_changes.routes,
     absent.routes,
 )

@@ -1,58 +1,14 @@
-"""/orlop/v1: what Docker's API has no call for. openapi.json beside this package describes it."""
+"""/orlop: about the daemon, what Docker's API has no call for. openapi.json beside this package describes it."""
 
 import functools
 from importlib import resources
-
-import msgspec
 
 from orlop import __version__
 from orlop.docker.messages import Reply, Request, Response, json_response
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
-from orlop.docker.translate.volume_out import show_volume
-from orlop.docker.wire.times import render_time
-from orlop.model.volume import RetiredVolume
 
 routes = Routes()
-
-
-class Restore(msgspec.Struct):
-    """The body of a restore; all of it may be left out."""
-
-    Name: str = ""
-
-
-def show_retired(retired: RetiredVolume) -> dict[str, object]:
-    volume = retired.volume
-    return {
-        "ID": retired.id,
-        "Name": volume.name,
-        "Driver": volume.driver,
-        "CreatedAt": render_time(volume.created_at_ns),
-        "RetiredAt": render_time(retired.retired_at_ns),
-        "PurgeAt": render_time(retired.purge_at_ns),
-        "Reason": retired.reason,
-        "Labels": None if volume.labels is None else dict(volume.labels),
-    }
-
-
-@routes.get("/orlop/v1/volumes/retired")
-async def list_retired(service: Service, request: Request) -> Reply:
-    found = await service.quick(service.engine.volumes.list_retired)
-    return json_response({"Retired": [show_retired(each) for each in found]})
-
-
-@routes.post("/orlop/v1/volumes/retired/{reference}/restore")
-async def restore(service: Service, request: Request) -> Reply:
-    wish = await request.json(Restore)
-    volume = await service.quick(service.engine.volumes.restore, request.parameters["reference"], wish.Name)
-    return json_response(show_volume(volume))
-
-
-@routes.delete("/orlop/v1/volumes/retired/{reference}")
-async def purge(service: Service, request: Request) -> Reply:
-    purged = await service.long(service.engine.volumes.purge, request.parameters["reference"])
-    return json_response(show_retired(purged))
 
 
 @routes.get("/orlop/v1/daemon")
