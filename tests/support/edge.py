@@ -11,7 +11,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 from typing import IO, Any, BinaryIO, cast
@@ -20,14 +20,18 @@ import msgspec
 import uvloop
 
 from orlop.docker.server import Server
+from orlop.drivers.volumes.driver import Limits
 from orlop.engine.archives import PathStat
 from orlop.engine.container_records import WaitResult
+from orlop.engine.disk_usage import DiskUsage
 from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.images import ImageSummary, LoadedImage
 from orlop.engine.logs import Logs
 from orlop.engine.sessions import Exec, ExecWish
-from orlop.engine.system import DiskUsage, SystemInfo
+from orlop.engine.system import SystemInfo
+from orlop.engine.tree_usage import TreeUsage
+from orlop.engine.volume_reports import Departure, VolumeReport
 from orlop.errors import Conflict, NoSuchContainer, NoSuchExec, NoSuchImage, NoSuchVolume, NotFound
 from orlop.model.container import (
     Container,
@@ -42,7 +46,7 @@ from orlop.model.filters import Filters
 from orlop.model.image import Image, ImageConfig
 from orlop.model.network import Network
 from orlop.model.platform import Platform, is_any_of
-from orlop.model.volume import PruneReport, RetiredVolume, Volume
+from orlop.model.volume import PruneReport, RetiredVolume, Volume, VolumeFacts, VolumeUser
 from orlop.store.paths import DataRoot
 
 NOW_NS = 1_700_000_000_123_456_789
@@ -367,8 +371,47 @@ class FakeSystem:
             security_options=("name=seccomp,profile=builtin",),
         )
 
-    def disk_usage(self, kinds: Sequence[str]) -> DiskUsage:
+
+class FakeDiskUsages:
+    def find(self, kinds: Collection[str]) -> DiskUsage:
         return DiskUsage(100, ((IMAGE_ID, 100, 0),))
+
+
+class FakeReports:
+    def __init__(self, volumes: FakeVolumes) -> None:
+        self._volumes = volumes
+        self.facts = VolumeFacts()
+        self.users: tuple[VolumeUser, ...] = ()
+        self.wanted: list[str] = []
+        self.asked: list[Any] = []
+
+    def of(self, volume: Volume) -> VolumeReport:
+        return VolumeReport(volume, self.facts, Limits(), self.users)
+
+    def want(self, volume: Volume) -> None:
+        self.wanted.append(volume.name)
+
+    def list_reports(self, filters: Filters, wait_seconds: float = 0.0) -> list[VolumeReport]:
+        self.asked.append((filters, wait_seconds))
+        return [self.of(volume) for volume in self._volumes.volumes.values()]
+
+    def preview_removal(self, names: Iterable[str], wait_seconds: float = 0.0) -> list[Departure]:
+        known = self._volumes.volumes
+        missing = [Departure(name, None, "no such volume") for name in names if name not in known]
+        return [*missing, *(Departure(name, self.of(known[name]), "", NOW_NS) for name in names if name in known)]
+
+    def preview_prune(self, filters: Filters, include_named: bool, wait_seconds: float = 0.0) -> list[Departure]:
+        self.asked.append((filters, include_named, wait_seconds))
+        return self.preview_removal(self._volumes.volumes)
+
+
+class FakeTrees:
+    def measure(
+        self, name: str, path: str, depth: int, told: Callable[[TreeUsage], bool] = lambda so_far: True
+    ) -> tuple[list[TreeUsage], int]:
+        if path == "nowhere":
+            raise NotFound(f"path {path} of volume {name}", "there is no such file or directory")
+        return [TreeUsage("", True, 30, 8192, 2), TreeUsage("a\udcff", False, 20, 4096, 0, NOW_NS)], 3
 
 
 @dataclasses.dataclass
@@ -380,6 +423,9 @@ class Fakes:
     sessions: FakeSessions
     archives: FakeArchives
     system: FakeSystem
+    disk_usage: FakeDiskUsages
+    volume_reports: FakeReports
+    volume_trees: FakeTrees
     events: Events
     root: Path
     logs: dict[str, IO[str]] = dataclasses.field(default_factory=dict)
@@ -416,24 +462,27 @@ class Fakes:
 
 def make_fakes(root: Path) -> Fakes:
     (root / "orlop" / "incoming").mkdir(parents=True)
+    volumes = FakeVolumes()
     return Fakes(
         FakeContainers(),
         FakeImages(),
-        FakeVolumes(),
+        volumes,
         FakeNetworks(),
         FakeSessions(),
         FakeArchives(),
         FakeSystem(),
+        FakeDiskUsages(),
+        FakeReports(volumes),
+        FakeTrees(),
         Events(),
         root,
     )
 
 
 def make_engine(fakes: Fakes) -> Engine:
-    services: dict[str, Any] = {
-        field: getattr(fakes, field)
-        for field in ("containers", "images", "volumes", "networks", "sessions", "archives", "system", "events")
-    }
+    fields = ("containers", "images", "volumes", "networks", "sessions", "archives", "system", "events")
+    more = ("disk_usage", "volume_reports", "volume_trees")
+    services: dict[str, Any] = {field: getattr(fakes, field) for field in (*fields, *more)}
     return Engine(**services, logs=Logs(fakes.find_log), data_root=DataRoot(fakes.root))
 
 

@@ -25,6 +25,7 @@ from orlop.engine.container_files import generated_files
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.container_steps import LOG_FILE, ContainerSteps
 from orlop.engine.containers import Containers
+from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -33,6 +34,7 @@ from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.logs import Logs
+from orlop.engine.measuring import Measurer
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.mount_trees import MountTrees
 from orlop.engine.networks import Networks
@@ -41,6 +43,8 @@ from orlop.engine.recovery import Recovery
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
+from orlop.engine.volume_reports import VolumeReports
+from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
 from orlop.errors import Unavailable, Unsupported
 from orlop.model.container import Container
@@ -131,9 +135,24 @@ def assemble(settings: Settings) -> Assembled:
         network_drivers=tuple(network_drivers),
         warnings=tuple(warnings),
     )
-    system = System(facts, records, images, volumes, layers, executor)
+    system = System(facts, records, images, layers, executor)
+    measurer = Measurer()
+    reports = VolumeReports(volumes, drivers_of_volumes, records, measurer)
+    disk_usage = DiskUsages(records, images, layers, reports)
     engine = Engine(
-        containers, images, volumes, networks, sessions, Logs(find_log), archives, system, events, data_root
+        containers=containers,
+        images=images,
+        volumes=volumes,
+        networks=networks,
+        sessions=sessions,
+        logs=Logs(find_log),
+        archives=archives,
+        system=system,
+        disk_usage=disk_usage,
+        volume_reports=reports,
+        volume_trees=VolumeTrees(volumes.access),
+        events=events,
+        data_root=data_root,
     )
     recovery = Recovery(
         records,
@@ -155,6 +174,7 @@ def assemble(settings: Settings) -> Assembled:
 
     def close() -> None:
         reaper.stop()
+        measurer.close()
         lifecycle.close()
         networks.close()
         volumes.close()

@@ -4,12 +4,15 @@ from dataclasses import dataclass
 
 from orlop.engine.archives import Archives
 from orlop.engine.containers import Containers
+from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.events import Events
 from orlop.engine.images import Images
 from orlop.engine.logs import Logs
 from orlop.engine.networks import Networks
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import System
+from orlop.engine.volume_reports import VolumeReports
+from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
 from orlop.store.paths import DataRoot
 
@@ -24,5 +27,8 @@ class Engine:
     logs: Logs
     archives: Archives
     system: System
+    disk_usage: DiskUsages
+    volume_reports: VolumeReports
+    volume_trees: VolumeTrees
     events: Events
     data_root: DataRoot  # where the edge spools uploads: data_root.incoming

@@ -1,9 +1,9 @@
-"""Facts about the daemon as a whole: info, disk usage."""
+"""Facts about the daemon as a whole."""
 
 import os
 import platform
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,10 +11,7 @@ from orlop.drivers.layers.driver import LayerDriver
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.executor import Executor
 from orlop.engine.images import Images
-from orlop.engine.volumes import Volumes
-from orlop.errors import NoSuchImage
 from orlop.model.container import ContainerState
-from orlop.model.volume import DEFAULT_DRIVER
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,14 +46,6 @@ class SystemInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class DiskUsage:
-    layers_bytes: int
-    images: tuple[tuple[str, int, int], ...] = ()  # id, size, containers
-    containers: tuple[tuple[str, int, int], ...] = ()  # id, writable bytes, rootfs bytes
-    volumes: tuple[tuple[str, int, int], ...] = ()  # name, size, references
-
-
-@dataclass(frozen=True, slots=True)
 class Facts:
     """What the composition root knows and does not change while the daemon runs."""
 
@@ -75,14 +64,12 @@ class System:
         facts: Facts,
         records: ContainerRecords,
         images: Images,
-        volumes: Volumes,
         layers: LayerDriver,
         executor: Executor,
     ) -> None:
         self._facts = facts
         self._records = records
         self._images = images
-        self._volumes = volumes
         self._layers = layers
         self._executor = executor
 
@@ -118,35 +105,6 @@ class System:
             security_options=("name=seccomp,profile=builtin",),
             warnings=facts.warnings,
             unfinished=tuple(self._executor.stuck),
-        )
-
-    def disk_usage(self, kinds: Sequence[str]) -> DiskUsage:
-        """`kinds`: container, image, volume; empty means all. Walks what it measures."""
-        wanted = set(kinds) or {"container", "image", "volume"}
-        images = self._images.list_images({}, True)
-        containers: list[tuple[str, int, int]] = []
-        if "container" in wanted:
-            for container in self._records.all():
-                own = self._layers.size_bytes(container.layer_id)
-                try:
-                    below = self._images.of_container(container.image_id).size_bytes
-                except NoSuchImage:
-                    below = 0
-                containers.append((container.id, own, own + below))
-        volumes: list[tuple[str, int, int]] = []
-        if "volume" in wanted:
-            for volume in self._volumes.list_volumes({})[0]:
-                if volume.driver != DEFAULT_DRIVER or volume.mounts_its_content:
-                    continue  # its bytes are on somebody else's disk
-                holders = len(self._volumes.holders(volume.name))
-                volumes.append((volume.name, self._volumes.usage_bytes(volume.name), holders))
-        return DiskUsage(
-            layers_bytes=self._images.layers_bytes(),
-            images=tuple((item.image.id, item.image.size_bytes, item.containers) for item in images)
-            if "image" in wanted
-            else (),
-            containers=tuple(containers),
-            volumes=tuple(volumes),
         )
 
 

@@ -66,6 +66,17 @@ class VolumeUse:
 
 
 @dataclass(frozen=True, slots=True)
+class VolumeUser:
+    """A container that holds a volume, and one place where it mounts it."""
+
+    container_id: str
+    container: str  # its name
+    destination: str  # "" while the container is being made
+    writable: bool
+    is_running: bool
+
+
+@dataclass(frozen=True, slots=True)
 class VolumeFacts:
     """What was seen of a volume, kept under its id. Nothing depends on it: lost facts are measured again."""
 

@@ -45,7 +45,7 @@ def check(document: Any, schema: Any, value: Any) -> None:
     if "$ref" in schema:
         name = schema["$ref"].removeprefix("#/components/schemas/")
         schema = document["components"]["schemas"][name]
-    names = {dict: "object", list: "array", str: "string", int: "integer", type(None): "null"}
+    names = {dict: "object", list: "array", str: "string", int: "integer", bool: "boolean", type(None): "null"}
     allowed = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
     assert names[type(value)] in allowed
     if "properties" in schema and isinstance(value, dict):
@@ -66,6 +66,8 @@ def test_answers_have_the_shape_that_the_document_says(document: Any, served: Se
         ("POST", "/orlop/v1/volumes/retired/one/restore", "/orlop/v1/volumes/retired/{reference}/restore"),
         ("DELETE", "/orlop/v1/volumes/retired/two", "/orlop/v1/volumes/retired/{reference}"),
         ("GET", "/orlop/v1/daemon", "/orlop/v1/daemon"),
+        ("GET", "/orlop/v1/volumes?size=1", "/orlop/v1/volumes"),
+        ("GET", "/orlop/v1/volumes/one/usage", "/orlop/v1/volumes/{name}/usage"),
     ]
     for method, path, template in calls:
         answer = served.call(method, path)

@@ -6,10 +6,13 @@ import pytest
 
 from orlop.engine.archives import Archives
 from orlop.engine.containers import Containers
+from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.images import Images
 from orlop.engine.networks import Networks
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import System
+from orlop.engine.volume_reports import VolumeReports
+from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
 from support import edge
 
@@ -21,6 +24,9 @@ PAIRS = [
     (edge.FakeSessions, Sessions),
     (edge.FakeArchives, Archives),
     (edge.FakeSystem, System),
+    (edge.FakeDiskUsages, DiskUsages),
+    (edge.FakeReports, VolumeReports),
+    (edge.FakeTrees, VolumeTrees),
 ]
 OWN = {"put", "connect"}  # what the tests use to play the world
 

@@ -21,7 +21,8 @@ def filters(**wanted: Any) -> str:
 def test_a_volume_is_created_shown_listed_and_removed(served: Served) -> None:
     created = served.call("POST", "/volumes/create", {"Name": "data", "Labels": {"a": "b"}})
     assert created.status == 201
-    assert served.call("GET", "/volumes/data").json == created.json
+    inspected = served.call("GET", "/volumes/data").json
+    assert inspected == {**created.json, "Status": {"Health": "ok", "Users": []}}
     assert list(created.json) == ["CreatedAt", "Driver", "Labels", "Mountpoint", "Name", "Options", "Scope"]
     assert served.call("GET", "/volumes").json == {"Volumes": [created.json], "Warnings": None}
     removed = served.call("DELETE", "/volumes/data")

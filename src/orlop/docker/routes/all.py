@@ -14,6 +14,7 @@ from orlop.docker.routes import (
     stats,
     system,
     volume_changes,
+    volume_reports,
     volumes,
 )
 
@@ -31,5 +32,6 @@ TABLES = (
     orlop.routes,
     retired.routes,
     volume_changes.routes,
+    volume_reports.routes,
     absent.routes,
 )

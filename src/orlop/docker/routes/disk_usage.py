@@ -8,7 +8,7 @@ from orlop.docker.translate.container_out import summarise_container
 from orlop.docker.translate.image_out import summarise_image
 from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.wire.volume import UsageData
-from orlop.engine.system import DiskUsage
+from orlop.engine.disk_usage import DiskUsage
 from orlop.errors import Malformed
 
 routes = Routes()
@@ -20,7 +20,7 @@ _TRUE, _FALSE = ("1", "t", "T", "TRUE", "true", "True"), ("0", "f", "F", "FALSE"
 @routes.get("/system/df")
 async def disk_usage(service: Service, request: Request) -> Reply:
     kinds, form = _kinds(request), _form(request)
-    usage = await service.long(service.engine.system.disk_usage, kinds)
+    usage = await service.long(service.engine.disk_usage.find, kinds)
 
     def render() -> Reply:  # in the pool as a whole: thousands of objects take a while to spell
         found = {

@@ -4,8 +4,8 @@ from orlop.docker.filters import parse_filters
 from orlop.docker.messages import Reply, Request, empty, json_response
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
-from orlop.docker.translate import volume_out
 from orlop.docker.translate.volume_out import show_volume
+from orlop.docker.translate.volume_report_out import inspect_volume
 from orlop.docker.wire import volume as wire
 from orlop.errors import Malformed, Unavailable
 from orlop.model.filters import Filters, parse_bool
@@ -54,8 +54,12 @@ def _asks_for_all(filters: Filters) -> bool:
 
 
 @routes.get("/volumes/{name}")
-def inspect_volume(service: Service, request: Request) -> Reply:
-    return json_response(volume_out.inspect_volume(service.engine.volumes.get(request.parameters["name"])))
+def inspect(service: Service, request: Request) -> Reply:
+    volumes, reports = service.engine.volumes, service.engine.volume_reports
+    report = reports.of(volumes.get(request.parameters["name"]))
+    if not report.is_current:
+        reports.want(report.volume)
+    return json_response(inspect_volume(report))
 
 
 @routes.put("/volumes/{name}", since=(1, 42))
@@ -67,7 +71,7 @@ async def update_volume(service: Service, request: Request) -> Reply:
     _check_version(request.text("version"))
     update = service.engine.volumes.update
     volume = await service.long(update, request.parameters["name"], wish.Labels, wish.DriverOpts)
-    return json_response(volume_out.inspect_volume(volume))
+    return json_response(inspect_volume(service.engine.volume_reports.of(volume)))
 
 
 def _check_version(text: str) -> None:

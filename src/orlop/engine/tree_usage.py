@@ -1,0 +1,152 @@
+"""What takes the room in a volume, directory by directory: `orlop volume du`.
+
+The tree belongs to somebody who may be changing it right now: directories are opened relative to their parents, links
+are not followed, other file systems are not entered, and what vanishes meanwhile does not count.
+"""
+
+import errno
+import heapq
+import os
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+MOST_ROWS = 1000
+DEEPEST = 500  # each level costs a descriptor, and the tree may be made by somebody who wants to use them up
+
+
+@dataclass(slots=True)
+class TreeUsage:
+    """Of everything below a path, hard links once."""
+
+    path: str  # relative to where the walk began, "" there
+    is_directory: bool = True
+    size_bytes: int = 0  # apparent: sum of st_size of all but directories
+    disk_bytes: int = 0
+    entries: int = 0  # below the path
+    last_write_ns: int = 0
+
+
+@dataclass(slots=True)
+class _Level:
+    fd: int
+    usage: TreeUsage
+    waiting: list[str]
+
+
+class TreeWalk:
+    """One walk; `so_far` may be looked at from another thread."""
+
+    def __init__(self, top_fd: int, depth: int, stop: Callable[[], bool] = lambda: False) -> None:
+        """`depth`: how many levels below the top have rows of their own."""
+        self._top_fd = top_fd
+        self._depth = depth
+        self._stop = stop
+        self._linked: set[int] = set()
+        self._rows: list[tuple[int, int, int, TreeUsage]] = []  # a heap: the smallest goes first
+        self._number = 0
+        self._device = 0
+        self.so_far = TreeUsage("")
+        self.left_out = 0  # rows, the smallest
+
+    def run(self) -> list[TreeUsage] | None:
+        """The whole first, then the biggest on disk first; None when stopped. Raises OSError where the disk fails."""
+        top = os.fstat(self._top_fd)
+        self._device = top.st_dev
+        self.so_far.last_write_ns = top.st_mtime_ns
+        levels = [_Level(os.dup(self._top_fd), self.so_far, [])]
+        try:
+            levels[0].waiting = self._count(levels, 0)
+            while levels:
+                if self._stop():
+                    return None
+                if levels[-1].waiting:
+                    self._descend(levels, levels[-1].waiting.pop())
+                else:
+                    self._ascend(levels)
+        finally:
+            for level in levels:
+                os.close(level.fd)
+        rows = sorted(self._rows, key=lambda row: (-row[0], -row[1], row[3].path))
+        return [self.so_far, *(row[3] for row in rows)]
+
+    def _descend(self, levels: list[_Level], name: str) -> None:
+        depth = len(levels)
+        if depth > DEEPEST:
+            raise OSError(errno.ELOOP, f"directories are nested more than {DEEPEST} deep", name)
+        try:
+            fd = os.open(name, _DIRECTORY, dir_fd=levels[-1].fd)
+        except OSError as error:
+            if error.errno in _VANISHED:
+                return
+            raise
+        usage = levels[-1].usage
+        if depth <= self._depth:
+            usage = TreeUsage(_joined(usage.path, name), last_write_ns=os.fstat(fd).st_mtime_ns)
+        levels.append(_Level(fd, usage, []))
+        levels[-1].waiting = self._count(levels, depth)
+
+    def _ascend(self, levels: list[_Level]) -> None:
+        level = levels.pop()
+        os.close(level.fd)
+        if levels and level.usage is not levels[-1].usage:
+            self._add_row(level.usage)
+
+    def _count(self, levels: list[_Level], depth: int) -> list[str]:
+        """Count what is in a directory; the directories in it."""
+        fd = levels[-1].fd
+        directories: list[str] = []
+        if os.fstat(fd).st_dev != self._device:
+            return []
+        rows = _rows_above(levels)
+        with os.scandir(fd) as entries:
+            for entry in entries:
+                try:
+                    details = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue
+                is_directory = stat.S_ISDIR(details.st_mode)
+                size, disk = self._sizes(details, is_directory)
+                for row in rows:
+                    row.entries += 1
+                    row.size_bytes += size
+                    row.disk_bytes += disk
+                    row.last_write_ns = max(row.last_write_ns, details.st_mtime_ns)
+                if is_directory:
+                    directories.append(entry.name)
+                elif depth < self._depth:
+                    path = _joined(levels[-1].usage.path, entry.name)
+                    self._add_row(TreeUsage(path, False, size, disk, 0, details.st_mtime_ns))
+        return directories
+
+    def _sizes(self, details: os.stat_result, is_directory: bool) -> tuple[int, int]:
+        if details.st_nlink > 1 and not is_directory:
+            if details.st_ino in self._linked:
+                return 0, 0
+            self._linked.add(details.st_ino)
+        return 0 if is_directory else details.st_size, details.st_blocks * _BLOCK_BYTES
+
+    def _add_row(self, usage: TreeUsage) -> None:
+        self._number += 1
+        row = (usage.disk_bytes, usage.size_bytes, self._number, usage)
+        if len(self._rows) < MOST_ROWS:
+            heapq.heappush(self._rows, row)
+        else:
+            heapq.heappushpop(self._rows, row)
+            self.left_out += 1
+
+
+def _rows_above(levels: list[_Level]) -> list[TreeUsage]:
+    """The sums that a directory counts into, each once."""
+    rows: list[TreeUsage] = []
+    for level in levels:
+        if not rows or rows[-1] is not level.usage:
+            rows.append(level.usage)
+    return rows
+
+
+def _joined(path: str, name: str) -> str:
+    return f"{path}/{name}" if path else name

@@ -1,0 +1,261 @@
+"""What there is to know about a volume: its facts, its limit, its users, and what would become of it.
+
+`of` answers from memory alone, for inspect is answered on the event loop. The others may ask the disk, but never wait
+for storage longer than they are told to: what is not known in time is unknown.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from orlop.drivers.volumes.driver import Limited, Limits, Measurement, Retirement, Usage, VolumeDriver
+from orlop.engine.container_records import ContainerRecords
+from orlop.engine.measuring import Measurer
+from orlop.engine.volume_facts import IN_USE_NS
+from orlop.engine.volume_filters import prune_filter
+from orlop.engine.volumes import Volumes
+from orlop.errors import NoSuchVolume, OrlopError
+from orlop.model.filters import Filters
+from orlop.model.mount import MountKind
+from orlop.model.sizes import parse_size
+from orlop.model.volume import PROTECT_LABEL, Volume, VolumeFacts, VolumeUser
+
+_UNKNOWN = Measurement(-1, -1, -1, 0)
+_MOST_WANTED = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeReport:
+    volume: Volume
+    facts: VolumeFacts
+    limits: Limits
+    users: tuple[VolumeUser, ...] = ()
+    is_current: bool = False  # its size is not older than its last use
+    is_measuring: bool = False
+
+    @property
+    def in_use(self) -> bool:
+        return any(user.is_running for user in self.users)
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """What a removal or a prune would do to one volume."""
+
+    name: str  # as it was asked for
+    report: VolumeReport | None  # None: there is no such volume
+    stays_because: str = ""
+    purge_at_ns: int = 0  # until when it could be restored; 0: not at all
+
+
+@dataclass(slots=True)
+class _KnownLimits:
+    options: Mapping[str, str] | None
+    limits: Limits
+
+
+@dataclass(slots=True)
+class VolumeReports:
+    """Thread-safe."""
+
+    volumes: Volumes
+    drivers: Mapping[str, VolumeDriver]
+    containers: ContainerRecords
+    measurer: Measurer
+    clock: Callable[[], int] = time.time_ns
+    _limits: dict[str, _KnownLimits] = field(default_factory=dict)
+    _wanted: dict[str, int] = field(default_factory=dict)  # when, so that nobody keeps the disk busy by asking
+
+    # From memory
+
+    def of(self, volume: Volume) -> VolumeReport:
+        users = self._users(volume)
+        facts = self.volumes.facts
+        return VolumeReport(
+            volume,
+            facts.find(volume.id),
+            self._limits_known(volume),
+            users,
+            facts.is_current(volume.id, any(user.is_running for user in users)),
+            self.measurer.is_counting(volume.id),
+        )
+
+    def _users(self, volume: Volume) -> tuple[VolumeUser, ...]:
+        users: list[VolumeUser] = []
+        names = (volume.name, *volume.aliases)
+        for container_id in self.volumes.holders(volume.name):
+            container = self.containers.get(container_id)
+            if container is None:
+                users.append(VolumeUser(container_id, container_id[:12], "", True, False))
+                continue
+            users += [
+                VolumeUser(container.id, container.name, mount.destination, not mount.read_only, container.is_running)
+                for mount in container.mounts
+                if mount.kind is MountKind.VOLUME and mount.volume in names
+            ]
+        return tuple(users)
+
+    def _limits_known(self, volume: Volume) -> Limits:
+        if not volume.options:
+            return Limits()
+        known = self._limits.get(volume.id)
+        if known is not None and known.options == volume.options:
+            return known.limits
+        return _limits_asked_for(volume.options)
+
+    # With a look at the disk
+
+    def list_reports(self, filters: Filters, wait_seconds: float = 0.0) -> list[VolumeReport]:
+        """By name. Whose figure is too old is counted anew in the background; for those that were never counted this
+        waits, all in all no longer than so many seconds."""
+        volumes, _ = self.volumes.list_volumes(filters)
+        return self._look(volumes, wait_seconds)
+
+    def _look(self, volumes: Sequence[Volume], wait_seconds: float) -> list[VolumeReport]:
+        unknown: list[Future[Measurement | None]] = []
+        for volume in volumes:
+            self._ask_limits(volume)
+            report = self.of(volume)
+            if not report.is_current:
+                result = self._count(volume)
+                if not report.facts.measured_at_ns:
+                    unknown.append(result)
+        if unknown and wait_seconds > 0:
+            self.measurer.await_all(unknown, wait_seconds)
+        return [self.of(volume) for volume in volumes]
+
+    def sizes(self, volumes: Sequence[Volume], seconds: float) -> dict[str, int]:
+        """How much each holds now, by name; what was known of it where the count does not end in time, -1 where
+        nothing is."""
+        results = {volume.name: self._count(volume) for volume in volumes}
+        self.measurer.await_all(list(results.values()), seconds)
+        found: dict[str, int] = {}
+        for volume in volumes:
+            result = results[volume.name]
+            counted = result.result() if result.done() and not result.cancelled() else None
+            known = self.volumes.facts.find(volume.id).size_bytes
+            found[volume.name] = counted.size_bytes if counted else -1 if result.done() else known
+        return found
+
+    def want(self, volume: Volume) -> None:
+        """Have it counted some time soon, so that who asks next is told. Asks nobody now."""
+        now = self.clock()
+        if now - self._wanted.get(volume.id, 0) > IN_USE_NS:
+            if len(self._wanted) >= _MOST_WANTED:
+                self._wanted.clear()
+            self._wanted[volume.id] = now
+            self._walk(volume)
+
+    def _count(self, volume: Volume) -> "Future[Measurement | None]":
+        driver = self.drivers.get(volume.driver)
+        if volume.options and isinstance(driver, Usage):
+            counted = self._counted(volume, driver)
+            if counted is not None:
+                return _ended(counted)
+        return self._walk(volume)
+
+    def _walk(self, volume: Volume) -> "Future[Measurement | None]":
+        driver = self.drivers.get(volume.driver)
+        if not isinstance(driver, Usage):
+            return _ended(None)
+
+        def walk(stop: Callable[[], bool]) -> Measurement | None:
+            if volume.options and (counted := self._counted(volume, driver)) is not None:
+                return counted
+            began_at = self.clock()
+            found = driver.measure(volume.name, stop)
+            if found is not None:
+                self.volumes.facts.measured(volume.id, found, began_at)
+            elif not stop():
+                self.volumes.facts.measured(volume.id, _UNKNOWN, began_at)
+            return found
+
+        return self.measurer.count(volume.id, walk)
+
+    def _counted(self, volume: Volume, driver: Usage) -> Measurement | None:
+        try:
+            found = driver.counted(volume.name)
+        except (OrlopError, OSError):
+            return None
+        if found is not None:
+            self.volumes.facts.measured(volume.id, found, self.clock())
+        return found
+
+    def _ask_limits(self, volume: Volume) -> None:
+        known = self._limits.get(volume.id)
+        if not volume.options or (known is not None and known.options == volume.options):
+            return
+        driver = self.drivers.get(volume.driver)
+        if isinstance(driver, Limited):
+            try:
+                self._limits[volume.id] = _KnownLimits(volume.options, driver.limits(volume.name))
+            except (OrlopError, OSError):
+                return  # what is wrong with it is told where its health is
+
+    # What would go
+
+    def preview_removal(self, names: Iterable[str], wait_seconds: float = 0.0) -> list[Departure]:
+        found: list[Departure] = []
+        for name in dict.fromkeys(names):
+            try:
+                volume = self.volumes.get(name)
+            except NoSuchVolume:
+                found.append(Departure(name, None, "no such volume"))
+                continue
+            report = self._look([volume], wait_seconds)[0]
+            if volume.name != name:
+                why = f"only this name of the volume {volume.name} goes; its data stays"
+                found.append(Departure(name, report, why))
+            else:
+                found.append(self._departure(report))
+        return found
+
+    def preview_prune(self, filters: Filters, include_named: bool, wait_seconds: float = 0.0) -> list[Departure]:
+        """Those that would go, and those that stay although the filters name them, by name."""
+        takes = prune_filter(filters, include_named)
+        named = _without_reasons_to_stay(takes)
+        volumes = [volume for volume in self.volumes.list_volumes({})[0] if named(volume)]
+        return [self._departure(report, takes) for report in self._look(volumes, wait_seconds)]
+
+    def _departure(self, report: VolumeReport, takes: Callable[[Volume], bool] = lambda volume: True) -> Departure:
+        volume = report.volume
+        if why := _reason_to_stay(report):
+            return Departure(volume.name, report, why)
+        if not takes(volume):
+            return Departure(volume.name, report, "prune leaves volumes whose options say where their data is")
+        if not isinstance(self.drivers.get(volume.driver), Retirement):
+            return Departure(volume.name, report)
+        return Departure(volume.name, report, "", self.volumes.retirements.policy.purge_at_ns(volume, self.clock()))
+
+
+def _ended(found: Measurement | None) -> "Future[Measurement | None]":
+    result: Future[Measurement | None] = Future()
+    result.set_result(found)
+    return result
+
+
+def _reason_to_stay(report: VolumeReport) -> str:
+    if report.users:
+        return f"in use by {', '.join(dict.fromkeys(user.container for user in report.users))}"
+    if report.volume.is_protected:
+        return f"protected by its label {PROTECT_LABEL}"
+    return ""
+
+
+def _without_reasons_to_stay(takes: Callable[[Volume], bool]) -> Callable[[Volume], bool]:
+    """Whether a prune would take a volume like this one if nothing protected it and its data were here."""
+
+    def names(volume: Volume) -> bool:
+        labels = {**(volume.labels or {}), PROTECT_LABEL: ""} if volume.is_protected else volume.labels
+        return takes(replace(volume, options=None, labels=labels))
+
+    return names
+
+
+def _limits_asked_for(options: Mapping[str, str]) -> Limits:
+    try:
+        size = parse_size(options["size"]) if options.get("size") else 0
+        return Limits(size, int(options.get("inodes") or 0))
+    except ValueError:
+        return Limits()

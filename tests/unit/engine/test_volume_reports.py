@@ -1,0 +1,250 @@
+"""Reports of volumes: what is known from memory, what is counted for whom, what a removal would take."""
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.local import LocalVolumes
+from orlop.engine.container_records import ContainerRecords
+from orlop.engine.disk_usage import DiskUsages
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.engine.measuring import Measurer
+from orlop.engine.volume_reports import VolumeReports
+from orlop.engine.volume_trees import VolumeTrees
+from orlop.engine.volumes import Volumes
+from orlop.errors import Malformed, NoSuchVolume, NotFound
+from orlop.model.container import Container, ContainerConfig, ContainerState, HostConfig, Status
+from orlop.model.mount import Mount, MountKind
+from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy, Volume
+from orlop.store.journal import Journal
+
+CONTAINER = "c" * 64
+SECONDS = 20
+HOUR_NS = 3600 * 1_000_000_000
+
+
+class Engine:
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.journal = Journal(root / "journal.db")
+        self.driver = LocalVolumes(root / "volumes")
+        self.volumes = Volumes(
+            *(self.journal, Executor(self.journal), {"local": self.driver}, Events(), root / "subpaths"),
+            policy=RetirementPolicy(3600, 60),
+        )
+        self.volumes.reconcile()
+        self.records = ContainerRecords(self.journal)
+        self.measurer = Measurer(quick=0.1, long=0.2, grace=0.1)
+        self.reports = VolumeReports(self.volumes, {"local": self.driver}, self.records, self.measurer)
+
+    def make(self, name: str, content: bytes = b"", **given: dict[str, str]) -> Volume:
+        volume = self.volumes.create(name, "", given.get("options"), given.get("labels"))
+        if content:
+            (Path(volume.mountpoint) / "file").write_bytes(content)
+        return volume
+
+    def use(self, name: str, running: bool) -> None:
+        mount = Mount(MountKind.VOLUME, "/data", "", volume=name, driver="local", read_only=True)
+        state = ContainerState.RUNNING if running else ContainerState.EXITED
+        self.records.remember(
+            Container(
+                id=CONTAINER,
+                name="app",
+                created_at_ns=1,
+                image_id="sha256:1",
+                config=ContainerConfig(),
+                host=HostConfig(),
+                layer_id="l",
+                path="sh",
+                mounts=(mount,),
+                status=Status(state),
+            )
+        )
+        self.volumes.hold(name, CONTAINER)
+
+    def close(self) -> None:
+        self.measurer.close()
+        self.journal.close()
+        self.driver.close()
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = Engine(tmp_path)
+    yield engine
+    engine.close()
+
+
+def hang(engine: Engine, monkeypatch: pytest.MonkeyPatch, name: str, gate: Callable[[], object]) -> None:
+    """Storage under one volume that does not answer."""
+    real = engine.driver.measure
+
+    def measure(asked: str, stop: Callable[[], bool]) -> Measurement | None:
+        if asked == name:
+            gate()
+        return real(asked, stop)
+
+    monkeypatch.setattr(engine.driver, "measure", measure)
+
+
+def test_memory_tells_users_and_what_was_counted_before(engine: Engine) -> None:
+    volume = engine.make("data", b"x" * 100)
+    assert engine.reports.of(volume).facts.size_bytes == -1
+    engine.reports.list_reports({}, SECONDS)
+    engine.use("data", running=True)
+    report = engine.reports.of(volume)
+    assert (report.facts.size_bytes, report.is_current, report.in_use) == (100, True, True)
+    (user,) = report.users
+    assert (user.container, user.destination, user.writable, user.is_running) == ("app", "/data", False, True)
+
+
+def test_a_listing_waits_for_what_was_never_counted_and_not_for_what_is_only_old(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = engine.make("data", b"x" * 100)
+    (first,) = engine.reports.list_reports({}, SECONDS)
+    assert (first.facts.size_bytes, first.is_current) == (100, True)
+    walked: list[str] = []
+    hang(engine, monkeypatch, "data", lambda: walked.append("data"))
+    engine.reports.list_reports({}, SECONDS)
+    assert walked == []
+    engine.volumes.facts.changed(volume.id)
+    (old,) = engine.reports.list_reports({}, SECONDS)
+    assert old.facts.size_bytes == 100
+    assert engine.reports.sizes([volume], SECONDS) == {"data": 100}
+    assert walked[0] == "data"
+
+
+def test_volumes_that_hang_are_unknown_and_keep_no_other_waiting(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    volumes = [engine.make("data", b"x" * 100), engine.make("nfs"), engine.make("other", b"x" * 7)]
+    hang(engine, monkeypatch, "nfs", lambda: gate.wait(SECONDS))
+    assert engine.reports.sizes(volumes, SECONDS) == {"data": 100, "nfs": -1, "other": 7}
+    gate.set()
+
+
+def test_what_cannot_be_told_is_not_asked_for_at_every_listing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.make("memory", options={"type": "tmpfs", "device": "tmpfs"})
+    walked: list[str] = []
+    hang(engine, monkeypatch, "memory", lambda: walked.append("memory"))
+    for _ in range(3):
+        (report,) = engine.reports.list_reports({}, SECONDS)
+        assert report.facts.size_bytes == -1
+    assert len(walked) <= 1
+
+
+def test_a_limit_is_told(engine: Engine) -> None:
+    volume = Volume("data", "1" * 64, "local", 1, "", None, {"size": "10m", "inodes": "7"})
+    limits = engine.reports.of(volume).limits
+    assert (limits.size_bytes, limits.inodes) == (10 << 20, 7)
+
+
+def test_a_preview_of_a_removal_says_what_stays_and_why(engine: Engine) -> None:
+    engine.make("free", b"x" * 9)
+    engine.make("used")
+    engine.make("kept", labels={"orlop.protect": "true"})
+    engine.use("used", running=False)
+    found = {each.name: each for each in engine.reports.preview_removal(["free", "used", "kept", "ghost"], SECONDS)}
+    assert {name: each.stays_because for name, each in found.items()} == {
+        "free": "",
+        "used": "in use by app",
+        "kept": "protected by its label orlop.protect",
+        "ghost": "no such volume",
+    }
+    assert found["free"].report
+    assert found["free"].report.facts.size_bytes == 9
+    assert found["free"].purge_at_ns > HOUR_NS
+    assert engine.volumes.get("free")
+
+
+def test_a_preview_of_an_alias_s_removal_says_that_the_data_stays(engine: Engine) -> None:
+    engine.make("old")
+    engine.volumes.rename("old", "new", True)
+    (found,) = engine.reports.preview_removal(["old"])
+    assert found.stays_because == "only this name of the volume new goes; its data stays"
+
+
+def test_a_preview_of_a_prune_is_what_the_prune_takes(engine: Engine) -> None:
+    engine.make("", labels={"a": "b"})
+    engine.make("named")
+    engine.make("used", labels={ANONYMOUS_LABEL: ""})
+    engine.make("kept", labels={ANONYMOUS_LABEL: "", "orlop.protect": "true"})
+    engine.make("memory", options={"type": "tmpfs", "device": "tmpfs"})
+    engine.use("used", running=False)
+    anonymous = engine.reports.preview_prune({}, False)
+    assert {each.name: each.stays_because for each in anonymous if each.stays_because} == {
+        "used": "in use by app",
+        "kept": "protected by its label orlop.protect",
+    }
+    everything = {each.name: each.stays_because for each in engine.reports.preview_prune({}, True)}
+    assert everything["memory"].startswith("prune leaves volumes")
+    goes = [name for name, why in everything.items() if not why]
+    assert sorted(engine.volumes.prune({}, True).removed) == sorted(goes)
+
+
+# One volume, walked now
+
+
+def test_a_path_in_a_volume_is_walked(engine: Engine) -> None:
+    data = Path(engine.make("data", b"x" * 100).mountpoint)
+    (data / "sub").mkdir()
+    (data / "sub" / "more").write_bytes(b"x" * 7)
+    (data / "out").symlink_to("/etc")
+    (data / "in").symlink_to("sub")
+    trees = VolumeTrees(engine.volumes.access)
+    whole, _ = trees.measure("data", "", 1)
+    assert whole[0].size_bytes == 107 + len("/etc") + len("sub")
+    for path in ("sub", "/sub/", "in"):
+        assert trees.measure("data", path, 1)[0][0].size_bytes == 7
+    assert trees.measure("data", "sub/more", 1)[0][0].size_bytes == 7
+    for path in ("out", "..", "sub/../../x"):
+        with pytest.raises(Malformed):
+            trees.measure("data", path, 1)
+    with pytest.raises(NotFound):
+        trees.measure("data", "nowhere", 1)
+    with pytest.raises(NoSuchVolume):
+        trees.measure("ghost", "", 1)
+
+
+# Disk usage
+
+
+class NoImages:
+    def list_images(self, filters: object, everything: bool) -> list[object]:
+        return []
+
+    def layers_bytes(self) -> int:
+        return 0
+
+
+def test_who_asks_while_it_is_worked_out_gets_that_result(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine.make("data", b"x" * 100)
+    engine.make("memory", options={"type": "tmpfs", "device": "tmpfs"})
+    gate, calls = threading.Event(), []
+    real = engine.reports.sizes
+
+    class Counting(VolumeReports):
+        def sizes(self, volumes: object, seconds: float) -> dict[str, int]:
+            calls.append(volumes)
+            gate.wait(SECONDS)
+            return real(volumes, seconds)  # type: ignore[arg-type]
+
+    reports = Counting(engine.volumes, {"local": engine.driver}, engine.records, engine.measurer)
+    usages = DiskUsages(engine.records, NoImages(), None, reports)  # type: ignore[arg-type]
+    with ThreadPoolExecutor(4) as pool:
+        asked = [pool.submit(usages.find, ["volume"]) for _ in range(4)]
+        while not calls:
+            threading.Event().wait(0.002)
+        while pool._work_queue.qsize():
+            threading.Event().wait(0.002)
+        gate.set()
+        found = [future.result(SECONDS) for future in asked]
+    assert all(each.volumes == (("data", 100, 0),) for each in found)
+    assert len(calls) < 4
