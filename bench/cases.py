@@ -39,7 +39,12 @@ def case(
 
 
 def variants(
-    name: str, rows: Mapping[str, tuple[object, ...]], unit: str, target: str, rounds: int = 7
+    name: str,
+    rows: Mapping[str, tuple[object, ...]],
+    unit: str,
+    target: str,
+    rounds: int = 7,
+    needs_managed: bool = False,
 ) -> Callable[..., Callable[..., Values]]:
     """The same measurement with several settings: one case each, named `name suffix`."""
 
@@ -51,7 +56,7 @@ def variants(
             ) -> Generator[float, None, None]:
                 return measure(peer, material, *arguments)
 
-            CASES.append(Case(f"{name} {suffix}".strip(), unit, target, rounds, bound))
+            CASES.append(Case(f"{name} {suffix}".strip(), unit, target, rounds, bound, needs_managed))
         return measure
 
     return register

@@ -6,18 +6,25 @@ import subprocess
 import time
 from collections.abc import Generator
 
-from bench.cases import NewVolume, case
+from bench.cases import NewVolume, case, variants
 from bench.containers import Container, bare_container
 from bench.http import timed
 from bench.material import Material
 from bench.peers import CHECKOUT, Managed, Peer, pss_megabytes
 
 
-@case("start to first answer, 1000 volumes + 50 containers", "s", "≤ 0.4", rounds=5, needs_managed=True)
-def start(peer: Peer, material: Material) -> Generator[float, None, None]:
+@variants(
+    "start to first answer,",
+    {"1000 volumes + 50 containers": (1000, 50), "10000 volumes": (10_000, 0)},
+    "s",
+    "≤ 0.4",
+    rounds=5,
+    needs_managed=True,
+)
+def start(peer: Peer, material: Material, volumes: int, containers: int) -> Generator[float, None, None]:
     assert isinstance(peer, Managed)
-    names = [peer.client.call("POST", "/volumes/create", {"Name": f"bench{n}"})["Name"] for n in range(1000)]
-    made = [peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(50)]
+    names = [peer.client.call("POST", "/volumes/create", {"Name": f"bench{n}"})["Name"] for n in range(volumes)]
+    made = [peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(containers)]
     try:
         while True:
             peer.stop()

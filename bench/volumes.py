@@ -48,7 +48,7 @@ def volume_inspect_at_once(peer: Peer, material: Material) -> Generator[float, N
             yield calls_per_second(peer.socket_path, "/volumes/bench", clients=16, seconds=1)
 
 
-@variants("volume list, N =", {"10": (10,), "1000": (1000,)}, "ms", "≤ 0.4")
+@variants("volume list, N =", {"10": (10,), "1000": (1000,), "10000": (10_000,)}, "ms", "≤ 0.4")
 def volume_list(peer: Peer, material: Material, count: int) -> Generator[float, None, None]:
     names = [create(peer, f"bench{number}") for number in range(count)]
     try:

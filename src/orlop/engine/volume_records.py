@@ -52,6 +52,10 @@ class VolumeRecords:
         volume = self.find(name)
         return volume.name if volume else name
 
+    @property
+    def count(self) -> int:
+        return len(self._volumes)
+
     def all(self) -> list[Volume]:
         with self._lock:
             return sorted(self._volumes.values(), key=lambda volume: volume.name)

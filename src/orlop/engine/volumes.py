@@ -243,6 +243,10 @@ class Volumes:
             return mount
         return replace(mount, source=volume.mountpoint)
 
+    @property
+    def count(self) -> int:
+        return self._records.count
+
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
         shows = list_filter(filters, self._records.holders)
