@@ -67,6 +67,10 @@ class FakeVolumes:
         volume = Volume(name, secrets.token_hex(32), driver or "local", NOW_NS, mountpoint, labels, options)
         return self.volumes.setdefault(name, volume)
 
+    @property
+    def count(self) -> int:
+        return len(self.volumes)
+
     def get(self, name: str) -> Volume:
         if name not in self.volumes:
             raise NoSuchVolume(name)
