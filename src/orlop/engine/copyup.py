@@ -21,7 +21,8 @@ from pathlib import Path
 
 from orlop.drivers.volumes.driver import Staging, VolumeDriver
 from orlop.engine.executor import Executor
-from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
+from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable, Unsupported
+from orlop.kernel.answering import require_answer
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.openat2 import open_in_root
 from orlop.model.volume import Volume
@@ -30,6 +31,7 @@ from orlop.store.files import remove_tree
 from orlop.store.trees import copy_tree, count_entries
 
 FEW_ENTRIES, FEW_BYTES = 50, 8 << 20
+_ANSWER_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -133,6 +135,7 @@ def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int) -> bool:
     use = secrets.token_hex(32)
     path = driver.attach(volume.name, use)
     try:
+        _require_answer(volume, path)
         with _opened(path) as target_fd:
             if os.listdir(target_fd):
                 return False
@@ -145,6 +148,14 @@ def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int) -> bool:
         return True
     finally:
         driver.detach(volume.name, use)
+
+
+def _require_answer(volume: Volume, path: Path) -> None:
+    try:
+        require_answer(str(path), _ANSWER_SECONDS)
+    except TimeoutError as error:
+        hint = "Bring its server back, or create the container with nocopy"
+        raise Unavailable(f"populate {volume.name}", f"the storage under {path} gave no answer", hint) from error
 
 
 @contextmanager

@@ -58,15 +58,14 @@ def prepare_bind_source(mount: Mount) -> Path:
     Unavailable when its storage does not answer: whoever else does not use it must not wait with us."""
     source = Path(mount.source)
     try:
-        require_answer(mount.source, _ANSWER_SECONDS)
+        if require_answer(mount.source, _ANSWER_SECONDS):
+            return source
     except TimeoutError as error:
         raise Unavailable(
             f"bind source {source}",
-            f"its storage gave no answer within {_ANSWER_SECONDS:g} s",
+            "its storage gave no answer",
             "Bring its server back, or unmount it; everything else goes on",
         ) from error
-    if source.exists():
-        return source
     if not mount.create_source:
         raise Malformed(
             'invalid mount config for type "bind"',

@@ -186,9 +186,17 @@ def _unescape(text: str) -> str:
     return _ESCAPE.sub(lambda match: chr(int(match.group(1), 8)), text)
 
 
+def spelled(path: _Target) -> str:
+    """A path as the table has it: links resolved, except that the last part is taken as it is. It is not looked at
+    either: what is mounted there may not answer."""
+    whole = os.fspath(path).rstrip("/") or "/"
+    parent, name = os.path.split(whole)
+    return os.path.realpath(whole) if name in ("", ".", "..") else f"{os.path.realpath(parent).rstrip('/')}/{name}"
+
+
 def mounts_at_or_below(path: _Target, table: Iterable[MountEntry] | None = None) -> list[MountEntry]:
-    """Everything mounted on `path` (links resolved, as the table has it) or under it, deepest and latest first."""
-    top = os.path.realpath(path)
+    """Everything mounted on `path` (as `spelled`) or under it, deepest and latest first."""
+    top = spelled(path)
     prefix = top if top.endswith("/") else top + "/"
     if table is None and not _is_in_table(top):
         return []
@@ -230,7 +238,7 @@ def escape(path: str) -> bytes:
 
 
 def is_mount_point(path: _Target) -> bool:
-    top = os.path.realpath(path)
+    top = spelled(path)
     if not _is_in_table(top):
         return False
     return any(entry.mount_point == top for entry in read_mounts())

@@ -35,6 +35,31 @@ def test_no_more_calls_run_than_there_are_threads_and_none_is_lost() -> None:
     pool.close()
 
 
+def test_calls_that_hang_keep_no_others_waiting() -> None:
+    pool, gate = Pool("test", 2, stuck_seconds=0.05), threading.Event()
+    hanging = [pool.submit(lambda: gate.wait(10)) for _ in range(5)]
+    assert pool.submit(lambda: 42).result(5) == 42
+    assert not any(future.done() for future in hanging)
+    gate.set()
+    assert all(future.result(10) for future in hanging)
+    pool.close()
+
+
+def test_threads_made_for_calls_that_hang_go_again() -> None:
+    pool, gate = Pool("crowd", 1, stuck_seconds=0.05), threading.Event()
+    hanging = [pool.submit(lambda: gate.wait(10)) for _ in range(5)]
+    pool.submit(lambda: None).result(5)
+    gate.set()
+    for future in hanging:
+        future.result(10)
+    threads = [thread for thread in threading.enumerate() if thread.name.startswith("crowd-")]
+    for thread in sorted(threads, key=lambda thread: thread.name)[1:]:
+        thread.join(0.5)
+    assert sum(thread.is_alive() for thread in threads) <= 1
+    assert pool.submit(lambda: 43).result(5) == 43
+    pool.close()
+
+
 def test_one_call_at_a_time_needs_one_thread() -> None:
     pool = Pool("alone", 8)
     for _ in range(20):

@@ -20,9 +20,11 @@ def call(command: Sequence[str], seconds: float) -> tuple[int, str]:
     assert process.stderr is not None
     with process.stderr as errors:
         in_time = ends_within(process.pid, seconds)
-        if not in_time:
+        if in_time:
+            process.wait()
+        else:
+            # Not waited for: where even SIGKILL has to wait for storage that hangs, so would we. Popen reaps it later.
             process.kill()
-        process.wait()
         os.set_blocking(errors.fileno(), False)  # a grandchild may hold it open
         said = errors.read(1 << 16) or b""
     if not in_time:

@@ -18,6 +18,7 @@ byte on _OCI_STARTPIPE: the connection exists before the process does.
 import contextlib
 import errno
 import json
+import logging
 import os
 import signal
 import socket
@@ -29,12 +30,19 @@ from pathlib import Path
 
 from orlop.drivers.runtimes.call import ENVIRONMENT, ends_within, is_readable
 from orlop.errors import Conflict, HostFailure, NotFound, Unavailable
+from orlop.kernel.answering import require_answer
 from orlop.kernel.process import start_ticks
+
+log = logging.getLogger(__name__)
 
 # A hung runtime (frozen cgroup, dead NFS root) must not hold a worker for ever.
 _LAUNCH_SECONDS = 120.0
+# After so long the storage that it has to mount is looked at, and where that does not answer, nobody waits any longer.
+_PATIENCE_SECONDS = 10.0
+_ANSWER_SECONDS = 5.0
 # A supervisor whose process was killed ends by itself once it has written the rest of the output.
 _FAREWELL_SECONDS = 5.0
+_ABANDON_SECONDS = 3.0
 _TAKEN_SECONDS = 0.2
 _LOOK_AGAIN_SECONDS = 0.0005
 
@@ -102,9 +110,17 @@ class Conmon:
     temporary: Path  # where conmon puts its short-lived console socket
 
     def launch(
-        self, place: Place, unique: str, name: str, log: str, options: Sequence[str], attach: bool = False
+        self,
+        place: Place,
+        unique: str,
+        name: str,
+        log: str,
+        options: Sequence[str],
+        attach: bool = False,
+        sources: Callable[[], Sequence[str]] = tuple,
     ) -> Launched:
-        """Run conmon until it reports. RuntimeRefused with what the runtime said. `log` is a path, "" for none."""
+        """Run conmon until it reports. RuntimeRefused with what the runtime said, Unavailable where one of the
+        `sources` of its mounts does not answer. `log` is a path, "" for none."""
         with contextlib.ExitStack() as stack:
             sync = _Pipe(stack)
             pipes: dict[str, int] = {"_OCI_SYNCPIPE": sync.write_end}
@@ -124,11 +140,11 @@ class Conmon:
             if start and attached_pipe:
                 attached_pipe.close_write_end()
                 start.close_read_end()
-                if attached_pipe.read_line(place):
+                if attached_pipe.read_line(place, sources):
                     connection = connect(place)
                     os.write(start.write_end, b"\n")  # the second go: run the runtime
             try:
-                pid = _reported_pid(sync.read_line(place), place)
+                pid = _reported_pid(sync.read_line(place, sources), place)
                 _reap(process)  # it leaves the supervisor's pid
                 supervisor_pid = int(place.supervisor_file.read_text())
                 return Launched(pid, supervisor_pid, _ticks_of(supervisor_pid), connection)
@@ -217,19 +233,43 @@ class _Pipe:
             os.close(self.write_end)
             self.write_end = -1
 
-    def read_line(self, place: Place) -> bytes:
+    def read_line(self, place: Place, sources: Callable[[], Sequence[str]]) -> bytes:
         """The first line, or what there is when conmon closed its end (it died). A second line may have come with it:
         the exit code of an exec that was quick."""
         data = bytearray()
         while b"\n" not in data:
-            if not is_readable(self.read_end, _LAUNCH_SECONDS):
-                abandon(place)
+            if not is_readable(self.read_end, _PATIENCE_SECONDS):
+                silent = _silent_one(sources())
+                if not silent and is_readable(self.read_end, _LAUNCH_SECONDS - _PATIENCE_SECONDS):
+                    continue
+                _abandon_quietly(place)
+                if silent:
+                    hint = "Bring its server back, or unmount it; everything else goes on"
+                    raise Unavailable(f"bind source {silent}", "its storage gave no answer", hint)
                 raise HostFailure(place.container_id, f"the runtime did not answer in {_LAUNCH_SECONDS:.0f} seconds")
             chunk = os.read(self.read_end, 65536)
             if not chunk:
                 break
             data += chunk
         return bytes(data).split(b"\n", 1)[0]
+
+
+def _silent_one(sources: Sequence[str]) -> str:
+    """The first of these paths that does not answer, "" when all do."""
+    for source in sources:
+        try:
+            require_answer(source, _ANSWER_SECONDS)
+        except TimeoutError:
+            return source
+    return ""
+
+
+def _abandon_quietly(place: Place) -> None:
+    """The caller has a better reason to tell; what could not be killed dies when its storage answers."""
+    try:
+        abandon(place)
+    except HostFailure as error:
+        log.warning("%s", error.message)
 
 
 def _reported_pid(line: bytes, place: Place) -> int:
@@ -271,12 +311,13 @@ def abandon(place: Place) -> None:
     """Kill whoever is still at work on a launch that nobody waits for any more: conmon and the runtime that it runs.
     They may not have left a pid anywhere yet, so their command lines tell: the directory and the container's id."""
     directory, container_id = os.fsencode(place.directory), place.container_id.encode()
-    for _ in range(100):  # the runtime may just be starting another process
+    deadline = time.monotonic() + _ABANDON_SECONDS
+    while time.monotonic() < deadline:  # the runtime may just be starting another process
         busy = [pid for pid in _all_pids() if _is_about(pid, directory, container_id)]
         if not busy:
             return
         for pid in busy:
-            _kill_if(pid, lambda pid: _is_about(pid, directory, container_id))
+            _kill_if(pid, lambda pid: _is_about(pid, directory, container_id), deadline - time.monotonic())
     raise HostFailure(place.container_id, "processes that were creating it cannot be killed")
 
 
@@ -292,14 +333,14 @@ def _is_about(pid: int, directory: bytes, container_id: bytes) -> bool:
     return container_id in words and any(word == directory or word.startswith(directory + b"/") for word in words)
 
 
-def _kill_if(pid: int, is_it: Callable[[int], bool]) -> None:
-    """The pid could have become somebody else's since it was looked at; a pidfd cannot."""
+def _kill_if(pid: int, is_it: Callable[[int], bool], seconds: float) -> None:
+    """The pid could have become somebody else's since it was looked at; a pidfd cannot. Waits so long for its end."""
     with contextlib.suppress(ProcessLookupError):
         fd = os.pidfd_open(pid)
         try:
             if is_it(pid):
                 signal.pidfd_send_signal(fd, signal.SIGKILL)
-                is_readable(fd, _FAREWELL_SECONDS)
+                is_readable(fd, max(0.0, min(seconds, _FAREWELL_SECONDS)))
         finally:
             os.close(fd)
 

@@ -18,6 +18,7 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from orlop.drivers.runtimes import cgroups, conmon, failures, probe, seccomp, specification
@@ -101,7 +102,16 @@ class OciRuntime:
             options += ["--log-size-max", str(bundle.log_max_bytes)]
         log_path = str(bundle.log_path) if bundle.log_path else ""
         supervisor = self._passing_conmon if specification.passes_mounts(bundle) else self._conmon
-        return supervisor.launch(place, bundle.container_id, bundle.name, log_path, options)
+        sources = partial(self._bind_sources, place)
+        return supervisor.launch(place, bundle.container_id, bundle.name, log_path, options, sources=sources)
+
+    def _bind_sources(self, place: Place) -> Sequence[str]:
+        """What somebody else's storage may be behind: without an answer from it neither a start nor an exec ends."""
+        try:
+            found = json.loads(place.config.read_bytes()).get("mounts", [])
+        except (OSError, ValueError):
+            return ()
+        return [str(mount["source"]) for mount in found if mount.get("type") == "bind"]
 
     def _took_filter(self, container_id: str) -> bool:
         """crun keeps the filter it loads here, for execs. An annotation that a later crun no longer knows would be
@@ -230,7 +240,8 @@ class OciRuntime:
             rendered = specification.render_process(self._limits.clamped(process), capabilities)
             place.process.write_text(json.dumps(rendered))
             options = [*_stdio(process), "--exec", "--exec-process-spec", str(place.process)]
-            launched = self._conmon.launch(place, exec_id, container_id, "", options, attach)
+            sources = partial(self._bind_sources, self._place(container_id))
+            launched = self._conmon.launch(place, exec_id, container_id, "", options, attach, sources)
         except RuntimeRefused as refusal:
             self.forget_exec(container_id, exec_id)
             raise failures.failure("exec", process.args[0] if process.args else "", str(refusal)) from refusal

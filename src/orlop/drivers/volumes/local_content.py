@@ -21,6 +21,7 @@ from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_data_empty
 from orlop.drivers.volumes.local_usage import measure
 from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, join_mounted
+from orlop.kernel.mounts import is_mount_point, mounts_at_or_below, spelled
 
 
 class Content(Protocol):
@@ -72,11 +73,15 @@ class PlainDirectory:
             give_pending_owner(volume, self.options)
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
-        return is_data_empty(volume.fd)
+        # What somebody mounted there is not looked at: it may not answer, and this is asked while others wait.
+        return is_mount_point(volume.data_path) or is_data_empty(volume.fd)
 
     def measure(self, volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
+        mounted = mounts_at_or_below(volume.path)
+        if any(entry.mount_point == spelled(volume.data_path) for entry in mounted):
+            return None  # neither ours to walk, nor sure to answer
         with entered(volume.fd, DATA) as data_fd:
-            return measure(data_fd, stop)
+            return measure(data_fd, stop, has_mounts=bool(mounted))
 
 
 @dataclass(frozen=True, slots=True)

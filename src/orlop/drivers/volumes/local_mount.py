@@ -71,7 +71,7 @@ def _bind(path: Path, source: str, words: MountWords) -> None:
     try:
         # The kernel heeds no other flag on the call that makes a bind mount.
         if (words.flags | words.cleared) & ~(mounts.MS_BIND | mounts.MS_REC):
-            point = os.path.realpath(path)
+            point = mounts.spelled(path)
             entry = next(entry for entry in mounts.mounts_at_or_below(path) if entry.mount_point == point)
             mounts.mount("none", path, "", mounts.MS_BIND | mounts.MS_REMOUNT | remount_flags(words, entry))
     except BaseException:

@@ -1,19 +1,26 @@
 """How much a directory holds, as `docker system df` counts it."""
 
+import errno
 import os
 import stat
 from collections.abc import Callable
 
 from orlop.drivers.volumes.driver import Measurement
+from orlop.kernel.openat2 import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
 
 
-def measure(top_fd: int, stop: Callable[[], bool] = lambda: False) -> Measurement | None:
-    """Everything below, hard links once, links not followed, mounts not entered; None when stopped. What vanishes
-    meanwhile does not count. Raises OSError where the disk fails."""
-    counter = _Counter(top_fd)
+def measure(top_fd: int, stop: Callable[[], bool] = lambda: False, has_mounts: bool = False) -> Measurement | None:
+    """Everything below, hard links once, links not followed; None when stopped. What vanishes meanwhile does not count.
+    Raises OSError where the disk fails.
+
+    What is mounted somewhere below is neither counted nor looked at: its storage may not answer. `has_mounts` says that
+    there may be any, which costs two calls more for each file; directories are always entered so that the kernel
+    refuses to cross."""
+    counter = _Counter(top_fd, has_mounts)
     open_fds = [os.dup(top_fd)]
     waiting: list[list[str]] = []
     try:
@@ -25,11 +32,11 @@ def measure(top_fd: int, stop: Callable[[], bool] = lambda: False) -> Measuremen
                 os.close(open_fds.pop())
                 waiting.pop()
                 continue
-            try:
-                fd = os.open(waiting[-1].pop(), _DIRECTORY, dir_fd=open_fds[-1])
-            except (FileNotFoundError, NotADirectoryError):
+            fd = _entered(open_fds[-1], waiting[-1].pop())
+            if fd < 0:
                 continue
             open_fds.append(fd)
+            counter.add(os.fstat(fd))
             waiting.append(counter.count(fd))
     finally:
         for fd in open_fds:
@@ -37,33 +44,56 @@ def measure(top_fd: int, stop: Callable[[], bool] = lambda: False) -> Measuremen
     return Measurement(counter.size_bytes, counter.disk_bytes, counter.entries, counter.last_write_ns)
 
 
+def _entered(directory_fd: int, name: str) -> int:
+    """-1 for what is a directory of this file system no more, or is on another mount."""
+    try:
+        return open_beneath(directory_fd, name, _DIRECTORY, no_symlinks=True, no_xdev=True)
+    except OSError as error:
+        if error.errno in _PASSED_OVER:
+            return -1
+        raise
+
+
 class _Counter:
-    def __init__(self, top_fd: int) -> None:
-        top = os.fstat(top_fd)
-        self._device = top.st_dev
+    def __init__(self, top_fd: int, has_mounts: bool) -> None:
+        self._has_mounts = has_mounts
         self._linked: set[int] = set()
         self.size_bytes = 0
         self.disk_bytes = 0
         self.entries = 0
-        self.last_write_ns = top.st_mtime_ns
+        self.last_write_ns = os.fstat(top_fd).st_mtime_ns
 
     def count(self, fd: int) -> list[str]:
-        """Count what is in a directory; the directories in it."""
+        """Count what is in a directory but its directories, which are returned."""
         directories: list[str] = []
-        if os.fstat(fd).st_dev != self._device:
-            return directories
         with os.scandir(fd) as entries:
             for entry in entries:
-                try:
-                    details = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue
-                self._add(details)
-                if stat.S_ISDIR(details.st_mode):
+                if entry.is_dir(follow_symlinks=False):
                     directories.append(entry.name)
+                    continue
+                details = self._look(fd, entry)
+                if details is not None:
+                    self.add(details)
         return directories
 
-    def _add(self, details: os.stat_result) -> None:
+    def _look(self, fd: int, entry: "os.DirEntry[str]") -> os.stat_result | None:
+        if not self._has_mounts:
+            try:
+                return entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                return None
+        try:
+            found = open_beneath(fd, entry.name, os.O_PATH | os.O_NOFOLLOW, no_xdev=True)
+        except OSError as error:
+            if error.errno in _PASSED_OVER:
+                return None
+            raise
+        try:
+            return os.fstat(found)
+        finally:
+            os.close(found)
+
+    def add(self, details: os.stat_result) -> None:
         self.entries += 1
         self.last_write_ns = max(self.last_write_ns, details.st_mtime_ns)
         is_directory = stat.S_ISDIR(details.st_mode)

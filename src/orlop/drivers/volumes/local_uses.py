@@ -130,7 +130,7 @@ def release_unused(volume: VolumeDirectory) -> None:
 
 def _look(volume: VolumeDirectory) -> tuple[State, MountEntry | None]:
     """And the mount that is seen there."""
-    point = os.path.realpath(volume.data_path)
+    point = mounts.spelled(volume.data_path)
     stack = [entry for entry in mounts.mounts_at_or_below(volume.path) if entry.mount_point == point]
     if not stack:
         return State.ABSENT, None
