@@ -81,6 +81,7 @@ class TreeCopy:
         self._missed = missed
         self._progress = progress
         self._reported = (0, 0)
+        self._partial = 0  # bytes of the file under way
         self._linked: dict[tuple[int, int], str] = {}
         self._clones = True
         self._ranges = True
@@ -203,6 +204,7 @@ class TreeCopy:
                     os.fsync(target)
             finally:
                 os.close(target)
+            self._partial = 0
             self.size_bytes += details.st_size
             if self._missed is not None:
                 self._look_again(source, details, level.path + name)
@@ -229,11 +231,14 @@ class TreeCopy:
         assert self._missed is not None
         self._missed.note(path, str(gone))
 
-    def _report(self) -> None:
-        entries, size = self._reported
-        if self._progress and (self.entries - entries >= _REPORT_EVERY or self.size_bytes - size >= _REPORT_BYTES):
-            self._reported = (self.entries, self.size_bytes)
-            self._progress(self.entries, self.size_bytes)
+    def _report(self, copied: int = 0) -> None:
+        """`copied`: bytes more of a file under way."""
+        self._partial += copied
+        size = self.size_bytes + self._partial
+        entries, reported = self._reported
+        if self._progress and (self.entries - entries >= _REPORT_EVERY or size - reported >= _REPORT_BYTES):
+            self._reported = (self.entries, size)
+            self._progress(self.entries, size)
 
     def _copy_bytes(self, source: int, target: int, details: os.stat_result) -> None:
         size = details.st_size
@@ -277,12 +282,14 @@ class TreeCopy:
             if not done:
                 return  # the file was cut short meanwhile
             begin += done
+            self._report(done)
         os.lseek(target, begin, os.SEEK_SET)
         while begin < end:
             done = os.sendfile(target, source, begin, min(end - begin, _CHUNK))
             if not done:
                 return
             begin += done
+            self._report(done)
 
 
 def copy_tree(source_fd: int, target_fd: int, sync_each: bool = False) -> int:

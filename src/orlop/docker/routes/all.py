@@ -15,6 +15,8 @@ from orlop.docker.routes import (
     system,
     volume_changes,
     volume_reports,
+    volume_copies,
+    volume_files,
     volumes,
 )
 
@@ -33,5 +35,7 @@ TABLES = (
     retired.routes,
     volume_changes.routes,
     volume_reports.routes,
+    volume_copies.routes,
+    volume_files.routes,
     absent.routes,
 )

@@ -1,0 +1,161 @@
+"""/orlop/v1/volumes: copies of volumes, and whole volumes as archives."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+import msgspec
+
+from orlop.docker.consume import stream_input
+from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_response
+from orlop.docker.produce import stream_output
+from orlop.docker.router import Routes
+from orlop.docker.routes.container_files import TAR
+from orlop.docker.service import Service
+from orlop.docker.translate.volume_out import inspect_volume
+from orlop.engine.volume_archives import Imported, ImportWish
+from orlop.engine.volume_copies import Changes, CopyResult
+from orlop.errors import Malformed, OrlopError
+
+routes = Routes()
+
+T = TypeVar("T")
+Progress = Callable[[int, int], None]
+_PROGRESS_SECONDS = 0.2
+
+
+class Copy(msgspec.Struct):
+    """The body of a copy. Labels and options are added to those of the source."""
+
+    Name: str = ""
+    Driver: str = ""
+    DriverOpts: dict[str, str] | None = None
+    Labels: dict[str, str] | None = None
+    RemoveOptions: list[str] | None = None
+    RemoveLabels: list[str] | None = None
+
+
+@routes.post("/orlop/v1/volumes/{name}/copy")
+async def copy(service: Service, request: Request) -> Reply:
+    wish = await request.json(Copy)
+    changes = Changes(
+        wish.Driver, wish.DriverOpts or {}, wish.Labels or {}, wish.RemoveOptions or (), wish.RemoveLabels or ()
+    )
+    copies, source = service.engine.volumes.copies, request.parameters["name"]
+
+    def show(result: CopyResult) -> dict[str, object]:
+        return show_copy(result, [service.engine.volumes.describe_container(each) for each in result.holders])
+
+    work = _Work(service, lambda progress: copies.copy(source, wish.Name, changes, progress))
+    if not request.flag("progress"):
+        return json_response(show(await work.result()), 201)
+    await work.begun()
+
+    async def produce(writer: BodyWriter) -> None:
+        async for entries, size in work:
+            await writer.write(json_response({"Entries": entries, "Bytes": size}).body)
+        try:
+            answer: dict[str, object] = {"Result": show(await work.result())}
+        except OrlopError as error:
+            answer = {"error": error.message}
+        await writer.write(json_response(answer).body)
+
+    return Stream(200, "application/json", produce)
+
+
+@routes.get("/orlop/v1/volumes/{name}/export")
+async def export(service: Service, request: Request) -> Reply:
+    archives, name = service.engine.volumes.archives, request.parameters["name"]
+    return await stream_output(service, lambda out: archives.export(name, out), TAR)
+
+
+@routes.post("/orlop/v1/volumes/import")
+async def import_volume(service: Service, request: Request) -> Reply:
+    wish = ImportWish(
+        request.text("name"), request.text("driver"), _pairs(request.texts("opt")), _pairs(request.texts("label"))
+    )
+    archives = service.engine.volumes.archives
+    found = await stream_input(service, request, lambda fd: archives.import_volume(wish, fd))
+    return json_response(show_import(found), 201)
+
+
+def _pairs(terms: list[str]) -> dict[str, str]:
+    pairs = [term.partition("=") for term in terms]
+    if any(not key for key, _, _ in pairs):
+        raise Malformed("", "a label or option has no name", "Write it as KEY=VALUE")
+    return {key: value for key, _, value in pairs}
+
+
+def show_copy(result: CopyResult, users: list[str]) -> dict[str, object]:
+    return {
+        "Volume": inspect_volume(result.volume),
+        "Entries": result.entries,
+        "Bytes": result.size_bytes,
+        "MissedCount": result.missed.count,
+        "Missed": [{"Path": path, "Why": why} for path, why in result.missed.entries],
+        "LeftOutOptions": list(result.left_out),
+        "Users": users,
+    }
+
+
+def show_import(found: Imported) -> dict[str, object]:
+    return {
+        "Volume": inspect_volume(found.volume),
+        "Entries": found.arrived.members,
+        "Bytes": found.arrived.size_bytes,
+        "LostAttributes": list(found.arrived.lost_xattrs),
+        "LeftOutOptions": list(found.left_out),
+        "OmittedOptions": list(found.omitted),
+    }
+
+
+class _Work:
+    """A call in a pool that says how far it is, and ends when nobody waits for it any more. Iterated: how far it is,
+    from time to time, until it has ended."""
+
+    def __init__(self, service: Service, call: Callable[[Progress], CopyResult]) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._left = threading.Event()
+        self._changed = asyncio.Event()
+        self._done = (0, 0)
+        self._running = service.long(call, self._progress)
+        self._running.add_done_callback(lambda ended: self._changed.set())
+
+    def _progress(self, entries: int, size: int) -> None:
+        """In the call's thread."""
+        if self._left.is_set():
+            raise ConnectionResetError("the client went away")
+        self._done = (entries, size)
+        self._loop.call_soon_threadsafe(self._changed.set)
+
+    async def begun(self) -> None:
+        """It has made progress or ended well; what it raised until then is raised here, for a proper answer."""
+        await self._leaving(self._changed.wait())
+        if self._running.done():
+            self._running.result()
+
+    async def result(self) -> CopyResult:
+        return await self._leaving(asyncio.shield(self._running))
+
+    def __aiter__(self) -> "_Work":
+        return self
+
+    async def __anext__(self) -> tuple[int, int]:
+        await self._leaving(self._changed.wait())
+        if self._running.done():
+            raise StopAsyncIteration
+        self._changed.clear()
+        await self._leaving(asyncio.sleep(_PROGRESS_SECONDS))
+        return self._done
+
+    async def _leaving(self, waiting: "asyncio.Future[T] | Coroutine[Any, Any, T]") -> T:
+        """Wait; when that is cancelled, because the client has gone, end the call and wait for its end."""
+        try:
+            return await waiting
+        except asyncio.CancelledError:
+            self._left.set()
+            if not self._running.done():
+                await asyncio.wait((self._running,))
+            self._running.cancelled() or self._running.exception()
+            raise
