@@ -132,17 +132,15 @@ class _Start(MemberWalk):
         super().__init__("archive")
         self._plain = start
         if detect_start(start) is not Compression.NONE:
+            rest = memoryview(start)[BLOCK:]
+
+            def read(count: int) -> bytes:
+                nonlocal rest
+                data, rest = bytes(rest[:count]), rest[count:]
+                return data
+
             self._plain = b""
-            with suppress(_Short):
-                rest = start[BLOCK:]
-
-                def read(count: int) -> bytes:
-                    nonlocal rest
-                    if not rest:
-                        raise _Short
-                    data, rest = rest[:count], rest[count:]
-                    return data
-
+            with suppress(Malformed):  # it is cut off, of course
                 for piece in decode_stream(start[:BLOCK], read):
                     self._plain += piece
 

@@ -25,8 +25,21 @@ _GO_DIRECTORY, _GO_SYMLINK = 1 << 31, 1 << 27  # bits of the mode as the API giv
 
 
 @dataclass(frozen=True, slots=True)
+class Holder:
+    """What holds files and has archive calls: containers, volumes."""
+
+    word: str
+    archive: str  # path of its archive calls
+    itself: str  # path that says whether there is one
+
+
+CONTAINER = Holder("container", "/containers/{}/archive", "/containers/{}/json")
+VOLUME = Holder("volume", "/orlop/v1/volumes/{}/archive", "/volumes/{}")
+
+
+@dataclass(frozen=True, slots=True)
 class Place:
-    """One side of a copy: a path here, or in a container."""
+    """One side of a copy: a path here, or in a container or volume (named `container` in both cases)."""
 
     container: str
     path: str
@@ -53,8 +66,9 @@ def parse_place(text: str) -> Place:
 class Copy:
     """The options of one `cp`."""
 
-    def __init__(self, app: App, archive: bool, follow_link: bool, quiet: bool) -> None:
+    def __init__(self, app: App, archive: bool, follow_link: bool, quiet: bool, holder: Holder = CONTAINER) -> None:
         self._app = app
+        self._holder = holder
         self._archive = archive
         self._follow_link = follow_link
         self._quiet = quiet
@@ -89,7 +103,7 @@ class Copy:
         path = source.path
         facts = self._stat(source, path)
         if facts is None:
-            raise ClientError(f"there is no {path} in container {source.container}")
+            raise ClientError(f"there is no {path} in {self._holder.word} {source.container}")
         if self._follow_link and facts["mode"] & _GO_SYMLINK:
             path = _link_target(path, facts)
             facts = self._stat(source, path) or facts
@@ -132,25 +146,27 @@ class Copy:
     def _put(self, target: Place, into: str, source: Any) -> None:
         query: Query = {"path": into, "noOverwriteDirNonDir": True, "copyUIDGID": self._archive}
         with Progress(f"copying to {target.container}", quiet=self._quiet) as progress:
-            path = f"/containers/{quote(target.container)}/archive"
-            self._app.api.upload("PUT", path, query, source, None, progress.advance).read()
+            self._app.api.upload("PUT", self._archive_of(target), query, source, None, progress.advance).read()
 
     def _get(self, source: Place, path: str, output: Any) -> None:
-        response = self._app.api.stream("GET", f"/containers/{quote(source.container)}/archive", {"path": path})
+        response = self._app.api.stream("GET", self._archive_of(source), {"path": path})
         with Progress(f"copying from {source.container}", quiet=self._quiet) as progress:
             for piece in response.pieces():
                 output.write(piece)
                 progress.advance(len(piece))
             output.flush()
 
+    def _archive_of(self, place: Place) -> str:
+        return self._holder.archive.format(quote(place.container))
+
     def _stat(self, place: Place, path: str) -> dict[str, Any] | None:
         """The API's facts about a path in a container, None where there is none."""
         try:
-            response = self._app.api.stream("HEAD", f"/containers/{quote(place.container)}/archive", {"path": path})
+            response = self._app.api.stream("HEAD", self._archive_of(place), {"path": path})
         except ApiError as error:
             if error.status != 404:
                 raise
-            self._app.api.get(f"/containers/{quote(place.container)}/json")  # raises when it is the container
+            self._app.api.get(self._holder.itself.format(quote(place.container)))  # raises when that is what is missing
             return None
         facts: dict[str, Any] = json.loads(a2b_base64(response.headers["x-docker-container-path-stat"]))
         return facts
