@@ -14,9 +14,9 @@ from orlop.docker.routes import (
     stats,
     system,
     volume_changes,
-    volume_reports,
     volume_copies,
     volume_files,
+    volume_reports,
     volumes,
 )
 

@@ -13,7 +13,7 @@ from orlop.docker.produce import stream_output
 from orlop.docker.router import Routes
 from orlop.docker.routes.container_files import TAR
 from orlop.docker.service import Service
-from orlop.docker.translate.volume_out import inspect_volume
+from orlop.docker.translate.volume_out import show_volume
 from orlop.engine.volume_archives import Imported, ImportWish
 from orlop.engine.volume_copies import Changes, CopyResult
 from orlop.errors import Malformed, OrlopError
@@ -89,7 +89,7 @@ def _pairs(terms: list[str]) -> dict[str, str]:
 
 def show_copy(result: CopyResult, users: list[str]) -> dict[str, object]:
     return {
-        "Volume": inspect_volume(result.volume),
+        "Volume": show_volume(result.volume),
         "Entries": result.entries,
         "Bytes": result.size_bytes,
         "MissedCount": result.missed.count,
@@ -101,7 +101,7 @@ def show_copy(result: CopyResult, users: list[str]) -> dict[str, object]:
 
 def show_import(found: Imported) -> dict[str, object]:
     return {
-        "Volume": inspect_volume(found.volume),
+        "Volume": show_volume(found.volume),
         "Entries": found.arrived.members,
         "Bytes": found.arrived.size_bytes,
         "LostAttributes": list(found.arrived.lost_xattrs),
