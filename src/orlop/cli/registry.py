@@ -71,6 +71,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "create": Entry("volume_create", "Create a volume"),
         "ls": Entry("volume_ls", "List volumes"),
         "inspect": Entry("volume_inspect", "Show everything about volumes"),
+        "du": Entry("volume_du", "Show what takes the room in a volume"),
         "rm": Entry("volume_rm", "Remove volumes (they can be restored for a while)"),
         "prune": Entry("volume_prune", "Remove the volumes that no container uses"),
         "rename": Entry("volume_rename", "Give a volume another name"),
