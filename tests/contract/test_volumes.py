@@ -12,6 +12,7 @@ from orlop.drivers.volumes.local import LocalVolumes
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.testing.volume_changes import ChangingContract, RenamingContract
 from orlop.testing.volume_filling import FillingContract
+from orlop.testing.volume_limits import InodeLimitContract, LimitContract
 from orlop.testing.volumes import (
     RetirementContract,
     SelfDescribingContract,
@@ -19,6 +20,15 @@ from orlop.testing.volumes import (
     UsageContract,
     VolumeDriverContract,
 )
+from support.disks import mounted_disk
+
+CAP_SYS_RESOURCE = 24
+
+
+def may_grow_ext4() -> bool:
+    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return bool(int(status["CapEff"], 16) >> CAP_SYS_RESOURCE & 1)
+
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
@@ -30,15 +40,20 @@ class LocalContract(
 
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
-        driver = LocalVolumes(tmp_path / "volumes")
-        yield driver
-        for entry in mounts_at_or_below(tmp_path):
+        yield from self.drivers(tmp_path / "volumes")
+
+    def drivers(self, root: Path) -> Iterator[VolumeDriver]:
+        self.opened = [LocalVolumes(root)]
+        yield self.opened[0]
+        for entry in mounts_at_or_below(root):
             unmount(entry.mount_point, MNT_DETACH)
-        driver.close()
+        for driver in self.opened:
+            driver.close()
 
     def reopened(self, driver: VolumeDriver) -> VolumeDriver:
         assert isinstance(driver, LocalVolumes)
-        return LocalVolumes(driver.root)
+        self.opened.append(LocalVolumes(driver.root))
+        return self.opened[-1]
 
 
 class TestLocal(LocalContract, UsageContract, StagingContract, FillingContract):
@@ -97,3 +112,21 @@ class TestLocalOnADisk(LocalContract):
         losetup = subprocess.run(["losetup", "-f", "--show", image], check=True, capture_output=True, text=True)
         self.devices[name] = losetup.stdout.strip()
         return self.devices[name]
+
+
+class LimitedContract(LocalContract, UsageContract, FillingContract, LimitContract, InodeLimitContract):
+    options = {"size": "16m"}
+    other_options = {"size": "16m", "uid": "1000"}
+
+
+@needs_root
+class TestLocalInAnImage(LimitedContract):
+    grows_online = may_grow_ext4()
+
+
+@needs_root
+class TestLocalOnBtrfs(LimitedContract):
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
+        with mounted_disk(tmp_path, 512 << 20, "btrfs") as disk:
+            yield from self.drivers(disk / "volumes")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 
 @contextmanager
-def mounted_disk(directory: Path, size_bytes: int) -> Iterator[Path]:
-    """A new ext4 of that size in a file, mounted by a loop device; gone afterwards."""
+def mounted_disk(directory: Path, size_bytes: int, fs_type: str = "ext4") -> Iterator[Path]:
+    """A new file system of that size in a file, mounted by a loop device; gone afterwards."""
     image, target = directory / "disk.img", directory / "disk"
     with image.open("wb") as file:
         file.truncate(size_bytes)
-    subprocess.run(["mkfs.ext4", "-q", "-m", "0", image], check=True)
+    subprocess.run([f"mkfs.{fs_type}", "-q", *(("-m", "0") if fs_type == "ext4" else ()), image], check=True)
     target.mkdir()
     subprocess.run(["mount", "-o", "loop", image, target], check=True)
     try:

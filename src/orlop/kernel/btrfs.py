@@ -101,8 +101,8 @@ def _file_system_id(fd: int) -> str:
     return "-".join((raw[:8], raw[8:12], raw[12:16], raw[16:20], raw[20:]))
 
 
-def _volume_arguments(name: str) -> bytes:
+def _volume_arguments(name: str) -> bytearray:
     raw = os.fsencode(name)
     if len(raw) > 255 or "/" in name:
         raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), name)
-    return struct.pack("=q4088s", 0, raw)
+    return bytearray(struct.pack("=q4088s", 0, raw))  # the mutable kind: of the other, fcntl takes 1024 bytes at most

@@ -10,8 +10,11 @@ from orlop.kernel.libc import LIBC, check
 _SYS_FSOPEN = 430
 _SYS_FSCONFIG = 431
 _SYS_FSMOUNT = 432
+_SYS_FSPICK = 433
 _CLOEXEC = 1
-_SET_FLAG, _SET_STRING, _CREATE = 0, 1, 6
+_FSPICK_CLOEXEC, _FSPICK_SYMLINK_NOFOLLOW = 1, 2
+_SET_FLAG, _SET_STRING, _CREATE, _RECONFIGURE = 0, 1, 6, 7
+_CWD = -100
 _MOST_MESSAGE = 4096
 
 
@@ -30,6 +33,18 @@ def mount_detached(fs_type: str, source: str, options: Mapping[str, str] | None 
         if said:
             raise OSError(error.errno, f"{error.strerror} ({said})", source) from error
         raise
+    finally:
+        os.close(context_fd)
+
+
+def reconfigure(path: str | os.PathLike[str], options: Mapping[str, str]) -> None:
+    """Give the file system that is mounted there other options; what is not named stays."""
+    flags = _FSPICK_CLOEXEC | _FSPICK_SYMLINK_NOFOLLOW
+    context_fd = check(LIBC.syscall(_SYS_FSPICK, _CWD, os.fsencode(path), flags), "fspick", path)
+    try:
+        for key, value in options.items():
+            _configure(context_fd, _SET_STRING, key, value)
+        _configure(context_fd, _RECONFIGURE, "", "")
     finally:
         os.close(context_fd)
 

@@ -1,7 +1,9 @@
 """Whole file systems: flushing one, naming its kind."""
 
 import ctypes
+import fcntl
 import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -20,6 +22,10 @@ _NAMES = {  # f_type of statfs(2) -> what Docker calls it
     0xCA451A4E: "bcachefs",
 }
 _SYNC_FILE_RANGE_WRITE = 2
+
+
+_GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
+_NO_COPY_ON_WRITE = 0x00800000
 
 
 class _Statfs(ctypes.Structure):
@@ -60,7 +66,18 @@ def sync_files(paths: Iterable[Path], missing_ok: bool = False) -> None:
             os.close(fd)
 
 
-def filesystem_name(path: str) -> str:
+def never_copy_on_write(fd: int) -> None:
+    """For a new file on btrfs that is written to in small pieces all over: chattr +C."""
+    # The kernel reads and writes an int, whatever the number of the call says of its size.
+    (flags,) = struct.unpack("=I4x", fcntl.ioctl(fd, _GET_FLAGS, bytes(8)))
+    fcntl.ioctl(fd, _SET_FLAGS, struct.pack("=I4x", flags | _NO_COPY_ON_WRITE))
+
+
+def filesystem_name(where: str | int) -> str:
+    """Of a path or an open file."""
     found = _Statfs()
-    check(LIBC.statfs(encoded(path), ctypes.byref(found)), "statfs", path)
+    if isinstance(where, int):
+        check(LIBC.fstatfs(where, ctypes.byref(found)), "fstatfs")
+    else:
+        check(LIBC.statfs(encoded(where), ctypes.byref(found)), "statfs", where)
     return _NAMES.get(found.f_type & 0xFFFFFFFF, f"{found.f_type & 0xFFFFFFFF:#x}")

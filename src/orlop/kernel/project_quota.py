@@ -92,9 +92,7 @@ class KernelProjectQuota:
         except OSError as error:
             if error.errno != errno.ENOENT:  # XFS: nobody ever had this number
                 raise
-        return ProjectUsage(
-            record.used_bytes, record.used_inodes, record.hard_blocks * _BLOCK, record.hard_inodes
-        )
+        return ProjectUsage(record.used_bytes, record.used_inodes, record.hard_blocks * _BLOCK, record.hard_inodes)
 
     def limit(self, fd: int, project: int, limit_bytes: int, limit_inodes: int) -> None:
         blocks = -(-limit_bytes // _BLOCK)
@@ -109,4 +107,6 @@ def _attributes(fd: int) -> bytes:
 
 def _quotactl(fd: int, command: int, project: int, record: _Record) -> None:
     encoded = command << 8 | _PROJECT_QUOTA
-    check(LIBC.syscall(_SYS_QUOTACTL_FD, fd, encoded, project, ctypes.byref(record)), "quotactl_fd", f"project {project}")
+    check(
+        LIBC.syscall(_SYS_QUOTACTL_FD, fd, encoded, project, ctypes.byref(record)), "quotactl_fd", f"project {project}"
+    )

@@ -12,3 +12,13 @@ def parse_size(text: str) -> int:
     if not found:
         raise ValueError(f"invalid size: '{text}'")
     return int(float(found[1]) * _FACTORS[(found[2] or "").lower()])
+
+
+def describe_size(size_bytes: int) -> str:
+    """For people, in binary units: "64 MiB", "1.5 GiB"."""
+    size = float(size_bytes)
+    for unit in ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB"):
+        if size < 1024 or unit == "PiB":
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    raise AssertionError

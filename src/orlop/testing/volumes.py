@@ -245,7 +245,8 @@ class UsageContract(VolumeFixtures):
         (top / "a" / "b").mkdir(parents=True)
         (top / "a" / "b" / "file").write_bytes(b"x" * 1000)
         os.link(top / "a" / "b" / "file", top / "again")
-        os.truncate(os.open(top / "sparse", os.O_CREAT | os.O_RDWR), 1 << 20)
+        with (top / "sparse").open("wb") as file:
+            file.truncate(1 << 20)
         (top / "link").symlink_to("12345")
         assert driver.usage_bytes("data") == 1000 + (1 << 20) + 5
         driver.detach("data", use)

@@ -346,7 +346,10 @@ def test_corrupt_options_break_only_their_volume(daemon: Daemon) -> None:
         ({"type": "ext4"}, 'create data: missing required option: "device"'),
         ({"o": "ro", "type": "ext4"}, 'create data: missing required option: "device"'),
         ({"size": "much"}, "create data: invalid size: 'much'"),
-        ({"size": "10g"}, "create data: quota size requested but no quota support"),
+        (
+            {"size": "10g", "type": "none", "device": "/srv", "o": "bind"},
+            "create data: quota size requested but no quota support for what is mounted (type none)",
+        ),
         ({"type": "cifs", "device": "//host:445/share"}, "create data: port not allowed in CIFS device URL"),
     ],
 )

@@ -27,6 +27,8 @@ never through a link, and `_data` must be a real directory, or the volume is bro
     local_filling      making a volume with its data
     local_retirement   removed volumes
     local_usage        walking and counting
+    local_image, local_image_file, local_subvolume, local_project
+                       limits: a file system in a file, btrfs, project quota
 """
 
 import errno
@@ -39,9 +41,10 @@ from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes import local_filling, local_staging
-from orlop.drivers.volumes.driver import Measurement, StoredVolume
+from orlop.drivers.volumes.driver import Limits, Measurement, StoredVolume
 from orlop.drivers.volumes.local_changes import change_volume, finish_change, rename_volume
-from orlop.drivers.volumes.local_content import content_for, content_of
+from orlop.drivers.volumes.local_content import content_of, new_content
+from orlop.drivers.volumes.local_deletion import delete_tree
 from orlop.drivers.volumes.local_directory import (
     CHANGE,
     DATA,
@@ -51,7 +54,6 @@ from orlop.drivers.volumes.local_directory import (
     STAGING,
     VolumeDirectory,
     VolumesRoot,
-    entered,
     exists,
     replace_file,
     sweep,
@@ -65,7 +67,7 @@ from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, keep
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
 from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below
-from orlop.store.files import remove_tree
+from orlop.kernel.project_quota import ProjectQuota
 
 log = logging.getLogger(__name__)
 
@@ -76,9 +78,10 @@ class LocalVolumes:
     name = "local"
     scope = "local"
 
-    def __init__(self, root: Path) -> None:
-        """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours."""
-        self._root = VolumesRoot(root)
+    def __init__(self, root: Path, projects: ProjectQuota | None = None) -> None:
+        """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours. `projects`: the
+        kernel's project quota, or what stands for it."""
+        self._root = VolumesRoot(root, projects)
         self.root = self._root.path
         self._retirement = LocalRetirement(self._root)
         self._made: list[str] = []  # and not settled
@@ -101,7 +104,7 @@ class LocalVolumes:
         token = f"new-{secrets.token_hex(8)}"
         try:
             with self._root.folder(STAGING) as staging_fd:
-                self._build(staging_fd, token, wanted, metadata, bool(options))
+                self._build(staging_fd, token, wanted, metadata, bool(options), name)
                 # rename(2) replaces nothing but an empty directory, and a volume's is never empty.
                 os.rename(token, name, src_dir_fd=staging_fd, dst_dir_fd=self._root.fd)
         except BaseException as error:
@@ -112,16 +115,18 @@ class LocalVolumes:
         self._made.append(name)
         return self.get(name)
 
-    def _build(self, staging_fd: int, token: str, wanted: MountOptions, metadata: str, keep_options: bool) -> None:
+    def _build(
+        self, staging_fd: int, token: str, wanted: MountOptions, metadata: str, keep_options: bool, name: str = ""
+    ) -> None:
         """A whole volume, out of sight. The umask was in mkdir's way, so the mode is set again."""
         os.mkdir(token, 0o701, dir_fd=staging_fd)
-        with entered(staging_fd, token) as fd:
-            content_for(wanted).make(VolumeDirectory(token, self.root / STAGING / token, fd))
-            os.fchmod(fd, 0o701)
+        with self._root.open_within(STAGING, token, name) as volume:
+            new_content(volume, wanted).make(volume)
+            os.fchmod(volume.fd, 0o701)
             # Not synced on its own: `settle` does it for many at a time.
-            write_file(fd, METADATA, metadata)
+            write_file(volume.fd, METADATA, metadata)
             if keep_options:
-                write_file(fd, OPTIONS, render_options(wanted), sync=True)
+                write_file(volume.fd, OPTIONS, render_options(wanted), sync=True)
 
     def _adopt(self, name: str) -> StoredVolume:
         found = self.get(name)
@@ -131,11 +136,9 @@ class LocalVolumes:
 
     def discard(self, name: str) -> None:
         try:
-            with self._root.open(name) as volume:
+            with self._root.open(name, exclusive=True) as volume:
                 try:
-                    os.rmdir(DATA, dir_fd=volume.fd)
-                except FileNotFoundError:
-                    pass
+                    content_of(volume, _options_or_none(volume)).discard(volume)
                 except OSError as error:
                     raise Conflict(f"discarding volume {name}", f"its data directory: {error.strerror}") from error
                 with suppress(FileNotFoundError):
@@ -155,9 +158,7 @@ class LocalVolumes:
 
     def list_volumes(self) -> Sequence[StoredVolume]:
         found = []
-        with os.scandir(self._root.fd) as listing:
-            names = [entry.name for entry in listing if not entry.name.startswith(".")]
-        for name in sorted(names):
+        for name in self._root.names():
             with suppress(OrlopError, FileNotFoundError), self._root.open(name) as volume:
                 plain = _plain(volume)
                 if plain is not None:
@@ -187,7 +188,7 @@ class LocalVolumes:
 
     def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
         wanted = parse_options(name, options, "update")
-        with self._root.open(name) as volume:
+        with self._root.open(name, exclusive=True) as volume:
             change_volume(volume, wanted, bool(options), metadata)
 
     def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
@@ -199,7 +200,7 @@ class LocalVolumes:
     # Use
 
     def attach(self, name: str, use_id: str) -> Path:
-        with self._root.open(name) as volume:
+        with self._root.open(name, exclusive=True) as volume:
             problem = _problem(volume)
             if problem:
                 hint = "Put it back from a backup, or remove the volume and create it again"
@@ -209,17 +210,15 @@ class LocalVolumes:
             return volume.data_path
 
     def detach(self, name: str, use_id: str) -> None:
-        with suppress(NotFound), self._root.open(name) as volume:
+        with suppress(NotFound), self._root.open(name, exclusive=True) as volume:
             detach_mounted(volume, use_id)
 
     def detach_others(self, use_ids: Collection[str]) -> None:
-        with os.scandir(self._root.fd) as entries:
-            names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir(follow_symlinks=False)]
-        for name in names:
+        for name in self._root.names():
             try:
                 if not exists(self._root.fd, f"{name}/{USES}"):
                     continue
-                with self._root.open(name) as volume:
+                with self._root.open(name, exclusive=True) as volume:
                     keep_uses(volume, use_ids)
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
@@ -236,24 +235,30 @@ class LocalVolumes:
             return content_of(volume).measure(volume, stop)
 
     def counted(self, name: str) -> Measurement | None:
-        return None
+        with self._root.open(name) as volume:
+            return content_of(volume).counted(volume)
+
+    def limits(self, name: str) -> Limits:
+        with self._root.open(name) as volume:
+            return content_of(volume).limits(volume)
 
     # Copy-up
 
     def is_empty(self, name: str) -> bool:
         with self._root.open(name) as volume:
             options = read_options(volume)
-            return not options.no_copy and content_for(options).is_empty(volume)
+            return not options.no_copy and content_of(volume, options).is_empty(volume)
 
     def stage(self, name: str, token: str) -> Path:
         with self._root.open(name) as volume, self._root.folder(STAGING) as staging_fd:
             if read_options(volume).no_copy:
                 raise Conflict(f"populate {name}", "nothing is to be copied into the volume (nocopy)")
-            if not content_of(volume).is_stageable or mounts_at_or_below(volume.path):
+            content = content_of(volume)
+            if not content.is_stageable or mounts_at_or_below(volume.path):
                 raise Unsupported(f"populate {name}", "something is mounted in the volume")
             if not local_staging.is_data_empty(volume.fd):
                 raise Conflict(f"populate {name}", "the volume is not empty")
-            os.mkdir(token, 0o700, dir_fd=staging_fd)
+            content.make_stage(volume, staging_fd, token)
         return self.root / STAGING / token
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
@@ -268,7 +273,7 @@ class LocalVolumes:
 
     def unstage(self, token: str) -> None:
         local_filling.let_go(self._root, token)
-        remove_tree(self.root / STAGING / token)
+        delete_tree(self._root, STAGING, token)
 
     def list_staged(self) -> Sequence[str]:
         return sorted(os.listdir(self.root / STAGING))
@@ -348,6 +353,14 @@ def _finish(volume: VolumeDirectory, entries: Iterable[str] = ()) -> None:
         finish_change(volume)
     except (OrlopError, OSError) as error:
         log.warning("volume %s: a change stays half written: %s", volume.name, error)
+
+
+def _options_or_none(volume: VolumeDirectory) -> MountOptions:
+    """What is unreadable keeps nobody from throwing away an empty volume."""
+    try:
+        return read_options(volume)
+    except HostFailure:
+        return MountOptions()
 
 
 def _problem(volume: VolumeDirectory) -> str:

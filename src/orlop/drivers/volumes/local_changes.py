@@ -11,7 +11,7 @@ import os
 from contextlib import suppress
 from dataclasses import replace
 
-from orlop.drivers.volumes.local_content import PlainDirectory, content_for
+from orlop.drivers.volumes.local_content import change_limit, content_of
 from orlop.drivers.volumes.local_directory import (
     CHANGE,
     DATA,
@@ -71,6 +71,7 @@ def change_volume(volume: VolumeDirectory, wanted: MountOptions, keep_options: b
     if wanted.needs_mount and not (before and before.needs_mount):
         _refuse_to_hide(volume, before)
     wanted = _with_owner_to_give(wanted, before)
+    change_limit(volume, wanted, before)
     replace_file(volume.fd, CHANGE, render_change(wanted if keep_options else None, metadata))
     finish_change(volume)
 
@@ -85,7 +86,7 @@ def finish_change(volume: VolumeDirectory) -> None:
         with suppress(FileNotFoundError):
             os.unlink(OPTIONS, dir_fd=volume.fd)
     else:
-        if options.owner_pending and isinstance(content_for(options), PlainDirectory):
+        if options.owner_pending and content_of(volume, options).is_directory:
             with entered(volume.fd, DATA) as data_fd:
                 give_owner(data_fd, options)
             options = replace(options, owner_pending=False)
@@ -105,7 +106,7 @@ def _options_before(volume: VolumeDirectory) -> MountOptions | None:
 
 def _refuse_to_hide(volume: VolumeDirectory, before: MountOptions | None) -> None:
     if before is not None:
-        is_empty = content_for(before).is_empty(volume)
+        is_empty = content_of(volume, before).is_empty(volume)
     else:
         is_empty = is_mount_point(volume.data_path) or is_data_empty(volume.fd)
     if not is_empty:

@@ -1,10 +1,14 @@
 """What gives `_data` its content: the seam at which forms of local volumes are added.
 
-`content_of` chooses by opts.json and by what is on the disk; everything else in the driver asks the content and knows
-no form. A content holds no state: what it needs to know is beside `_data` or in the kernel.
+`content_of` chooses by what is on the disk and by opts.json, `new_content` by opts.json and what the file system can;
+everything else in the driver asks the content and knows no form. A content holds no state: what it needs to know is
+beside `_data` or in the kernel.
 
-    PlainDirectory   `_data` itself
-    MountedContent   what the options name, mounted on `_data` while somebody uses the volume
+    PlainDirectory      `_data` itself
+    MountedContent      what the options name, mounted on `_data` while somebody uses the volume
+    ImageContent        a file system in `disk.img` beside it, mounted likewise: a limit everywhere    (local_image)
+    SubvolumeContent    `_data` is a btrfs subvolume with a limit                                      (local_subvolume)
+    ProjectContent      `_data` has a project number with a limit, on ext4 and XFS                     (local_project)
 """
 
 import os
@@ -12,20 +16,35 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from orlop.drivers.volumes.driver import Measurement
-from orlop.drivers.volumes.local_directory import DATA, DATA_MODE, VolumeDirectory, entered
-from orlop.drivers.volumes.local_mount import is_expected, mount_options
+from orlop.drivers.volumes.driver import Limits, Measurement
+from orlop.drivers.volumes.local_directory import (
+    DATA,
+    VolumeDirectory,
+    entered,
+    make_data_directory,
+    remove_data_directory,
+)
+from orlop.drivers.volumes.local_image import ImageContent, has_image
+from orlop.drivers.volumes.local_mount import is_expected, mount_options, resize_memory
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
+from orlop.drivers.volumes.local_project import ProjectContent, hold_project
 from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_data_empty
-from orlop.drivers.volumes.local_usage import measure
+from orlop.drivers.volumes.local_subvolume import SubvolumeContent, is_subvolume
+from orlop.drivers.volumes.local_usage import measure_directory
 from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, join_mounted
-from orlop.kernel.mounts import is_mount_point, mounts_at_or_below, spelled
+from orlop.errors import Conflict, Unsupported
+from orlop.kernel.filesystems import filesystem_name
+from orlop.kernel.mounts import is_mount_point
 
 
 class Content(Protocol):
     """Of one volume. The caller holds the volume's lock (the engine's, one a name)."""
+
+    @property
+    def is_directory(self) -> bool:
+        """Whether the bytes lie in `_data` itself, so that its owner can be changed at any time."""
 
     @property
     def is_stageable(self) -> bool:
@@ -35,6 +54,10 @@ class Content(Protocol):
         """`_data` and what belongs to it, in a volume that nobody sees yet. What was made when this fails is deleted
         with the volume's directory (remove_tree)."""
 
+    def discard(self, volume: VolumeDirectory) -> None:
+        """Remove `_data` and what belongs to it. Raises OSError (ENOTEMPTY, EBUSY) where it holds something or somebody
+        uses it, having removed nothing; gone already is success."""
+
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         """`_data` has its content when this returns. Letting go needs no content: the marks of uses tell what is to be
         unmounted (local_uses), also where opts.json became unreadable meanwhile."""
@@ -42,24 +65,65 @@ class Content(Protocol):
     def is_empty(self, volume: VolumeDirectory) -> bool:
         """False when it certainly holds something."""
 
+    def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
+        """An empty directory that can take the place of `_data`."""
+
     def measure(self, volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
-        """As orlop.drivers.volumes.driver.Usage says."""
+        """As orlop.drivers.volumes.driver.Usage says, and so are the next two."""
+
+    def counted(self, volume: VolumeDirectory) -> Measurement | None: ...
+
+    def limits(self, volume: VolumeDirectory) -> Limits: ...
+
+    def limit(self, volume: VolumeDirectory, wanted: MountOptions) -> None:
+        """Hold it below the limits of `wanted` from now on (none, where these are 0). Called before the change is
+        written down, and again after a crash. Raises Conflict, Unsupported as Changing.change says."""
 
 
-def content_of(volume: VolumeDirectory) -> Content:
-    """Raises HostFailure where opts.json is unreadable."""
-    return content_for(read_options(volume))
-
-
-def content_for(options: MountOptions) -> Content:
+def content_of(volume: VolumeDirectory, options: MountOptions | None = None) -> Content:
+    """Of a volume that is there; `options` stand for opts.json. Raises HostFailure where that is unreadable."""
+    if options is None:
+        options = read_options(volume)
     if options.needs_mount:
         return MountedContent(options)
+    if has_image(volume):
+        return ImageContent(options)
+    if is_subvolume(volume):
+        return SubvolumeContent(options)
+    if options.is_limited and volume.projects.is_enforced(volume.fd):
+        return ProjectContent(options)
     return PlainDirectory(options)
+
+
+def new_content(volume: VolumeDirectory, options: MountOptions) -> Content:
+    """Of a volume that is about to be made in this directory."""
+    if options.needs_mount:
+        return MountedContent(options)
+    if not options.is_limited:
+        return PlainDirectory(options)
+    if volume.projects.is_enforced(volume.fd):
+        return ProjectContent(options)
+    if filesystem_name(volume.fd) == "btrfs" and not options.inodes:
+        return SubvolumeContent(options)
+    return ImageContent(options)
+
+
+def change_limit(volume: VolumeDirectory, wanted: MountOptions, before: MountOptions | None) -> None:
+    """Hold it below the limits of `wanted`, if they are others than `before` (None: not known)."""
+    before = before or MountOptions()
+    if wanted.needs_mount and has_image(volume):
+        hint = "Make another volume with these options"
+        raise Conflict(f"update {volume.name}", "its data is in a file of its own, which they would hide", hint)
+    if before.needs_mount and not wanted.needs_mount:
+        PlainDirectory(wanted).limit(volume, wanted)
+    elif (before.quota_bytes, before.inodes) != (wanted.quota_bytes, wanted.inodes):
+        content_of(volume, before).limit(volume, wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class PlainDirectory:
     options: MountOptions
+    is_directory = True
     is_stageable = True
 
     def make(self, volume: VolumeDirectory) -> None:
@@ -67,6 +131,9 @@ class PlainDirectory:
         if self.options.has_owner:
             with entered(volume.fd, DATA) as data_fd:
                 give_owner(data_fd, self.options)
+
+    def discard(self, volume: VolumeDirectory) -> None:
+        remove_data_directory(volume)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         if not join_mounted(volume, use_id):
@@ -76,21 +143,39 @@ class PlainDirectory:
         # What somebody mounted there is not looked at: it may not answer, and this is asked while others wait.
         return is_mount_point(volume.data_path) or is_data_empty(volume.fd)
 
+    def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
+        os.mkdir(token, 0o700, dir_fd=staging_fd)
+
     def measure(self, volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
-        mounted = mounts_at_or_below(volume.path)
-        if any(entry.mount_point == spelled(volume.data_path) for entry in mounted):
-            return None  # neither ours to walk, nor sure to answer
-        with entered(volume.fd, DATA) as data_fd:
-            return measure(data_fd, stop, has_mounts=bool(mounted))
+        return measure_directory(volume, stop)
+
+    def counted(self, volume: VolumeDirectory) -> Measurement | None:
+        return None
+
+    def limits(self, volume: VolumeDirectory) -> Limits:
+        return Limits()
+
+    def limit(self, volume: VolumeDirectory, wanted: MountOptions) -> None:
+        if not wanted.is_limited:
+            return
+        if not volume.projects.is_enforced(volume.fd):
+            why = f"it is a directory on a file system ({filesystem_name(volume.fd)}) without project quota"
+            hint = "Make another one with the limit, and copy into it: orlop volume cp OLD NEW"
+            raise Unsupported(f"limit volume {volume.name}", why, hint)
+        hold_project(volume, wanted)
 
 
 @dataclass(frozen=True, slots=True)
 class MountedContent:
     options: MountOptions
+    is_directory = False
     is_stageable = False
 
     def make(self, volume: VolumeDirectory) -> None:
         make_data_directory(volume)
+
+    def discard(self, volume: VolumeDirectory) -> None:
+        remove_data_directory(volume)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         attach_mounted(
@@ -108,11 +193,21 @@ class MountedContent:
     def is_empty(self, volume: VolumeDirectory) -> bool:
         return True
 
+    def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
+        raise Unsupported(f"populate {volume.name}", "something is mounted in the volume")
+
     def measure(self, volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
         return None  # what is mounted there is not ours to walk, and may not answer
 
+    def counted(self, volume: VolumeDirectory) -> Measurement | None:
+        return None
 
-def make_data_directory(volume: VolumeDirectory) -> None:
-    """The umask was in mkdir's way, so the mode is set again."""
-    os.mkdir(DATA, DATA_MODE, dir_fd=volume.fd)
-    os.chmod(DATA, DATA_MODE, dir_fd=volume.fd)
+    def limits(self, volume: VolumeDirectory) -> Limits:
+        if not self.options.is_limited:
+            return Limits()
+        return Limits(self.options.quota_bytes, self.options.inodes, "tmpfs")
+
+    def limit(self, volume: VolumeDirectory, wanted: MountOptions) -> None:
+        """Only memory takes one (local_rules); the rest holds from the next mount."""
+        if wanted.fs_type == self.options.fs_type == "tmpfs" and wanted.is_limited:
+            resize_memory(volume.data_path, wanted)

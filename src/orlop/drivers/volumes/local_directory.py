@@ -4,6 +4,7 @@ The layout is drawn in orlop.drivers.volumes.local. Nothing here knows what a vo
 """
 
 import errno
+import fcntl
 import logging
 import os
 import stat
@@ -14,6 +15,7 @@ from pathlib import Path
 
 from orlop.errors import Conflict, NoSuchVolume
 from orlop.kernel.mounts import mounts_at_or_below
+from orlop.kernel.project_quota import KernelProjectQuota, ProjectQuota
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +36,7 @@ class VolumeDirectory:
     name: str
     path: Path
     fd: int
+    projects: ProjectQuota = KernelProjectQuota()
 
     @property
     def data_path(self) -> Path:
@@ -43,8 +46,9 @@ class VolumeDirectory:
 class VolumesRoot:
     """Knows every place that volumes are in. Thread-safe: it holds nothing but the root's descriptor."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, projects: ProjectQuota | None = None) -> None:
         """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours."""
+        self._projects = projects or KernelProjectQuota()
         path.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()
         self.fd = os.open(self.path, _DIRECTORY)
@@ -58,12 +62,23 @@ class VolumesRoot:
         os.close(self.fd)
 
     @contextmanager
-    def open(self, name: str) -> Iterator[VolumeDirectory]:
-        """The volume's own directory. Raises NoSuchVolume, Conflict where something else has its name."""
+    def open(self, name: str, exclusive: bool = False) -> Iterator[VolumeDirectory]:
+        """The volume's own directory; `exclusive`: for us alone among those who ask for that, until we close it or
+        die. Raises NoSuchVolume, Conflict where something else has its name."""
+        while True:
+            fd = self._open(name)
+            try:
+                if not exclusive or self._lock(name, fd):
+                    yield VolumeDirectory(name, self.path / name, fd, self._projects)
+                    return
+            finally:
+                os.close(fd)
+
+    def _open(self, name: str) -> int:
         if "/" in name or name in ("", ".", "..") or name.startswith("."):
             raise NoSuchVolume(name)
         try:
-            fd = os.open(name, _DIRECTORY, dir_fd=self.fd)
+            return os.open(name, _DIRECTORY, dir_fd=self.fd)
         except FileNotFoundError:
             raise NoSuchVolume(name) from None
         except OSError as error:
@@ -73,16 +88,49 @@ class VolumesRoot:
             if error.errno == errno.ENAMETOOLONG:
                 raise NoSuchVolume(name) from None
             raise
+
+    def _lock(self, name: str, fd: int) -> bool:
+        """Whether it still is the volume of that name, once we have it for ourselves."""
         try:
-            yield VolumeDirectory(name, self.path / name, fd)
-        finally:
-            os.close(fd)
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except OSError as error:
+            if error.errno not in (errno.EBADF, errno.ENOLCK, errno.EOPNOTSUPP):
+                raise
+            return True  # some network file systems lock no directories
+        try:
+            return os.path.samestat(os.lstat(name, dir_fd=self.fd), os.fstat(fd))
+        except FileNotFoundError:
+            return False
+
+    def names(self) -> list[str]:
+        """What may be a volume. Read by a descriptor of its own: two that list with one would share the position, and
+        btrfs shows nothing that is newer than the descriptor."""
+        with entered(self.fd, ".") as fd, os.scandir(fd) as entries:
+            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+
+    @contextmanager
+    def open_within(self, folder: str, entry: str, name: str = "") -> Iterator[VolumeDirectory]:
+        """What is, or becomes, a volume's own directory in RETIRED, PURGING or STAGING; messages call it `name`."""
+        with self.folder(folder) as folder_fd, entered(folder_fd, entry) as fd:
+            yield VolumeDirectory(name or entry, self.path / folder / entry, fd, self._projects)
 
     @contextmanager
     def folder(self, name: str) -> Iterator[int]:
         """One of RETIRED, PURGING, STAGING."""
         with entered(self.fd, name) as fd:
             yield fd
+
+
+def make_data_directory(volume: VolumeDirectory) -> None:
+    """The umask was in mkdir's way, so the mode is set again."""
+    os.mkdir(DATA, DATA_MODE, dir_fd=volume.fd)
+    os.chmod(DATA, DATA_MODE, dir_fd=volume.fd)
+
+
+def remove_data_directory(volume: VolumeDirectory) -> None:
+    """If it is empty; gone already is success."""
+    with suppress(FileNotFoundError):
+        os.rmdir(DATA, dir_fd=volume.fd)
 
 
 @contextmanager

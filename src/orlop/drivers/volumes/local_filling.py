@@ -73,8 +73,8 @@ def let_go(root: VolumesRoot, token: str) -> None:
 
 @contextmanager
 def _open(root: VolumesRoot, token: str) -> Iterator[VolumeDirectory]:
-    with root.folder(STAGING) as staging_fd, entered(staging_fd, token) as fd:
-        yield VolumeDirectory(token, root.path / STAGING / token, fd)
+    with root.open_within(STAGING, token) as volume:
+        yield volume
 
 
 def _use_of(token: str) -> str:

@@ -12,14 +12,16 @@ from orlop.drivers.volumes.local_uses import DEADLINE_SECONDS, is_foreign
 from orlop.drivers.volumes.local_words import (
     MountWords,
     host_to_resolve,
+    limit_words,
     owner_words,
     parse_mount_words,
     remount_flags,
     with_address,
 )
-from orlop.errors import HostFailure, Unavailable
+from orlop.errors import Conflict, HostFailure, Unavailable
 from orlop.kernel import mounts
 from orlop.kernel.answering import require_answer
+from orlop.kernel.detached_mount import reconfigure
 from orlop.kernel.mount_process import mount_within
 from orlop.kernel.mounts import MountEntry
 from orlop.kernel.resolving import resolve
@@ -32,7 +34,7 @@ _RESOLVING_SECONDS = 10.0
 def mount_options(path: Path, options: MountOptions) -> None:
     """Raises HostFailure with Docker's text, Unavailable where a server does not answer."""
     words = parse_mount_words(_resolved(options))
-    data = ",".join(filter(None, (words.data, owner_words(options))))
+    data = ",".join(filter(None, (words.data, owner_words(options), *limit_words(options, words.data))))
     shown = f"mount {hide_in_device(options.device)}:{path}, data: {hide_secret_words(data)}, flags: {words.flags:#x}"
     try:
         if words.is_bind:
@@ -85,6 +87,19 @@ def _propagate(path: Path, propagation: int) -> None:
     except OSError:
         mounts.unmount(path, mounts.MNT_DETACH)
         raise
+
+
+def resize_memory(path: Path, options: MountOptions) -> None:
+    """Another size for a tmpfs that is mounted; where none is, the next mount has it."""
+    if not mounts.is_mount_point(path):
+        return
+    words = limit_words(options, parse_mount_words(options.options).data)
+    try:
+        reconfigure(path, dict(word.split("=", 1) for word in words))
+    except OSError as error:
+        if error.errno != errno.EINVAL:
+            raise
+        raise Conflict(f"limit {path}", "more is stored in it than the new limit allows") from error
 
 
 def _resolved(options: MountOptions) -> str:

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Sequence
 from contextlib import suppress
 
+from orlop.drivers.volumes.local_deletion import delete_tree
 from orlop.drivers.volumes.local_directory import (
     METADATA,
     PURGING,
@@ -28,7 +29,7 @@ from orlop.drivers.volumes.local_uses import is_attached
 from orlop.errors import Conflict, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import read_mounts
-from orlop.store.files import remove_tree, sync_directory, write_durably
+from orlop.store.files import sync_directory, write_durably
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ class LocalRetirement:
     def retire(self, name: str, retired_id: str, metadata: str) -> None:
         with self._root.folder(RETIRED) as retired_fd:
             try:
-                with self._root.open(name) as volume:
+                with self._root.open(name, exclusive=True) as volume:
                     if is_attached(volume):
                         raise Conflict(f"remove {name}", "volume has active mounts")
                     # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
@@ -55,11 +56,11 @@ class LocalRetirement:
                         refuse_mounts(f"remove {name}", volume.path)
                     with room_permitting(name):
                         write_file(volume.fd, RETIRED_METADATA, metadata)
+                    os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
             except NotFound:
                 if exists(retired_fd, retired_id):
                     return
                 raise
-            os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
 
     def note_rename(self) -> None:
         """What is mounted in a volume that was renamed has another path now."""
@@ -110,7 +111,7 @@ class LocalRetirement:
                     continue  # another thread is at it
                 self._deleting.add(retired_id)
             try:
-                remove_tree(self._root.path / PURGING / retired_id)
+                delete_tree(self._root, PURGING, retired_id)
             except (OrlopError, OSError) as error:
                 log.error("deleting purged volume %s: %s", retired_id, error)
                 first = first or error

@@ -47,6 +47,10 @@ class MountOptions:
         return bool(self.fs_type or self.device)
 
     @property
+    def is_limited(self) -> bool:
+        return bool(self.quota_bytes or self.inodes)
+
+    @property
     def has_owner(self) -> bool:
         """Whether it says anything of who owns the top directory."""
         return not (self.uid is None and self.gid is None and self.mode is None)
@@ -97,6 +101,9 @@ def parse_options(name: str, options: Mapping[str, str], doing: str = "create") 
         _mode(subject, given),
         _no_copy(subject, given),
     )
+    if found.is_limited and found.needs_mount and fs_type != "tmpfs":
+        why = f"quota size requested but no quota support for what is mounted (type {fs_type or 'none'})"
+        raise Malformed(subject, why, "Limit it where it is stored, and leave out size and inodes")
     if found.has_owner and found.needs_mount:
         _check_owner_of_mount(subject, found)
         return replace(found, owner_pending=fs_type != "tmpfs")
@@ -161,9 +168,7 @@ def _quota(subject: str, given: Mapping[str, str]) -> int:
         suffix = re.fullmatch(r"[0-9.]+ ?([^0-9. ]+)", size)
         why = f"invalid suffix: '{suffix[1].lower()}'" if suffix else f"invalid size: '{size}'"
         raise Malformed(subject, why, "For example 512m or 10g") from error
-    if wanted > 0:
-        raise Malformed(subject, "quota size requested but no quota support", "Leave out the option size")
-    return 0
+    return wanted
 
 
 def _count(subject: str, given: Mapping[str, str]) -> int:

@@ -6,11 +6,22 @@ import stat
 from collections.abc import Callable
 
 from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.local_directory import DATA, VolumeDirectory, entered
+from orlop.kernel.mounts import mounts_at_or_below, spelled
 from orlop.kernel.openat2 import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
+
+
+def measure_directory(volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
+    """Of a volume whose bytes lie in `_data` itself."""
+    mounted = mounts_at_or_below(volume.path)
+    if any(entry.mount_point == spelled(volume.data_path) for entry in mounted):
+        return None  # neither ours to walk, nor sure to answer
+    with entered(volume.fd, DATA) as data_fd:
+        return measure(data_fd, stop, has_mounts=bool(mounted))
 
 
 def measure(top_fd: int, stop: Callable[[], bool] = lambda: False, has_mounts: bool = False) -> Measurement | None:

@@ -86,6 +86,15 @@ def owner_words(options: MountOptions) -> str:
     return ",".join(ids if options.mode is None else [*ids, f"mode={options.mode:o}"])
 
 
+def limit_words(options: MountOptions, data: str) -> list[str]:
+    """What `o` says itself (`data`) goes before `size` and `inodes`."""
+    if options.fs_type != "tmpfs":
+        return []
+    said = {word.partition("=")[0] for word in data.split(",")}
+    wanted = (("size", options.quota_bytes), ("nr_inodes", options.inodes + 1 if options.inodes else 0))
+    return [f"{key}={value}" for key, value in wanted if value and key not in said]
+
+
 def remount_flags(words: MountWords, entry: MountEntry) -> int:
     """What a bind mount is to have: the flags of what it shows (`entry`, as it was mounted), and what the words say. A
     remount sets all of them at once, so one that is not named again would be lost."""
