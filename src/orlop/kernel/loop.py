@@ -9,6 +9,7 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,6 +24,7 @@ _AUTOCLEAR = 4
 _DIRECT_IO = 16
 
 _TRIES = 64
+_LOOKS, _PAUSE_SECONDS = 20, 0.02
 
 
 class _Info(ctypes.Structure):
@@ -79,6 +81,24 @@ def find_loop_device(file_fd: int) -> str:
         return ""
     os.close(found[0])
     return found[1]
+
+
+def is_in_use(file_fd: int) -> bool:
+    """Whether the file's device is mounted, here or in any other mount namespace. A device that somebody merely looks
+    at lasts as long as that, and an unmount may end a moment after its call."""
+    for _ in range(_LOOKS):
+        path = find_loop_device(file_fd)
+        if not path:
+            return False
+        try:
+            os.close(os.open(path, os.O_RDWR | os.O_EXCL | os.O_CLOEXEC))
+        except OSError as error:
+            if error.errno != errno.EBUSY:
+                return False
+        else:
+            return False
+        time.sleep(_PAUSE_SECONDS)
+    return True
 
 
 def _new(file_fd: int) -> tuple[int, str]:

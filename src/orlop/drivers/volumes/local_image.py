@@ -41,7 +41,7 @@ from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.ext4 import RESERVED_INODES, Ext4Size
 from orlop.kernel.libc import sync_file_system
-from orlop.kernel.loop import find_loop_device, loop_device
+from orlop.kernel.loop import find_loop_device, is_in_use, loop_device
 from orlop.kernel.mounts import move_mount, read_mounts
 from orlop.model.sizes import describe_size
 from orlop.store.trees import copy_tree
@@ -68,7 +68,7 @@ class ImageContent:
 
     def discard(self, volume: VolumeDirectory) -> None:
         with opened_image(volume.fd, IMAGE, f"discard volume {volume.name}") as image_fd:
-            if find_loop_device(image_fd):
+            if is_in_use(image_fd):
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             with mounted_nowhere(image_fd, f"discard volume {volume.name}") as top_fd:
                 if not is_empty(top_fd):
@@ -163,7 +163,7 @@ def _replace(volume: VolumeDirectory, wanted: MountOptions) -> None:
     """Copy it into an image of the wanted size, which then takes its place in one step. Only while nobody uses it."""
     subject = f"limit volume {volume.name}"
     with opened_image(volume.fd, IMAGE, subject) as image_fd:
-        if find_loop_device(image_fd):
+        if is_in_use(image_fd):
             hint = "Stop the containers that use it and try again"
             raise Conflict(subject, "it is in use, and such a change takes a copy of its file system", hint)
         with suppress(FileNotFoundError):
