@@ -19,7 +19,7 @@ from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
-from orlop.engine.rootfs import make_directories
+from orlop.engine.rootfs import make_directories, refuse_file
 from orlop.engine.surroundings import find_surroundings
 from orlop.engine.volumes import Volumes
 from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume, OrlopError
@@ -179,6 +179,9 @@ class ContainerSteps:
 
     def _populate_volume(self, step: Step) -> None:
         rootfs = self._mounts.acquire(step.arguments["layer"], "process")
+        make_directories(rootfs, step.arguments.get("workdir", ""))
+        if step.arguments.get("refuse_file"):
+            refuse_file(rootfs, step.arguments["destination"])
         self._volumes.populate(step.subject, rootfs, step.arguments["destination"])
 
     def _attach_volume(self, step: Step) -> None:

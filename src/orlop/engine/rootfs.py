@@ -5,9 +5,10 @@ The tree is the image's and the container's to shape, so every path is resolved 
 
 import errno
 import os
+import stat
 from pathlib import Path
 
-from orlop.errors import Malformed
+from orlop.errors import HostFailure, Malformed
 from orlop.kernel.openat2 import open_in_root
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC
@@ -40,6 +41,25 @@ def make_directories(rootfs: Path, path: str) -> None:
         raise
     finally:
         os.close(root_fd)
+
+
+def refuse_file(rootfs: Path, path: str) -> None:
+    """Raises HostFailure, in Docker's words but for the host's path, where `path` is there and is no directory."""
+    root_fd = open_rootfs(rootfs)
+    try:
+        try:
+            found = open_in_root(root_fd, path, os.O_PATH)
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP):
+                return
+            raise
+        is_directory = stat.S_ISDIR(os.fstat(found).st_mode)
+        os.close(found)
+    finally:
+        os.close(root_fd)
+    if not is_directory:
+        hint = "The image has a file there: give the volume another place in the container"
+        raise HostFailure("", f"cannot mount volume over existing file, file exists {path}", hint)
 
 
 def _make_one(root_fd: int, parent: str, name: str) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from orlop.errors import Malformed
 from orlop.model.container import Container, ContainerConfig
 from orlop.model.image import ImageConfig
-from orlop.model.mount import Mount, MountKind
+from orlop.model.mount import Mount, MountKind, MountOrigin
 from orlop.planning.plan import Plan, Step
 
 DEFAULT_PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -93,7 +93,13 @@ def plan_create(container: Container, parent_layer: str, needs_population: bool)
                 "volume.populate",
                 mount.volume,
                 f"an empty volume gets the image's {mount.destination}",
-                {"destination": mount.destination, "layer": container.layer_id},
+                {
+                    "destination": mount.destination,
+                    "layer": container.layer_id,
+                    "workdir": container.config.workdir,
+                    # Nobody chose this volume, so a file of the image's is not what it was meant to replace.
+                    "refuse_file": "yes" if mount.origin is MountOrigin.CONFIG else "",
+                },
             )
             for mount in container.mounts
             if mount.kind is MountKind.VOLUME and mount.copy_up
