@@ -53,7 +53,7 @@ def _serve(settings: Settings) -> None:
         made.recovery.run()
         made.reaper.start()
         # Only now, and beside the API: a container that starts slowly must not keep anybody waiting.
-        threading.Thread(target=made.recovery.start_by_policy, name="restart-policies", daemon=True).start()
+        threading.Thread(target=made.recovery.go_on, name="recovery", daemon=True).start()
         return made.engine
 
     def listening() -> None:

@@ -95,8 +95,17 @@ class Recovery:
         self._remove_marked()
         self._remove_unknown()
 
-    def start_by_policy(self) -> None:
-        """Once the API is served: containers that are to run whenever the daemon does."""
+    def go_on(self) -> None:
+        """Once the API is served."""
+        self._start_by_policy()
+        try:
+            for report in self._volumes.look_closely():
+                log.warning("%s", report)
+        except (OrlopError, OSError) as error:
+            log.error("looking at the volumes: %s", error)
+
+    def _start_by_policy(self) -> None:
+        """Containers that are to run whenever the daemon does."""
         for container in self._records.all():
             policy, status = container.host.restart_policy.name, container.status
             wanted = policy == "always" or (policy == "unless-stopped" and not status.stopped_by_user)

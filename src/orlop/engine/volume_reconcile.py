@@ -7,6 +7,9 @@ there, not known                    taken in, by the record beside its data wher
 retired on the disk, not known      taken in as retired
 retired in the journal only         forgotten: it was purged
 a driver does not answer            everything of it stays as the journal has it; "unknown" is not "absent"
+
+Where there are very many, the start goes by their names, and what is wrong with one of them is found a moment later
+(`look_closely`); whoever attaches it looks in any case.
 """
 
 import secrets
@@ -14,12 +17,15 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orlop.drivers.volumes.driver import Retirement, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import Glancing, Retirement, StoredVolume, VolumeDriver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_survey import describe, survey_retired, survey_volume
 from orlop.errors import OrlopError
 from orlop.model.volume import RetirementPolicy, Volume
 from orlop.store.journal import Change, Drop, Journal, Put
+
+MANY = 500  # volumes of one driver, from which on the start does not look at each
+_AT_A_TIME = 100
 
 
 class Reconciliation:
@@ -36,13 +42,14 @@ class Reconciliation:
         self._drivers = drivers
         self._policy = policy
         self._clock = clock
+        self._glanced_at: list[tuple[Glancing, list[str]]] = []
 
     def run(self) -> list[str]:
         """What was found and done, in words."""
         reports: list[str] = []
         for name, driver in self._drivers.items():
             try:
-                stored = {found.name: found for found in driver.list_volumes()}
+                stored = self._stored(name, driver)
                 retired = set(driver.list_retired()) if isinstance(driver, Retirement) else set()
             except (OrlopError, OSError) as error:
                 reports.append(f"volume driver {name} does not answer: {error}")
@@ -59,6 +66,39 @@ class Reconciliation:
             if volume.driver not in self._drivers:
                 self._records.mark(volume.name, f"its driver {volume.driver} is not there")
         return reports
+
+    def look_closely(self) -> list[str]:
+        """At those that the start took at their name. What is wrong, in words."""
+        reports = []
+        while self._glanced_at:
+            driver, names = self._glanced_at.pop()
+            for begin in range(0, len(names), _AT_A_TIME):
+                some = names[begin : begin + _AT_A_TIME]
+                found = {stored.name: stored.problem for stored in driver.look(some)}
+                for name in some:
+                    volume = self._records.find(name)
+                    if volume is None or volume.name != name:
+                        continue  # removed or renamed meanwhile
+                    problem = found.get(name, f"its data directory {volume.mountpoint} is missing")
+                    self._records.mark(name, problem)
+                    if problem:
+                        reports.append(f"volume {name}: {problem}")
+        return reports
+
+    def _stored(self, name: str, driver: VolumeDriver) -> dict[str, StoredVolume]:
+        known = {volume.name: volume for volume in self._of(name)}
+        if len(known) < MANY or not isinstance(driver, Glancing):
+            return {found.name: found for found in driver.list_volumes()}
+        there = set(driver.names())
+        glanced_at = sorted(known.keys() & there)
+        sample = driver.look(glanced_at[:1])
+        if not sample or sample[0].mountpoint != known[sample[0].name].mountpoint:  # the data root was moved
+            return {found.name: found for found in driver.list_volumes()}
+        self._glanced_at.append((driver, glanced_at))
+        found = {each.name: each for each in driver.look(sorted(there - known.keys()))}
+        for volume in map(known.__getitem__, glanced_at):
+            found[volume.name] = StoredVolume(volume.name, volume.mountpoint, volume.created_at_ns)
+        return found
 
     def _of(self, driver: str) -> list[Volume]:
         return [volume for volume in self._records.all() if volume.driver == driver]

@@ -120,6 +120,10 @@ class Volumes:
         self.access.let_go()
         return reports
 
+    def look_closely(self) -> list[str]:
+        """Called once, when the API is served: what is wrong with volumes that the start took at their name."""
+        return self._reconciliation.look_closely()
+
     def close(self) -> None:
         self._settler.close()
 

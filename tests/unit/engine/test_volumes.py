@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -711,3 +712,34 @@ def test_a_data_root_may_be_moved_and_may_be_called_as_a_volume(tmp_path: Path) 
         assert daemon.volumes.get("again").mountpoint == str(tmp_path / "moved" / "volumes" / "again" / "_data")
         assert not daemon.volumes.get("again").problem
         daemon.stop()
+
+
+def test_where_there_are_many_the_start_goes_by_names_and_looks_later(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.engine.volume_reconcile.MANY", 3)
+    for name in ("broken", "fine", "gone"):
+        daemon.volumes.create(name, "", None, {"tier": "gold"})
+    daemon.data("broken").rmdir()
+    shutil.rmtree(daemon.data("gone").parent)
+    daemon.data("made-by-hand").mkdir(parents=True)
+    daemon.restart()
+    assert daemon.names() == ["broken", "fine", "gone", "made-by-hand"]
+    assert "is missing" in daemon.volumes.get("gone").problem, "whose very name is not there"
+    assert daemon.volumes.get("broken").problem == ""
+    assert daemon.volumes.look_closely() == [f"volume broken: {daemon.volumes.get('broken').problem}"]
+    assert "is missing" in daemon.volumes.get("broken").problem
+    assert daemon.volumes.get("fine").problem == "" and daemon.volumes.get("fine").labels == {"tier": "gold"}
+
+
+def test_where_there_are_many_a_moved_data_root_is_noticed_as_well(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.engine.volume_reconcile.MANY", 1)
+    before = Daemon(tmp_path / "before")
+    before.volumes.create("data", "", None, None)
+    before.stop()
+    (tmp_path / "before").rename(tmp_path / "after")
+    after = Daemon(tmp_path / "after")
+    assert after.volumes.get("data").mountpoint == str(after.data("data"))
+    after.stop()

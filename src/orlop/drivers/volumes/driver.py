@@ -22,7 +22,7 @@ cannot be let go now (something is mounted there), Unavailable when the storage 
 kernel and the disk.
 """
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -92,6 +92,17 @@ class LastingUses(Protocol):
 
     def detach_others(self, use_ids: Collection[str]) -> None:
         """At start: these uses go on; every other was cut off by a crash."""
+
+
+@runtime_checkable
+class Glancing(Protocol):
+    """The ability to say which volumes there are without looking at each of them."""
+
+    def names(self) -> Sequence[str]:
+        """Of everything that may be a volume."""
+
+    def look(self, names: Iterable[str]) -> Sequence[StoredVolume]:
+        """As `list_volumes`, of these only; what is no volume is left out."""
 
 
 @runtime_checkable

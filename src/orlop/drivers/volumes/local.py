@@ -157,8 +157,14 @@ class LocalVolumes:
             return _stored(volume)
 
     def list_volumes(self) -> Sequence[StoredVolume]:
+        return self.look(self.names())
+
+    def names(self) -> Sequence[str]:
+        return self._root.names()
+
+    def look(self, names: Iterable[str]) -> Sequence[StoredVolume]:
         found = []
-        for name in self._root.names():
+        for name in names:
             with suppress(OrlopError, FileNotFoundError), self._root.open(name) as volume:
                 plain = _plain(volume)
                 if plain is not None:
