@@ -4,7 +4,8 @@ A renamed volume still answers to the name it had, its alias, for that is how co
 is the volume's as long as anybody refers to it by that name, and until somebody lets go of it.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.engine.events import Events
@@ -79,7 +80,8 @@ class VolumeChanges:
         subject = f"rename {volume.name}"
         if new_name == volume.name:
             raise Malformed(subject, "it has that name already")
-        self._check(new_name, volume.driver, {})
+        with _about(subject):
+            self._check(new_name, volume.driver, {})
         taken = self._records.find(new_name)
         if taken is not None and taken.name != volume.name:
             what = f"the volume {new_name} exists"
@@ -114,7 +116,8 @@ class VolumeChanges:
             if labels is not None and labels != (volume.labels or {}):
                 changed = replace(changed, labels=labels)
             if options is not None:
-                options = keep_secrets(options, volume.options or {})
+                with _about(f"update {volume.name}"):
+                    options = keep_secrets(options, volume.options or {})
                 if options != (volume.options or {}):
                     self._check_options(volume, options)
                     changed = replace(changed, options=options or None)
@@ -127,7 +130,8 @@ class VolumeChanges:
     def _check_options(self, volume: Volume, options: Mapping[str, str]) -> None:
         if self._steps.changing(volume.driver) is None:
             raise Unsupported(f"volume driver {volume.driver}", "it cannot change the options of a volume")
-        self._check(volume.name, volume.driver, options)
+        with _about(f"update {volume.name}"):
+            self._check(volume.name, volume.driver, options)
 
     def _change(self, before: Volume, after: Volume) -> None:
         self._settle(before.name)
@@ -142,6 +146,15 @@ class VolumeChanges:
                 self._settler.ensure(name)
             except OSError as error:
                 raise HostFailure(f"volume {name}", f"the disk does not take it: {error.strerror}") from error
+
+
+@contextmanager
+def _about(subject: str) -> Iterator[None]:
+    """The checks speak of a creation."""
+    try:
+        yield
+    except Malformed as error:
+        raise Malformed(subject, error.why, error.hint) from error
 
 
 def _render(volume: Volume) -> str:

@@ -1,14 +1,11 @@
 """Which volumes a listing shows and a prune takes."""
 
-import logging
 import re
 from collections.abc import Callable, Sequence
 
 from orlop.errors import Malformed
 from orlop.model.filters import Filters, matches_labels, require_known
-from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, PROTECT_LABEL, RetiredVolume, Volume
-
-log = logging.getLogger(__name__)
+from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, RetiredVolume, Volume
 
 IsHeld = Callable[[str], object]
 
@@ -39,9 +36,9 @@ def retired_filter(filters: Filters) -> Callable[[RetiredVolume], bool]:
     return lambda retired: shows(retired.volume)
 
 
-def prune_filter(filters: Filters, include_named: bool) -> Callable[[Volume], bool]:
-    """Everything but whether it is held. A volume whose bytes are elsewhere is never pruned, a
-    protected one neither."""
+def prune_filter(filters: Filters, include_named: bool, protected_too: bool = False) -> Callable[[Volume], bool]:
+    """Everything but whether it is held. A volume whose bytes are elsewhere is never pruned, nor
+    is a protected one, which `protected_too` lets through."""
     require_known(filters, ("label", "label!", "all"))
     wanted = list(filters.get("label", ()))
     if not include_named:
@@ -53,11 +50,7 @@ def prune_filter(filters: Filters, include_named: bool) -> Callable[[Volume], bo
             return False
         if spared and matches_labels(volume.labels, spared):
             return False
-        if not matches_labels(volume.labels, wanted):
-            return False
-        if volume.is_protected:
-            log.info("volume %s is not pruned: its label %s protects it", volume.name, PROTECT_LABEL)
-        return not volume.is_protected
+        return matches_labels(volume.labels, wanted) and (protected_too or not volume.is_protected)
 
     return takes
 

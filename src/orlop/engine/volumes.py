@@ -312,7 +312,7 @@ class Volumes:
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:
         """Retire what nobody holds. What cannot go is logged and stays."""
-        takes = prune_filter(filters, include_named)
+        takes = prune_filter(filters, include_named, protected_too=True)
         if not self._pruning.acquire(blocking=False):
             raise Conflict("", "a prune operation is already running")
         removed: list[str] = []
@@ -322,7 +322,7 @@ class Volumes:
             for start in range(0, len(names), BATCH):
                 batch = names[start : start + BATCH]
                 with self._locks.hold(batch):
-                    gone, size = self._prune_batch(batch)
+                    gone, size = self._prune_batch(batch, takes)
                 removed += gone
                 reclaimed += size
         finally:
@@ -330,9 +330,17 @@ class Volumes:
         self._events.publish("volume", "prune", "", {"reclaimed": str(reclaimed)})
         return PruneReport(tuple(removed), reclaimed)
 
-    def _prune_batch(self, names: Sequence[str]) -> tuple[list[str], int]:
-        found = [self._records.find(name) for name in names if not self._records.holders(name)]
-        volumes = [volume for volume in found if volume is not None]
+    def _prune_batch(self, names: Sequence[str], takes: Callable[[Volume], bool]) -> tuple[list[str], int]:
+        volumes: list[Volume] = []
+        for name in names:
+            volume = self._records.find(name)
+            # Looked at again: it may have been renamed, or labelled, before its lock was ours.
+            if volume is None or volume.name != name or not takes(volume) or self._records.holders(name):
+                continue
+            if volume.is_protected:
+                log.info("volume %s is not pruned: its label %s protects it", name, PROTECT_LABEL)
+            else:
+                volumes.append(volume)
         if not volumes:
             return [], 0
         sizes = {volume.name: max(self.usage_bytes(volume.name), 0) for volume in volumes}

@@ -144,8 +144,8 @@ def test_without_an_alias_the_old_name_is_free_unless_a_container_needs_it(house
     ("new_name", "error", "text"),
     [
         ("data", Malformed, "rename data: it has that name already"),
-        ("x", Malformed, "volume name is too short"),
-        ("../up", Malformed, "includes invalid characters"),
+        ("x", Malformed, "rename data: volume name is too short"),
+        ("../up", Malformed, 'rename data: "../up" includes invalid characters'),
         ("other", Conflict, "rename data: the volume other exists"),
         ("former", Conflict, "rename data: former is another name of the volume other"),
     ],
@@ -288,7 +288,7 @@ def test_an_update_is_told_once_and_only_where_something_changed(house: VolumeHo
 
 def test_options_that_could_never_work_are_refused_and_nothing_changes(house: VolumeHouse) -> None:
     volume = house.volumes.create("data", "", None, None)
-    with pytest.raises(Malformed, match='invalid option: "colour"'):
+    with pytest.raises(Malformed, match='update data: invalid option: "colour"'):
         house.volumes.update("data", {"a": "1"}, {"colour": "red"})
     with pytest.raises(NoSuchVolume):
         house.volumes.update("nothing", {}, None)
