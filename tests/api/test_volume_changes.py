@@ -80,7 +80,7 @@ def test_an_alias_is_as_good_as_the_name(daemon: LiveDaemon, client: DockerClien
     write(daemon, "old", "kept")
     daemon.orlop("volume", "rename", "old", "new")
     shown = daemon.inspect("volume", "old")
-    assert (shown["Name"], shown["Status"]["aliases"]) == ("new", ["old"])
+    assert (shown["Name"], shown["Status"]["Aliases"]) == ("new", ["old"])
     assert daemon.docker("volume", "create", "old").stdout == "new\n"
     assert client.volumes.create("old").name == "new"  # as Compose asks before each `up`
     assert client.volumes.get("old").attrs["Mountpoint"] == str(daemon.volume_data("new"))

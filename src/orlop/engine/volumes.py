@@ -1,12 +1,12 @@
 """Volumes: create, find, hold, use, remove.
 
-What is retired is in engine.retirement, copy-up in engine.copyup, the start in engine.volume_reconcile, what the daemon
-itself does with the data in engine.volume_access, copies in engine.volume_copies.
+This is the front; the work is in volume_mounts (attached for containers), volume_holds (held by them), volume_changes
+(renamed, updated), volume_removal and retirement (gone, and back), volume_reconcile (the start), volume_access (what
+the daemon itself does with the data) and volume_copies.
 """
 
 import logging
 import secrets
-import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -16,7 +16,7 @@ from orlop.drivers.volumes.driver import Staging, StoredVolume, Usage, VolumeDri
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
-from orlop.engine.retirement import BATCH, Retirements
+from orlop.engine.retirement import Retirements
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
@@ -25,21 +25,21 @@ from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_facts import FactRecords
-from orlop.engine.volume_filters import list_filter, prune_filter, retired_filter
+from orlop.engine.volume_filters import list_filter, retired_filter
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts
 from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_removal import VolumeRemoval
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.engine.volume_survey import describe, survey_volume
-from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError
+from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
 from orlop.model.volume import (
     ANONYMOUS_LABEL,
     DEFAULT_DRIVER,
-    PROTECT_LABEL,
     PruneReport,
     RetiredVolume,
     RetirementPolicy,
@@ -75,7 +75,6 @@ class Volumes:
         self._drivers = drivers
         self._events = events
         self._clock = clock
-        self._pruning = threading.Lock()
         self._records = VolumeRecords(journal)
         self._records.load()
         self._locks = VolumeLocks(self._records)
@@ -90,7 +89,9 @@ class Volumes:
         self.copies = VolumeCopies(
             executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
         )
-        self._holds = VolumeHolds(self._records, self._locks, self._remove_made_for)
+        self.retirements = Retirements(
+            executor, self._records, self._steps, drivers, self._locks, events, policy, clock
+        )
         self._changes = VolumeChanges(
             executor,
             self._records,
@@ -102,11 +103,12 @@ class Volumes:
             self._describe,
         )
         self.archives = VolumeArchives(self.access, self.copies)
+        self._removal = VolumeRemoval(
+            self._records, self._locks, self.retirements, self._changes, events, self.usage_bytes, self._describe
+        )
+        self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
-        self.retirements = Retirements(
-            executor, self._records, self._steps, drivers, self._locks, events, policy, clock
-        )
         self.retirements.ended = self.facts.forget
 
     def reconcile(self) -> list[str]:
@@ -272,83 +274,11 @@ class Volumes:
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
         """Retire it; by an alias, only let go of that. Raises NoSuchVolume (not with force), Conflict naming the
         holders or saying what protects it."""
-        with self._locks.hold([name]):
-            volume = self._records.find(name)
-            if volume is None:
-                if force:
-                    return
-                raise NoSuchVolume(name)
-            if volume.name != name:
-                self._changes.let_go(name)
-                return
-            self._refuse_held(volume)
-            if volume.is_protected:
-                hint = f"Take the label off first: orlop volume update {name} --label-rm {PROTECT_LABEL}"
-                raise Conflict(f"remove {name}", f"volume is protected by its label {PROTECT_LABEL}", hint)
-            self._retire(volume, reason)
-
-    def _refuse_held(self, volume: Volume) -> None:
-        holders = self._records.holders(volume.name)
-        if holders:
-            why = f"volume is in use - [{', '.join(holders)}]"
-            raise Conflict(f"remove {volume.name}", why, f"Remove what uses it first: {self._describe(holders)}")
-
-    def _describe(self, container_ids: Sequence[str]) -> str:
-        return ", ".join(self.describe_container(container_id) for container_id in container_ids)
-
-    def _retire(self, volume: Volume, reason: str) -> None:
-        """Called with its lock."""
-        for error in self.retirements.retire([volume], reason).values():
-            if isinstance(error, OSError):
-                raise HostFailure(f"remove {volume.name}", error.strerror or str(error)) from error
-            raise error
-
-    def _remove_made_for(self, use: VolumeUse) -> None:
-        """The volume that a creation made which then failed: nobody else knows of it, and no label protects it."""
-        with self._locks.hold([use.volume]):
-            volume = self._records.find(use.volume)
-            if volume is not None and volume.name == use.volume and not self._records.holders(volume.name):
-                self._retire(volume, "the container it was made for was not created")
+        self._removal.remove(name, force, reason)
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:
         """Retire what nobody holds. What cannot go is logged and stays."""
-        takes = prune_filter(filters, include_named, protected_too=True)
-        if not self._pruning.acquire(blocking=False):
-            raise Conflict("", "a prune operation is already running")
-        removed: list[str] = []
-        reclaimed = 0
-        try:
-            names = [volume.name for volume in self._records.all() if takes(volume)]
-            for start in range(0, len(names), BATCH):
-                batch = names[start : start + BATCH]
-                with self._locks.hold(batch):
-                    gone, size = self._prune_batch(batch, takes)
-                removed += gone
-                reclaimed += size
-        finally:
-            self._pruning.release()
-        self._events.publish("volume", "prune", "", {"reclaimed": str(reclaimed)})
-        return PruneReport(tuple(removed), reclaimed)
-
-    def _prune_batch(self, names: Sequence[str], takes: Callable[[Volume], bool]) -> tuple[list[str], int]:
-        volumes: list[Volume] = []
-        for name in names:
-            volume = self._records.find(name)
-            # Looked at again: it may have been renamed, or labelled, before its lock was ours.
-            if volume is None or volume.name != name or not takes(volume) or self._records.holders(name):
-                continue
-            if volume.is_protected:
-                log.info("volume %s is not pruned: its label %s protects it", name, PROTECT_LABEL)
-            else:
-                volumes.append(volume)
-        if not volumes:
-            return [], 0
-        sizes = {volume.name: max(self.usage_bytes(volume.name), 0) for volume in volumes}
-        refused = self.retirements.retire(volumes, "volume prune")
-        for name, error in refused.items():
-            log.warning("volume %s is not pruned: %s", name, error)
-        gone = [volume.name for volume in volumes if volume.name not in refused]
-        return gone, sum(sizes[name] for name in gone)
+        return self._removal.prune(filters, include_named)
 
     # Change
 
@@ -435,3 +365,6 @@ class Volumes:
     def populate(self, name: str, source_root: Path, source_path: str) -> None:
         """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
         self._mounts.populate(name, source_root, source_path)
+
+    def _describe(self, container_ids: Sequence[str]) -> str:
+        return ", ".join(self.describe_container(container_id) for container_id in container_ids)

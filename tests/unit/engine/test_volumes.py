@@ -201,10 +201,10 @@ def test_volumes_with_options_are_never_pruned(daemon: Daemon) -> None:
 
 
 def test_two_prunes_at_once_are_refused(daemon: Daemon) -> None:
-    daemon.volumes._pruning.acquire()
+    daemon.volumes._removal._pruning.acquire()
     with pytest.raises(Conflict, match="a prune operation is already running"):
         daemon.volumes.prune({}, include_named=False)
-    daemon.volumes._pruning.release()
+    daemon.volumes._removal._pruning.release()
 
 
 @pytest.mark.parametrize(
