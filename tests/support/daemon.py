@@ -164,7 +164,10 @@ class LiveDaemon:
 
     def logs(self) -> str:
         """The end of what it said."""
-        return self._log_path.read_text(errors="replace")[-6000:] if self._log_path.exists() else ""
+        return self.whole_log()[-6000:]
+
+    def whole_log(self) -> str:
+        return self._log_path.read_text(errors="replace") if self._log_path.exists() else ""
 
     # Those who talk to it
 

@@ -96,19 +96,19 @@ def _bundle_mounts(container: Container, found: Surroundings) -> list[BundleMoun
 
 def _one_mount(mount: Mount, sources: Mapping[str, Path]) -> BundleMount:
     if mount.kind is MountKind.TMPFS:
-        options = list(mount.tmpfs_options)
+        words = list(mount.tmpfs_options)
         if mount.tmpfs_size_bytes:
-            options.append(f"size={render_size(mount.tmpfs_size_bytes)}")
+            words.append(f"size={render_size(mount.tmpfs_size_bytes)}")
         if mount.tmpfs_mode:
-            options.append(f"mode={mount.tmpfs_mode:o}")
+            words.append(f"mode={mount.tmpfs_mode:o}")
         if mount.read_only:
-            options.append("ro")
-        return BundleMount(mount.destination, "tmpfs", "tmpfs", merge_tmpfs_options(options))
+            words.append("ro")
+        return BundleMount(mount.destination, "tmpfs", "tmpfs", merge_tmpfs_options(words))
     depth = "bind" if mount.non_recursive else "rbind"
-    access = "ro" if mount.read_only else "rw"
-    return BundleMount(
-        mount.destination, str(sources[mount.destination]), "bind", (depth, mount.propagation or "rprivate", access)
-    )
+    # Without "rw": crun would take it as the wish to make writable what is mounted read-only on the host.
+    access = ("ro",) if mount.read_only else ()
+    options = (depth, mount.propagation or "rprivate", *access)
+    return BundleMount(mount.destination, str(sources[mount.destination]), "bind", options)
 
 
 def _has_no_new_privileges(options: Sequence[str]) -> bool:

@@ -71,6 +71,7 @@ class Journal:
         self._at_once = threading.Event()
         self._closing = False
         try:
+            _keep_for_owner(path)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._database.execute("PRAGMA journal_mode=WAL")
             self._database.execute("PRAGMA synchronous=FULL")
@@ -80,6 +81,8 @@ class Journal:
                 )
         except sqlite3.OperationalError as error:
             raise HostFailure(f"journal {path}", str(error), "Check that the disk is writable and has room") from error
+        except OSError as error:
+            raise HostFailure(f"journal {path}", f"{error.strerror}", "Check that the disk is writable") from error
         except sqlite3.Error as error:
             raise HostFailure(f"journal {path}", f"it is damaged: {error}", recovery_hint(path)) from error
         self._thread = threading.Thread(target=self._write_forever, name="journal", daemon=True)
@@ -209,3 +212,12 @@ def _statements(changes: Sequence[Change]) -> _Statements:
             case Drop(kind, record_id):
                 statements.append((f"DELETE FROM {kind} WHERE id=?", (record_id,)))  # noqa: S608
     return statements
+
+
+def _keep_for_owner(path: Path) -> None:
+    """Options of volumes may hold passwords. The files that SQLite makes beside it get the same mode."""
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for ending in ("", "-wal", "-shm"):
+        file = path.with_name(path.name + ending)
+        if file.exists() and file.stat().st_mode & 0o077:
+            file.chmod(0o600)

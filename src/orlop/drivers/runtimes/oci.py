@@ -18,10 +18,12 @@ import signal
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from orlop.drivers.runtimes import cgroups, conmon, failures, probe, seccomp, specification
+from orlop.drivers.runtimes.bind_flags import keep_restrictions
 from orlop.drivers.runtimes.call import call, is_readable
 from orlop.drivers.runtimes.conmon import Conmon, Launched, Place, RuntimeRefused
 from orlop.drivers.runtimes.driver import Bundle, Exit, ExitListener, Process, StartedExec, StartedProcess
@@ -292,6 +294,7 @@ class OciRuntime:
         if bundle.init and not init:
             raise Unsupported("--init", "no small init is installed", "Install one: apt-get install tini")
         fitted = self._limits.fitted(bundle)
+        fitted = replace(fitted, mounts=keep_restrictions(fitted.mounts))
         capabilities = self._limits.capabilities_of(bundle.process)
         filtered = seccomp.section(bundle.seccomp, capabilities)
         annotations: dict[str, str] = {}

@@ -27,15 +27,15 @@ from orlop.kernel.mounts import MountEntry
 from orlop.kernel.resolving import resolve
 from orlop.model.volume import hide_in_device, hide_secret_words
 
-SUBJECT = "failed to mount local volume"
 _RESOLVING_SECONDS = 10.0
 
 
 def mount_options(path: Path, options: MountOptions) -> None:
     """Raises HostFailure with Docker's text, Unavailable where a server does not answer."""
-    words = parse_mount_words(_resolved(options))
+    subject = f"error while mounting volume '{path}': failed to mount local volume"
+    words = parse_mount_words(_resolved(subject, options))
     data = ",".join(filter(None, (words.data, owner_words(options), *limit_words(options, words.data))))
-    shown = f"mount {hide_in_device(options.device)}:{path}, data: {hide_secret_words(data)}, flags: {words.flags:#x}"
+    shown = _shown(path, options.device, data, words.flags)
     try:
         if words.is_bind:
             _bind(path, options.device, words)
@@ -45,9 +45,18 @@ def mount_options(path: Path, options: MountOptions) -> None:
             _propagate(path, words.propagation)
     except TimeoutError as error:
         hint = "Check that the server runs and can be reached from here"
-        raise Unavailable(SUBJECT, f"{shown}: {error.strerror}", hint) from error
+        raise Unavailable(subject, f"{shown}: {error.strerror}", hint) from error
     except OSError as error:
-        raise HostFailure(SUBJECT, f"{shown}: {os.strerror(error.errno or 0)}", _hint(error, options)) from error
+        # As Docker spells it: clients look for parts of the text, and Go begins it with a small letter.
+        reason = os.strerror(error.errno or 0).lower()
+        raise HostFailure(subject, f"{shown}: {reason}", _hint(error, options)) from error
+
+
+def _shown(path: Path, device: str, data: str, flags: int) -> str:
+    parts = [f"mount {hide_in_device(device)}:{path}"]
+    parts += [f"data: {hide_secret_words(data)}"] if data else []
+    parts += [f"flags: {flags:#x}"] if flags else []
+    return ", ".join(parts)
 
 
 def is_expected(entry: MountEntry, options: MountOptions) -> bool:
@@ -102,7 +111,7 @@ def resize_memory(path: Path, options: MountOptions) -> None:
         raise Conflict(f"limit {path}", "more is stored in it than the new limit allows") from error
 
 
-def _resolved(options: MountOptions) -> str:
+def _resolved(subject: str, options: MountOptions) -> str:
     """nfs and cifs want an address where people write a host's name; it is looked up at each mount."""
     host = host_to_resolve(options)
     if not host:
@@ -112,7 +121,7 @@ def _resolved(options: MountOptions) -> str:
     except OSError as error:
         why = f"error resolving passed in network volume address: {host}: {error}"
         kind = Unavailable if isinstance(error, TimeoutError) else HostFailure
-        raise kind(SUBJECT, why, "Check the name with: getent hosts") from error
+        raise kind(subject, why, "Check the name with: getent hosts") from error
 
 
 def _hint(error: OSError, options: MountOptions) -> str:

@@ -66,7 +66,7 @@ class MountWords:
 def parse_mount_words(words: str) -> MountWords:
     flags, cleared, propagation = 0, 0, 0
     data: list[str] = []
-    for word in filter(None, words.split(",")):
+    for word in words.split(","):  # an empty one stays: two commas in a row are one in a value, for cifs
         if word in _FLAGS:
             add, remove = _FLAGS[word]
             flags = (flags | add) & ~remove

@@ -24,7 +24,7 @@ from orlop.kernel.mounts import MountEntry
         ("ro,rw", MountWords(0, mounts.MS_RDONLY)),
         ("rw,ro", MountWords(mounts.MS_RDONLY, 0)),
         ("rbind,rslave", MountWords(mounts.MS_BIND | mounts.MS_REC, 0, "", mounts.MS_SLAVE | mounts.MS_REC)),
-        ("addr=h,,vers=4", MountWords(0, 0, "addr=h,vers=4")),
+        ("username=u,password=a,,b,ro", MountWords(mounts.MS_RDONLY, 0, "username=u,password=a,,b")),
         ("_netdev", MountWords(0, 0, "_netdev")),
         ("remount", MountWords(0, 0, "remount")),
     ],
