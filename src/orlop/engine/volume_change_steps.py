@@ -37,9 +37,9 @@ class VolumeChangeSteps:
             raise Unsupported(f"volume driver {name}", "it cannot rename volumes")
         return driver
 
-    def take_stored(self, name: str) -> StoredVolume:
-        """The renamed volume, by its new name."""
-        return self._stored.pop(name)
+    def take_stored(self, name: str) -> StoredVolume | None:
+        """The volume as its driver has it after the step, by its new name; None where the driver did nothing."""
+        return self._stored.pop(name, None)
 
     def _driver(self, name: str) -> VolumeDriver:
         driver = self._drivers.get(name)
@@ -49,8 +49,10 @@ class VolumeChangeSteps:
 
     def _change(self, step: Step) -> None:
         self._put_record(step, step.arguments["record"])
+        self._stored[step.subject] = self._driver(step.arguments["driver"]).get(step.subject)
 
     def _undo_change(self, step: Step) -> None:
+        self._stored.pop(step.subject, None)
         with suppress(NotFound):  # then there is nothing that could be wrong
             self._put_record(step, step.arguments["before"])
 

@@ -9,14 +9,15 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.engine.events import Events
-from orlop.engine.executor import Executor
+from orlop.engine.executor import Executor, Outcome
 from orlop.engine.settling import Settler
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import render_record
-from orlop.errors import Conflict, HostFailure, Malformed, Unsupported
+from orlop.errors import Conflict, HostFailure, Malformed, NotFound, Unsupported
 from orlop.model.volume import ANONYMOUS_LABEL, Volume, keep_secrets
+from orlop.planning.plan import Plan
 from orlop.planning.volumes import plan_change, plan_rename
 from orlop.store.journal import Change, Drop, Put
 
@@ -65,14 +66,12 @@ class VolumeChanges:
 
             def outcome() -> Sequence[Change]:
                 nonlocal renamed
-                stored = self._steps.take_stored(new_name)
-                renamed = replace(renamed, mountpoint=stored.mountpoint, problem="")
-                return [Drop("volumes", volume.name), Put("volumes", new_name, renamed)]
+                renamed = self._as_stored(renamed)
+                return [Drop("volumes", volume.name), Put("volumes", new_name, replace(renamed, problem=""))]
 
             self._settle(volume.name, new_name)
-            self._executor.run(plan, outcome)
+            self._run(volume, plan, outcome)
             self._records.rename(volume.name, renamed)
-            self._records.mark(new_name, volume.problem)
         self._events.publish("volume", "rename", new_name, {"driver": volume.driver, "oldName": volume.name})
         return renamed
 
@@ -123,7 +122,7 @@ class VolumeChanges:
                     changed = replace(changed, options=options or None)
             if changed == volume:
                 return volume
-            self._change(volume, changed)
+            changed = self._change(volume, changed)
         self._events.publish("volume", "update", changed.name, {"driver": changed.driver})
         return changed
 
@@ -133,11 +132,27 @@ class VolumeChanges:
         with _about(f"update {volume.name}"):
             self._check(volume.name, volume.driver, options)
 
-    def _change(self, before: Volume, after: Volume) -> None:
+    def _change(self, before: Volume, after: Volume) -> Volume:
         self._settle(before.name)
         plan = plan_change(before.name, before.driver, _render(before), _render(after))
-        self._executor.run(plan, lambda: [Put("volumes", after.name, replace(after, problem=""))])
+        self._run(before, plan, lambda: [Put("volumes", after.name, replace(after, problem=""))])
+        after = self._as_stored(after)
         self._records.remember(after)
+        return after
+
+    def _run(self, volume: Volume, plan: Plan, outcome: Outcome) -> None:
+        try:
+            self._executor.run(plan, outcome)
+        except NotFound as error:
+            why = f"its data directory {volume.mountpoint} is missing"
+            self._records.mark(volume.name, why)
+            hint = "Put it back from a backup, or remove the volume and create it again"
+            raise HostFailure(f"{plan.operation.replace('.', ' ')} {volume.name}", why, hint) from error
+
+    def _as_stored(self, volume: Volume) -> Volume:
+        """What was wrong with it may be mended now."""
+        stored = self._steps.take_stored(volume.name)
+        return replace(volume, mountpoint=stored.mountpoint, problem=stored.problem) if stored else volume
 
     def _settle(self, *names: str) -> None:
         """No mark of a creation or a removal may be left: after a crash it would be looked into under the old name."""

@@ -1,5 +1,6 @@
 """Renaming volumes, changing their labels and options, and what they are called meanwhile."""
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -357,6 +358,32 @@ def test_dying_at_any_call_leaves_the_volume_as_before_or_as_wished(name: str, t
         number += 1
     assert len(outcomes) == 1
     assert number > 5
+
+
+# Broken ones
+
+
+def test_an_update_may_mend_a_volume(house: VolumeHouse) -> None:
+    options = {"type": "tmpfs", "device": "tmpfs"}
+    house.volumes.create("data", "", options, None)
+    (house.data("data").parent / "opts.json").write_text("")
+    house.restart()
+    assert "opts.json is unreadable" in house.volumes.get("data").problem
+    renamed = house.volumes.rename("data", "new")
+    assert str(house.data("new").parent / "opts.json") in renamed.problem
+    house.volumes.update("new", None, {**options, "o": "size=1m"})
+    assert house.volumes.get("new").problem == ""
+
+
+def test_what_is_missing_is_said_to_be(house: VolumeHouse) -> None:
+    house.volumes.create("data", "", None, None)
+    shutil.rmtree(house.data("data").parent)
+    with pytest.raises(HostFailure, match=r"volume rename data: its data directory .*/data/_data is missing"):
+        house.volumes.rename("data", "new")
+    with pytest.raises(HostFailure, match="volume change data: its data directory"):
+        house.volumes.update("data", {"a": "1"}, None)
+    assert "is missing" in house.volumes.get("data").problem
+    assert (house.names(), house.executor.stuck) == (["data"], [])
 
 
 # Protection
