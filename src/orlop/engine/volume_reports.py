@@ -82,9 +82,12 @@ class VolumeReports:
         )
 
     def _users(self, volume: Volume) -> tuple[VolumeUser, ...]:
+        holders = self.volumes.holders(volume.name)
+        if not holders:
+            return ()
         users: list[VolumeUser] = []
         names = (volume.name, *volume.aliases)
-        for container_id in self.volumes.holders(volume.name):
+        for container_id in holders:
             container = self.containers.get(container_id)
             if container is None:
                 users.append(VolumeUser(container_id, container_id[:12], "", True, False))

@@ -1,5 +1,6 @@
 """What there is to know about a volume, as `/orlop/v1` and `Status` of an inspect spell it."""
 
+import functools
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +11,9 @@ from orlop.docker.wire.times import NEVER, render_time
 from orlop.engine.tree_usage import TreeUsage
 from orlop.engine.volume_reports import Departure, VolumeReport
 from orlop.model.volume import VolumeUser
+
+
+_time = functools.lru_cache(maxsize=10_000)(render_time)  # the same few of each volume, at every inspect
 
 
 def inspect_volume(report: VolumeReport) -> wire.Volume:
@@ -31,15 +35,15 @@ def _status(report: VolumeReport) -> dict[str, Any]:
             "SizeBytes": facts.size_bytes,
             "DiskBytes": facts.disk_bytes,
             "Entries": facts.entries,
-            "LastWrite": render_time(facts.last_write_ns),
-            "MeasuredAt": render_time(facts.measured_at_ns),
+            "LastWrite": _time(facts.last_write_ns),
+            "MeasuredAt": _time(facts.measured_at_ns),
         }
     if volume.aliases:
         status["Aliases"] = list(volume.aliases)
     if volume.is_protected:
         status["Protected"] = True
     if facts.last_mounted_at_ns:
-        status["LastMount"] = render_time(facts.last_mounted_at_ns)
+        status["LastMount"] = _time(facts.last_mounted_at_ns)
         status["LastContainer"] = facts.last_container
     return status
 
@@ -63,7 +67,7 @@ def show_report(report: VolumeReport) -> dict[str, Any]:
     return {
         "Name": volume.name,
         "Driver": volume.driver,
-        "CreatedAt": render_time(volume.created_at_ns),
+        "CreatedAt": _time(volume.created_at_ns),
         "Mountpoint": volume.mountpoint,
         "Labels": None if volume.labels is None else dict(volume.labels),
         "Aliases": list(volume.aliases),
@@ -82,11 +86,11 @@ def show_usage(report: VolumeReport) -> dict[str, Any]:
         "Entries": facts.entries,
         "LimitBytes": limits.size_bytes,
         "LimitInodes": limits.inodes,
-        "LastWrite": render_time(facts.last_write_ns),
-        "LastMount": render_time(facts.last_mounted_at_ns),
-        "LastUnmount": render_time(facts.last_unmounted_at_ns),
+        "LastWrite": _time(facts.last_write_ns),
+        "LastMount": _time(facts.last_mounted_at_ns),
+        "LastUnmount": _time(facts.last_unmounted_at_ns),
         "LastContainer": facts.last_container,
-        "MeasuredAt": render_time(facts.measured_at_ns),
+        "MeasuredAt": _time(facts.measured_at_ns),
         "Current": report.is_current,
         "Measuring": report.is_measuring,
         "Users": _users(report.users),
@@ -99,7 +103,7 @@ def show_departure(departure: Departure) -> dict[str, Any]:
         "Name": departure.name,
         "Goes": not departure.stays_because,
         "StaysBecause": departure.stays_because,
-        "RestorableUntil": render_time(departure.purge_at_ns) if departure.purge_at_ns else NEVER,
+        "RestorableUntil": _time(departure.purge_at_ns) if departure.purge_at_ns else NEVER,
         "Usage": show_usage(report) if report else None,
     }
 
@@ -126,5 +130,5 @@ def _entry(usage: TreeUsage) -> dict[str, Any]:
         "DiskBytes": usage.disk_bytes,
         "Entries": usage.entries,
         "Directory": usage.is_directory,
-        "LastWrite": render_time(usage.last_write_ns),
+        "LastWrite": _time(usage.last_write_ns),
     }
