@@ -49,10 +49,11 @@ class VolumeAccess:
         self._drivers = drivers
         self._locks = locks
         self._attach = attach
+        self.written: Callable[[str], None] = lambda volume_id: None  # told that its content may have changed
         self._open: Counter[str] = Counter()  # by the volume's id, each under the lock of its name
 
     @contextmanager
-    def open(self, name: str) -> Iterator[OpenVolume]:
+    def open(self, name: str, only_looks: bool = False) -> Iterator[OpenVolume]:
         """Raises NoSuchVolume, and what attaching raises. Detached at the end whatever happens."""
         with self._locks.hold([name]):
             volume = self._records.get(name)
@@ -66,6 +67,8 @@ class VolumeAccess:
                 os.close(fd)
         finally:
             self._leave(volume)
+            if not only_looks:
+                self.written(volume.id)
 
     def let_go(self) -> None:
         """At start: what a crash left attached. Only volumes with options can have anything mounted."""

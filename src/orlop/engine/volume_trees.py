@@ -73,7 +73,7 @@ class _Walk:
             self.ended.set()
 
     def _measure(self) -> tuple[list[TreeUsage], int]:
-        with self._access.open(self._name) as opened:
+        with self._access.open(self._name, only_looks=True) as opened:
             fd = self._open(opened.fd)
             try:
                 if not _is_directory(fd):

@@ -86,6 +86,7 @@ class Volumes:
             self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts, self._settler
         )
         self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data)
+        self.access.written = self.facts.changed
         self.copies = VolumeCopies(
             executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
         )

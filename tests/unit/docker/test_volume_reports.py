@@ -69,6 +69,21 @@ def test_what_is_in_a_volume_is_told_with_names_of_any_bytes(served: Served) -> 
     assert served.call("GET", "/orlop/v1/volumes/ghost/usage").status == 404
 
 
+def test_volumes_are_measured_by_name_in_the_metrics_the_biggest_where_there_are_many(
+    served: Served, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.docker.routes.metrics.MOST_VOLUMES", 2)
+    for name in ('odd"\\name', "b", "c"):
+        make(served, name)
+    fakes.volume_reports.facts = VolumeFacts(10, 4096, 1, NOW_NS, NOW_NS)
+    fakes.volume_reports.users = (USER, USER)
+    lines = served.call("GET", "/orlop/metrics").body.decode().splitlines()
+    assert 'orlop_volume_size_bytes{volume="odd\\"\\\\name"} 10' in lines
+    assert 'orlop_volume_users{volume="b"} 1' in lines
+    assert "orlop_volumes_left_out 1" in lines
+    assert not any('volume="c"' in line for line in lines)
+
+
 def test_progress_ends_with_the_usage_or_the_reason(served: Served) -> None:
     make(served)
     assert served.call("GET", "/orlop/v1/volumes/data/usage?progress=1").json["Usage"]["SizeBytes"] == 30

@@ -12,7 +12,6 @@ from orlop.engine.tree_usage import TreeUsage
 from orlop.engine.volume_reports import Departure, VolumeReport
 from orlop.model.volume import VolumeUser
 
-
 _time = functools.lru_cache(maxsize=10_000)(render_time)  # the same few of each volume, at every inspect
 
 
