@@ -1,12 +1,14 @@
 """Mounts that are more than a path: images, owners shown as the container's user, read-only all the way down."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from conftest import DaemonMaker
 from orlop.kernel.mounts import (
     MS_PRIVATE,
     MS_SHARED,
@@ -175,6 +177,7 @@ def test_an_image_is_mounted_read_only_and_kept(daemon: LiveDaemon) -> None:
     daemon.docker("commit", "made", "content")
     daemon.docker("rm", "made")
     where = "type=image,source=content,target=/i"
+    assert run_in(daemon, "--mount", f"{where},image-subpath=d", "busybox", "ls", "/i") == "note\n"
     said = by_orlop(daemon, "--mount", where, "busybox", "sh", "-c", "cat /i/d/note; touch /i/d/x 2>&1; ls /i")
     assert said.startswith("in\n") and "Read-only file system" in said and "bin" in said
     assert by_orlop(daemon, "--mount", f"{where},image-subpath=d", "busybox", "ls", "/i") == "note\n"
@@ -211,6 +214,32 @@ def test_an_image_stays_while_a_container_has_it_mounted(daemon: LiveDaemon, bus
     assert heir.startswith("/i/bin/sh") and "Read-only" in heir
     assert "marked read-only" in daemon.docker("cp", "/etc/passwd", "user:/i/", code=1).stderr
     daemon.docker("rm", "-f", "user")
+    assert nothing_is_left(daemon)
+
+
+@pytest.mark.parametrize("arguments", [("--storage-driver", "vfs"), ("--runtime", "runc")])
+def test_the_same_with_other_drivers(
+    make_daemon: DaemonMaker, tree: Path, shared: Path, arguments: tuple[str, str]
+) -> None:
+    if arguments[1] == "runc" and shutil.which("runc") is None:
+        pytest.skip("runc is not installed")
+    daemon = make_daemon(arguments=arguments)
+    daemon.docker("run", "--name", "made", "--network", "none", "busybox", "sh", "-c", "mkdir /d; echo in > /d/note")
+    daemon.docker("commit", "made", "content")
+    image = "type=image,source=content,target=/i"
+    said = run_in(
+        daemon, "--mount", image, "busybox", "sh", "-c", "cat /i/d/note; touch /i/x 2>/dev/null || ls /i/bin/sh"
+    )
+    assert said == "in\n/i/bin/sh\n"
+    assert writes(daemon, "-v", f"{tree}:/x:ro") == set()
+    os.chown(tree, 3000, 3000)
+    assert run_in(daemon, "-u", "7:7", "-v", f"{tree}:/x:idmap", "busybox", "stat", "-c", "%u:%g", "/x") == "7:7\n"
+    daemon.docker(
+        "run", "-d", "--name", "box", "--network", "none", "-v", f"{shared}:/s:rslave", "busybox", "sleep", "99"
+    )
+    with mounted_tmpfs(shared / "later") as later:
+        (later / "note").touch()
+        assert daemon.docker("exec", "box", "ls", "/s/later").stdout == "note\n"
     assert nothing_is_left(daemon)
 
 
@@ -278,6 +307,62 @@ def test_a_file_system_that_cannot_says_so_and_the_way_out(daemon: LiveDaemon) -
     error = by_orlop(daemon, *words, "busybox", "true", code=125)
     assert "id-mapped mount" in error and "-o uid=" in error
     assert nothing_is_left(daemon)
+
+
+def test_parts_read_only_and_old_clients(docker_clients: LiveDaemon) -> None:
+    daemon = docker_clients
+    daemon.docker("volume", "create", "data")
+    data = daemon.volume_data("data")
+    (data / "part").mkdir()
+    os.chown(data / "part", 3000, 3000)
+    said = run_in(
+        daemon,
+        "-u",
+        "7:7",
+        "-v",
+        "data:/d:ro,idmap",
+        "busybox",
+        "sh",
+        "-c",
+        "stat -c %u /d /d/part; touch /d/x 2>/dev/null || true",
+    )
+    assert said.split() == ["7", "3000"]
+    part = "type=volume,source=data,target=/d,volume-subpath=part,idmap"
+    said = by_orlop(daemon, "-u", "7:7", "--mount", part, "busybox", "sh", "-c", "touch /d/x; stat -c %u:%g /d /d/x")
+    assert said.split() == ["7:7", "7:7"] and owner(data / "part/x") == (3000, 3000)
+
+
+def test_a_container_keeps_its_view_while_the_daemon_dies_and_comes_back(daemon: LiveDaemon) -> None:
+    daemon.docker("volume", "create", "data")
+    os.chown(daemon.volume_data("data"), 3000, 3000)
+    daemon.docker(
+        *("run", "-d", "--name", "box", "--network", "none", "-u", "7:7", "-v", "data:/d:idmap"),
+        *("--mount", "type=image,source=busybox,target=/i", "busybox", "sleep", "99"),
+    )
+    assert nothing_is_left(daemon), "it needs nothing of ours to go on"
+    daemon.restart()
+    assert (
+        daemon.docker("exec", "box", "sh", "-c", "touch /d/x; stat -c %u /d/x; ls /i/bin/sh").stdout == "7\n/i/bin/sh\n"
+    )
+    daemon.docker("restart", "-t", "0", "box")
+    assert daemon.docker("exec", "box", "stat", "-c", "%u", "/d/x").stdout == "7\n"
+    assert daemon.inspect("container", "box")["HostConfig"]["Binds"] == ["data:/d:idmap"]
+
+
+# Memory
+
+
+def test_files_are_copied_into_memory_of_a_running_container_only(daemon: LiveDaemon, tmp_path: Path) -> None:
+    (tmp_path / "note").write_text("in\n")
+    daemon.docker("run", "-d", "--name", "box", "--network", "none", "--tmpfs", "/t", "busybox", "sleep", "99")
+    daemon.docker("cp", tmp_path / "note", "box:/t/note")
+    assert daemon.docker("exec", "box", "cat", "/t/note").stdout == "in\n"
+    daemon.docker("cp", "box:/t/note", tmp_path / "back")
+    assert (tmp_path / "back").read_text() == "in\n"
+    daemon.docker("stop", "-t", "0", "box")
+    refused = daemon.docker("cp", tmp_path / "note", "box:/t/note", code=1).stderr
+    assert "/t is a tmpfs" in refused and "docker start box" in refused
+    assert "/t/note" not in daemon.docker("diff", "box").stdout
 
 
 # Places that are the kernel's

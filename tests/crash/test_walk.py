@@ -133,8 +133,11 @@ def _loaded(daemon: LiveDaemon, archive: Path) -> None:
 
 
 def _sleeper(daemon: LiveDaemon, start: bool) -> None:
-    options = ("--name", "victim", "-v", "data:/data", "-v", "/anonymous", "busybox", "sleep", "1000")
-    daemon.docker(*(("run", "-d") if start else ("create",)), *options)
+    """With mounts that are a path and mounts that are more."""
+    volumes = ("-v", "data:/data", "-v", "/anonymous", "-v", "data:/as-user:ro,idmap", "-u", "1000")
+    image = ("--mount", "type=image,source=busybox,target=/image,image-subpath=bin")
+    command = ("run", "-d") if start else ("create",)
+    daemon.docker(*command, "--name", "victim", *volumes, *image, "busybox", "sleep", "1000")
 
 
 def scenarios(archive: Path) -> list[Scenario]:

@@ -22,9 +22,10 @@ from orlop.archive.unpack import Options, unpack
 from orlop.engine.accounts import find_account
 from orlop.engine.archive_paths import RequestedPath, parse_requested_path
 from orlop.engine.views import Found, View, Views
-from orlop.errors import HostFailure, Malformed, NotFound
+from orlop.errors import Conflict, HostFailure, Malformed, NotFound
 from orlop.model.container import Container
-from orlop.planning.mounts import is_below_read_only
+from orlop.model.mount import MountKind
+from orlop.planning.mounts import is_below_read_only, nearest_mount
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
@@ -76,6 +77,7 @@ class Archives:
         with self._plain(archive) as plain, TarReader(plain) as reader, self._views.open(container, True) as view:
             with found_path(view, wanted, path, _named(reference), extracting=True) as found:
                 _refuse_read_only(container, found.container_path)
+                _refuse_memory(container, found.container_path)
                 owner = None
                 if copy_uid_gid and container.config.user:
                     account = find_account(view.root_fd, container.config.user)
@@ -126,6 +128,15 @@ def describe_path(view: View, wanted: RequestedPath, found: Found) -> PathStat:
     details = os.fstat(found.fd)
     target = view.resolve(wanted.cleaned) if stat.S_ISLNK(details.st_mode) else ""
     return PathStat(wanted.name, details.st_size, details.st_mode, details.st_mtime_ns, target)
+
+
+def _refuse_memory(container: Container, path: str) -> None:
+    """What is copied to the place of a tmpfs while nothing runs would lie under it from the next start on: there, and
+    nowhere to be seen."""
+    mount = nearest_mount(container.mounts, path)
+    if mount is not None and mount.kind is MountKind.TMPFS and not container.is_running:
+        why = f"{mount.destination} is a tmpfs, which is there only while the container runs"
+        raise Conflict(f"copying to {path}", why, f"Start it first: docker start {container.name}")
 
 
 def _refuse_read_only(container: Container, path: str) -> None:

@@ -130,10 +130,13 @@ def mounting_order(destination: str) -> tuple[int, str]:
 
 def is_below_read_only(mounts: Iterable[Mount], path: str, readonly_rootfs: bool) -> bool:
     """Whether `path` of the container, cleaned, may not be written to: the nearest mount above it decides."""
+    mount = nearest_mount(mounts, path)
+    return readonly_rootfs if mount is None else mount.read_only
+
+
+def nearest_mount(mounts: Iterable[Mount], path: str) -> Mount | None:
     above = [mount for mount in mounts if path == mount.destination or path.startswith(mount.destination + "/")]
-    if not above:
-        return readonly_rootfs
-    return max(above, key=lambda mount: len(mount.destination)).read_only
+    return max(above, key=lambda mount: len(mount.destination), default=None)
 
 
 def _request_of(mount: Mount) -> MountRequest:

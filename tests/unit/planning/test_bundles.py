@@ -45,16 +45,16 @@ def test_the_generated_files_lie_over_a_volume_at_etc_and_under_files_of_the_use
 
 def test_a_users_hosts_file_stays_writable_where_the_root_is_not() -> None:
     found = mounts_of(Mount(MountKind.BIND, "/etc/hosts", "/mine"), host=HostConfig(readonly_rootfs=True))
-    assert found["/etc/hosts"].options == ("rbind", "rprivate", "rw")
+    assert found["/etc/hosts"].options == ("rbind", "rprivate")
 
 
 @pytest.mark.parametrize(
     ("mount", "options"),
     [
-        (Mount(MountKind.BIND, "/x", "/s"), ("rbind", "rprivate", "rw")),
+        (Mount(MountKind.BIND, "/x", "/s"), ("rbind", "rprivate")),
         (Mount(MountKind.BIND, "/x", "/s", propagation="rslave", read_only=True), ("rbind", "rslave", "ro")),
-        (Mount(MountKind.BIND, "/x", "/s", non_recursive=True), ("bind", "rprivate", "rw")),
-        (Mount(MountKind.VOLUME, "/x", "/s", volume="v"), ("rbind", "rprivate", "rw")),
+        (Mount(MountKind.BIND, "/x", "/s", non_recursive=True), ("bind", "rprivate")),
+        (Mount(MountKind.VOLUME, "/x", "/s", volume="v"), ("rbind", "rprivate")),
         (Mount(MountKind.IMAGE, "/x", "/s", image="i", read_only=True), ("rbind", "rprivate", "ro")),
         (Mount(MountKind.TMPFS, "/x", ""), ("noexec", "nosuid", "nodev", "rprivate")),
         (
