@@ -5,8 +5,9 @@ takes it out of sight and frees its name; only the purge of a retired volume des
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 
 from orlop.errors import Malformed
 
@@ -121,24 +122,36 @@ HIDDEN = "********"
 
 
 def hide_secret_words(words: str) -> str:
-    """Mount options ("rw,username=me,password=...") as they may be shown. Two commas in a row are one in a value, as
-    for cifs, so that what follows them belongs to the secret before."""
-    shown: list[str] = []
+    """Mount options ("rw,username=me,password=...") as they may be shown."""
+    return ",".join(_hide_word(word) for word in _split_words(words))
+
+
+def _split_words(words: str) -> list[str]:
+    """Two commas in a row are one in a value, as for cifs, so what follows them belongs to the secret before."""
+    found: list[str] = []
     waiting = iter(words.split(","))
-    hiding = False
+    in_secret = False
     for word in waiting:
-        if hiding and not word:
-            next(waiting, None)
+        if in_secret and not word:
+            found[-1] += ",".join(("", word, *islice(waiting, 1)))
             continue
-        key, separator, value = word.partition("=")
-        hiding = bool(separator) and _SECRET.fullmatch(key.strip()) is not None
-        if hiding:
-            shown.append(f"{key}={HIDDEN}")
-        elif key.strip().lower() in ("user", "username") and "%" in value:
-            shown.append(f"{key}={value.partition('%')[0]}%{HIDDEN}")
-        else:
-            shown.append(word)
-    return ",".join(shown)
+        in_secret = _is_secret(word)
+        found.append(word)
+    return found
+
+
+def _is_secret(word: str) -> bool:
+    key, separator, _ = word.partition("=")
+    return bool(separator) and _SECRET.fullmatch(key.strip()) is not None
+
+
+def _hide_word(word: str) -> str:
+    key, _, value = word.partition("=")
+    if _is_secret(word):
+        return f"{key}={HIDDEN}"
+    if key.strip().lower() in ("user", "username") and "%" in value:
+        return f"{key}={value.partition('%')[0]}%{HIDDEN}"
+    return word
 
 
 def hide_in_device(device: str) -> str:
@@ -160,28 +173,28 @@ def hide_secrets(options: Mapping[str, str]) -> dict[str, str]:
 def keep_secrets(wanted: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:
     """Options as they come back from somebody who was shown the hidden ones: what is still hidden keeps its value.
     Raises Malformed for a hidden value where none is stored."""
-    return {key: _keep_secret(key, value, stored.get(key, "")) for key, value in wanted.items()}
+    return {key: _keep_secret(key, value, stored.get(key)) for key, value in wanted.items()}
 
 
-def _keep_secret(key: str, value: str, stored: str) -> str:
+def _keep_secret(key: str, value: str, stored: str | None) -> str:
     if HIDDEN not in value:
         return value
-    if stored and hide_secrets({key: stored})[key] == value:
+    if stored is not None and hide_secrets({key: stored})[key] == value:
         return stored
-    known = {word.partition("=")[0]: word for word in stored.split(",")}
-    words = [
-        known.get(word.partition("=")[0], word) if word.endswith(f"={HIDDEN}") else _keep_password(word, stored)
-        for word in value.split(",")
-    ]
-    revealed = ",".join(words)
+    stored = stored or ""
+    known = {_hide_word(word): word for word in _split_words(stored)}
+    revealed = ",".join(known.get(word, word) for word in value.split(","))
+    for shown, real in _secrets_of_url(stored):
+        revealed = revealed.replace(shown, real)
     if HIDDEN in revealed:
         why = f"the value of {key} is hidden ({HIDDEN}) and there is no stored one to keep"
         raise Malformed("update", why, "Give the value itself")
     return revealed
 
 
-def _keep_password(word: str, stored: str) -> str:
-    """Of a URL with a user and a hidden password."""
-    for found in re.finditer(r"(//[^/@:]*):[^/@]*@", stored):
-        word = word.replace(f"{found.group(1)}:{HIDDEN}@", found.group(0))
-    return word
+def _secrets_of_url(stored: str) -> Iterator[tuple[str, str]]:
+    """As they are shown, and as they are."""
+    for found in _USER_IN_URL.finditer(stored):
+        yield f"{found[1]}:{HIDDEN}@", found[0]
+    for found in _QUERY_OF_URL.finditer(stored):
+        yield f"{found[2]}={HIDDEN}", f"{found[2]}={found[3]}"

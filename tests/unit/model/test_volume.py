@@ -1,8 +1,11 @@
 """What of a volume's options may be shown."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from orlop.model.volume import HIDDEN, hide_in_device, hide_secret_words, hide_secrets
+from orlop.errors import Malformed
+from orlop.model.volume import HIDDEN, hide_in_device, hide_secret_words, hide_secrets, keep_secrets
 
 
 @pytest.mark.parametrize(
@@ -61,3 +64,52 @@ def test_driver_options_are_shown_without_their_secrets() -> None:
     assert (shown["access_key"], shown["s3-secret"], shown["token"]) == (HIDDEN, HIDDEN, HIDDEN)
     assert shown["endpoint"] == f"https://me:{HIDDEN}@host/x"
     assert (shown["type"], shown["device"], shown["key"]) == ("cifs", "//h/share", "shown")
+
+
+_WORDS = st.lists(
+    st.tuples(
+        st.sampled_from(["password", "pass2", "username", "user", "ro", "", "addr", "secret", "x"]),
+        st.sampled_from(["", "=", "=a", "=a,,b", "=me%hush", "=//me:hu@sh@h/x?secret=y&z=1", "=,", f"={HIDDEN}"]),
+    ).map("".join)
+).map(",".join)
+_OPTIONS = st.dictionaries(st.sampled_from(["o", "device", "token", "endpoint", "type"]), _WORDS)
+
+
+@given(_OPTIONS)
+def test_what_comes_back_as_it_was_shown_stays_what_it_was(options: dict[str, str]) -> None:
+    assert keep_secrets(hide_secrets(options), options) == options
+
+
+@given(_OPTIONS, _OPTIONS)
+def test_what_is_hidden_is_never_taken_for_a_value(wanted: dict[str, str], stored: dict[str, str]) -> None:
+    try:
+        kept = keep_secrets(wanted, stored)
+    except Malformed:
+        return
+    for key, value in kept.items():
+        assert HIDDEN not in value or HIDDEN in stored[key]
+
+
+@pytest.mark.parametrize(
+    ("key", "stored", "wanted", "kept"),
+    [
+        ("o", "username=u,password=hush", f"password={HIDDEN},username=v,ro", "password=hush,username=v,ro"),
+        ("o", "password=a,,b,ro", f"rw,password={HIDDEN}", "rw,password=a,,b"),
+        ("o", "username=me%hush,ro", f"username=me%{HIDDEN}", "username=me%hush"),
+        ("o", "password=hush", "password=new", "password=new"),
+        ("device", "https://me:hush@old/x", f"https://me:{HIDDEN}@new/y", "https://me:hush@new/y"),
+        ("device", "s3://b?secret=hush&region=eu", f"s3://b?secret={HIDDEN}&region=us", "s3://b?secret=hush&region=us"),
+        ("token", "hush", HIDDEN, "hush"),
+    ],
+)
+def test_the_rest_of_an_option_may_change_around_its_secret(key: str, stored: str, wanted: str, kept: str) -> None:
+    assert keep_secrets({key: wanted}, {key: stored}) == {key: kept}
+
+
+@pytest.mark.parametrize(
+    ("stored", "wanted"),
+    [("", f"password={HIDDEN}"), ("username=me%hush", f"username=you%{HIDDEN}"), ("ro", f"//me:{HIDDEN}@h/x")],
+)
+def test_a_hidden_value_without_a_stored_one_is_refused(stored: str, wanted: str) -> None:
+    with pytest.raises(Malformed, match="there is no stored one to keep"):
+        keep_secrets({"o": wanted}, {"o": stored})
