@@ -68,7 +68,7 @@ def process_environment(config: ContainerConfig, hostname: str, home: str) -> tu
 
 
 def plan_create(container: Container, parent_layer: str, needs_population: bool) -> Plan:
-    """`container.mounts` are resolved; volumes that did not exist were made before (they outlive a failed create)."""
+    """`container.mounts` are resolved; volumes that did not exist were made before, and are held."""
     steps = [
         Step(
             "layer.create",

@@ -32,6 +32,39 @@ def test_volumes_are_sorted_in_docker_columns(orlop: Run) -> None:
     assert orlop("volume", "ls", "-q", answers={"GET /volumes": VOLUMES}).out == "a\nb\n"
 
 
+def test_an_update_sends_the_whole_maps_and_only_those_that_change(orlop: Run) -> None:
+    now = {"Name": "data", "Labels": {"a": "1", "b": "2"}, "Options": {"o": "password=********"}}
+    answers = {"GET /volumes/data": now, "PUT /volumes/data": now}
+    outcome = orlop("volume", "update", "--label", "c=3", "--label-rm", "a", "data", answers=answers)
+    assert (outcome.out, outcome.err) == ("data\n", "")
+    assert outcome.fake.last.json == {"Labels": {"b": "2", "c": "3"}}
+    outcome = orlop("volume", "update", "--size", "20g", "--opt", "device=x", "data", answers=answers)
+    assert outcome.fake.last.json == {"DriverOpts": {"o": "password=********", "size": "20g", "device": "x"}}
+    assert outcome.err == "orlop: device: from the next mount on, once no container uses the volume\n"
+
+
+@pytest.mark.parametrize(("options", "waits"), [(None, False), ({"size": "1g"}, True), ({"type": "tmpfs"}, True)])
+def test_an_update_says_what_waits_for_the_next_mount(orlop: Run, options: dict[str, str] | None, waits: bool) -> None:
+    now = {"Name": "data", "Labels": None, "Options": options}
+    answers = {"GET /volumes/data": now, "PUT /volumes/data": now}
+    told = orlop("volume", "update", "--opt", "mode=0700", "data", answers=answers).err
+    assert ("mode: from the next mount" in told) == waits
+
+
+def test_an_update_of_nothing_asks_nobody(orlop: Run) -> None:
+    outcome = orlop("volume", "update", "data")
+    assert outcome.status == 125
+    assert "say what to change" in outcome.err
+
+
+@pytest.mark.parametrize(("flags", "alias"), [([], True), (["--no-alias"], False)])
+def test_a_rename_keeps_the_old_name_unless_told_otherwise(orlop: Run, flags: list[str], alias: bool) -> None:
+    answers = {"POST /orlop/v1/volumes/old/rename": {"Name": "new"}}
+    outcome = orlop("volume", "rename", *flags, "old", "new", answers=answers)
+    assert outcome.fake.last.json == {"Name": "new", "Alias": alias}
+    assert outcome.out == ""
+
+
 def test_filters_are_sent_as_the_api_wants_them(orlop: Run) -> None:
     outcome = orlop(
         "volume",

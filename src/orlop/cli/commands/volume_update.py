@@ -9,7 +9,8 @@ from orlop.cli.words import parse_pairs
 from orlop.client.api import quote
 from orlop.client.errors import ClientError
 
-AT_ONCE = frozenset({"size", "inodes"})
+_LIMITS = frozenset({"size", "inodes"})
+_OWNER = frozenset({"uid", "gid", "mode"})
 
 
 @declare(
@@ -48,7 +49,9 @@ def command(
     if wanted_options or options_gone:
         body["DriverOpts"] = _merged(now["Options"] or {}, wanted_options, options_gone, "option")
     changed = app.api.call("PUT", f"/volumes/{quote(volume)}", body=body)
-    later = sorted({*wanted_options, *options_gone} - AT_ONCE)
+    later = sorted({*wanted_options, *options_gone} - _LIMITS)
+    if not _LIMITS.union(["type"]).intersection(changed["Options"] or {}):
+        later = [key for key in later if key not in _OWNER]  # a plain directory: it has them by now
     if later:
         warn(f"{', '.join(later)}: from the next mount on, once no container uses the volume")
     print_line(changed["Name"])
