@@ -164,6 +164,7 @@ def grow_image(image_fd: int, subject: str, size_bytes: int) -> None:
 
 
 def _grow(image_fd: int, loop_fd: int, top_fd: int, subject: str, size_bytes: int) -> None:
+    more = 0
     for _ in range(_ROUNDS):
         found = os.fstatvfs(top_fd)
         short = size_bytes - found.f_blocks * found.f_frsize
@@ -173,11 +174,13 @@ def _grow(image_fd: int, loop_fd: int, top_fd: int, subject: str, size_bytes: in
         # The inode tables and bitmaps of what comes on top. Without room for them the file system would stop.
         if room.f_bavail * room.f_frsize < short // 64 + 16 * _MIB:
             raise HostFailure(subject, "the disk is full", "Free some space on that disk and try again")
-        total = os.fstat(image_fd).st_size + short + short // 24 + _MIB
+        total = os.fstat(image_fd).st_size + short + more
         # Where one of these fails, the file stays too large: the file system does not know, and holes take no room.
         os.ftruncate(image_fd, -(-total // BLOCK) * BLOCK)
         set_capacity(loop_fd)
         ext4.resize(top_fd, os.fstat(image_fd).st_size // BLOCK)
+        # A last piece that is too small for tables of its own is left out, so each round asks for some more.
+        more = (2 * more or _MIB) if os.fstatvfs(top_fd).f_blocks == found.f_blocks else 0
     raise HostFailure(subject, "the file system did not grow as far as it was asked to")
 
 

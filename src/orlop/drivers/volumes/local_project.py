@@ -10,6 +10,7 @@ import errno
 import os
 import secrets
 import stat
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -27,13 +28,14 @@ from orlop.drivers.volumes.local_staging import is_data_empty
 from orlop.drivers.volumes.local_usage import measure_directory
 from orlop.errors import Conflict, HostFailure
 from orlop.kernel.mounts import is_mount_point
+from orlop.kernel.openat2 import open_beneath
 from orlop.model.sizes import describe_size
 
 MECHANISM = "project quota"
 _FIRST, _LAST = 1 << 20, 1 << 31  # far from the small numbers that people and other engines give
 _TRIES = 100
+_LOOKS, _PAUSE_SECONDS = 10, 0.05
 _ENTRY = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
-_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,18 +100,25 @@ def hold_project(volume: VolumeDirectory, wanted: MountOptions) -> None:
     if (found.limit_bytes, found.limit_inodes) == (_rounded(wanted.quota_bytes), inodes):
         return
     # A limit that was lost is put back though more is stored meanwhile: nothing is lost, only nothing more comes in.
-    had_limits = bool(found.limit_bytes or found.limit_inodes)
-    if had_limits and 0 < wanted.quota_bytes < found.used_bytes:
-        raise Conflict(
-            f"limit volume {volume.name}",
-            f"it holds {describe_size(found.used_bytes)}, more than {describe_size(wanted.quota_bytes)}",
-        )
-    if had_limits and 0 < inodes < found.used_inodes:
-        raise Conflict(
-            f"limit volume {volume.name}",
-            f"it holds {found.used_inodes - 1} files and directories, more than {wanted.inodes}",
-        )
+    if found.limit_bytes or found.limit_inodes:
+        _refuse_less(volume, project, wanted)
     quota.limit(volume.fd, project, wanted.quota_bytes, inodes)
+
+
+def _refuse_less(volume: VolumeDirectory, project: int, wanted: MountOptions) -> None:
+    """Less than is stored. XFS goes on counting deleted files for a moment."""
+    for last in (*[False] * _LOOKS, True):
+        found = volume.projects.usage(volume.fd, project)
+        too_large = 0 < wanted.quota_bytes < found.used_bytes
+        too_many = 0 < wanted.inodes < found.used_inodes - 1
+        if not (too_large or too_many):
+            return
+        if not last:
+            time.sleep(_PAUSE_SECONDS)
+    what = f"{describe_size(found.used_bytes)}, more than {describe_size(wanted.quota_bytes)}"
+    if too_many:
+        what = f"{found.used_inodes - 1} files and directories, more than {wanted.inodes}"
+    raise Conflict(f"limit volume {volume.name}", f"it holds {what}")
 
 
 def project_of(volume: VolumeDirectory) -> int:
@@ -147,41 +156,38 @@ def _take_project(volume: VolumeDirectory, data_fd: int) -> int:
 
 
 def _assign_below(volume: VolumeDirectory, top_fd: int, project: int) -> None:
-    """Everything that is in it already. What is neither a file nor a directory cannot be opened, and holds nothing."""
-    waiting = [os.dup(top_fd)]
+    """Everything that is in it already. A directory goes before its entries, so that what is made meanwhile inherits.
+    What is neither a file nor a directory cannot be opened, and holds nothing."""
+    open_fds = [os.dup(top_fd)]
+    waiting = [os.listdir(top_fd)]
     try:
-        while waiting:
-            fd = waiting.pop()
-            try:
-                waiting += _assign_entries(volume, fd, project)
-            finally:
-                os.close(fd)
-    finally:
-        for fd in waiting:
-            os.close(fd)
-
-
-def _assign_entries(volume: VolumeDirectory, directory_fd: int, project: int) -> list[int]:
-    directories = []
-    for name in os.listdir(directory_fd):
-        try:
-            details = os.lstat(name, dir_fd=directory_fd)
-            if not (stat.S_ISDIR(details.st_mode) or stat.S_ISREG(details.st_mode)):
+        while open_fds:
+            if not waiting[-1]:
+                os.close(open_fds.pop())
+                waiting.pop()
                 continue
-            fd = os.open(name, _ENTRY, dir_fd=directory_fd)
-        except OSError as error:
-            if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO):
-                continue  # it went, or became something else, meanwhile
-            raise
-        if stat.S_ISDIR(os.fstat(fd).st_mode):
-            directories.append(fd)
+            fd = _open_entry(open_fds[-1], waiting[-1].pop())
+            if fd is None:
+                continue
+            open_fds.append(fd)  # a file, too: the next round closes it
             volume.projects.assign(fd, project)
-            continue
-        try:
-            volume.projects.assign(fd, project)
-        finally:
+            waiting.append(os.listdir(fd) if stat.S_ISDIR(os.fstat(fd).st_mode) else [])
+    finally:
+        for fd in open_fds:
             os.close(fd)
-    return directories
+
+
+def _open_entry(directory_fd: int, name: str) -> int | None:
+    """None for what is no file and no directory, went, or became something else meanwhile."""
+    try:
+        details = os.lstat(name, dir_fd=directory_fd)
+        if not (stat.S_ISDIR(details.st_mode) or stat.S_ISREG(details.st_mode)):
+            return None
+        return open_beneath(directory_fd, name, _ENTRY, no_symlinks=True, no_xdev=True)
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ELOOP, errno.ENXIO, errno.EXDEV):
+            return None
+        raise
 
 
 def _rounded(size_bytes: int) -> int:

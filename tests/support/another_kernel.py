@@ -1,0 +1,63 @@
+"""A Linux that has what this machine's lacks: User-Mode Linux (Debian's user-mode-linux), an ordinary program.
+
+Its root is this machine's, so that the tests and their interpreter are there; what is made on it for a test is on a
+tmpfs of its own and gone with it.
+"""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+KERNEL = shutil.which("linux.uml")
+MODULES = Path("/usr/lib/uml/modules")
+CHECKOUT = Path(__file__).parents[2]
+_WANTED = ("drivers/block/loop", "fs/quota/quota_tree", "fs/quota/quota_v2")
+
+_INSERT = """
+import ctypes, os, sys
+for path in sys.argv[1:]:
+    fd = os.open(path, os.O_RDONLY)
+    assert ctypes.CDLL(None).syscall(313, fd, b"", 0) == 0, path  # finit_module(2) of x86-64
+"""
+_INIT = """#!/bin/sh
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs run /run
+mount -t devtmpfs dev /dev 2>/dev/null
+export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={checkout}/src
+cd {checkout}
+{python} -c {insert} {modules} || echo FAILED: modules
+ip link set lo up 2>/dev/null
+{commands}
+halt -f
+"""
+
+
+def run_in_another_kernel(directory: Path, commands: Sequence[Sequence[str]], seconds: float = 100) -> str:
+    """What the commands said, each followed by its exit code. They have TMPDIR on a file system in memory."""
+    assert KERNEL is not None
+    steps = [f"TMPDIR=/run {shlex.join(command)} 2>&1; echo EXIT: $?" for command in commands]
+    modules = [next(MODULES.glob(f"*/kernel/{name}.ko")) for name in _WANTED]
+    init = directory / "init"
+    init.write_text(
+        _INIT.format(
+            checkout=shlex.quote(str(CHECKOUT)),
+            python=shlex.quote(sys.executable),
+            insert=shlex.quote(_INSERT),
+            modules=" ".join(map(str, modules)),
+            commands="\n".join(steps),
+        )
+    )
+    init.chmod(0o755)
+    arguments = ["mem=1024M", "rootfstype=hostfs", "rw", f"init={init}", "con=null", "con0=null,fd:1", "quiet"]
+    done = subprocess.run(
+        [KERNEL, *arguments, f"uml_dir={directory}/uml"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=seconds,
+        env={**os.environ, "TMPDIR": "/dev/shm"},
+        check=False,
+    )
+    return done.stdout.decode(errors="replace").replace("\r", "")
