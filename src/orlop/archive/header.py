@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from orlop.archive.member import MemberKind, Segment
-from orlop.archive.tar_fields import BLOCK, HEADER, header_sum
+from orlop.archive.tar_fields import BLOCK, HEADER, blank_header_sum
 
 _TYPES = {
     MemberKind.FILE: b"0",
@@ -122,7 +122,7 @@ def _ustar(
         b"%07o\0" % device[1],
         prefix,
     )
-    return header[:148] + b"%06o\0 " % header_sum(header) + header[156:]
+    return header[:148] + b"%06o\0 " % blank_header_sum(header) + header[156:]
 
 
 def _split(name: bytes) -> tuple[bytes, bytes]:

@@ -2,6 +2,7 @@
 
 from functools import lru_cache
 from struct import Struct
+from zlib import adler32
 
 BLOCK = 512
 
@@ -11,7 +12,18 @@ HEADER = Struct("100s8s8s8s12s12s8sc100s6s2s32s32s8s8s155s12x")
 
 def header_sum(header: bytes) -> int:
     """The checksum: all bytes, with the checksum's own field counted as spaces."""
-    return sum(header) - sum(header[148:156]) + 8 * 0x20
+    return _sum(header) - sum(header[148:156]) + 8 * 0x20
+
+
+def blank_header_sum(header: bytes) -> int:
+    """The same where that field still holds the spaces."""
+    return _sum(header)
+
+
+def _sum(header: bytes) -> int:
+    # The low half of an Adler-32 is one more than the sum of the bytes, modulo 65521, which a header of ASCII does not
+    # reach: 512 * 127 = 65024. A tenth of the time of sum().
+    return (adler32(header) & 0xFFFF) - 1 if len(header) == BLOCK and header.isascii() else sum(header)
 
 
 def is_header(block: bytes) -> bool:

@@ -23,6 +23,7 @@ _SMALL = 256 << 10
 _CHUNK = 64 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
+_PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
 _NO_XATTR = (errno.EOPNOTSUPP, errno.ENODATA)
@@ -189,7 +190,7 @@ class TreeCopy:
 
     def _copy_file(self, level: _Level, name: str) -> None:
         try:
-            source = os.open(name, _SOURCE, dir_fd=level.source_fd)
+            source = self._open_file(level, name)
         except OSError as error:
             raise self._vanished(error) from error
         try:
@@ -214,6 +215,19 @@ class TreeCopy:
             raise
         finally:
             os.close(source)
+
+    def _open_file(self, level: _Level, name: str) -> int:
+        """In a tree that others write to, a device may have taken the file's place, and some do things when they are
+        opened. So what is there is looked at before it is opened for reading, and it is that which is opened."""
+        if self._missed is None:
+            return os.open(name, _SOURCE, dir_fd=level.source_fd)
+        place = os.open(name, _PLACE, dir_fd=level.source_fd)
+        try:
+            if not stat.S_ISREG(os.fstat(place).st_mode):
+                raise OSError(errno.ESTALE, "changed while it was copied", level.path + name)
+            return os.open(f"/proc/self/fd/{place}", os.O_RDONLY | os.O_CLOEXEC)
+        finally:
+            os.close(place)
 
     def _look_again(self, source: int, before: os.stat_result, path: str) -> None:
         after = os.fstat(source)
