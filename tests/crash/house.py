@@ -48,6 +48,7 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     }
     found += _difference("hold", {f"{v} by {c}" for v, c in wanted}, {f"{v} by {c}" for v, c in uses})
     found += [f"left in incoming: {name}" for name in _names(root / "orlop" / "incoming")]
+    found += [f"left in staging: {name}" for name in _names(root / "volumes" / ".staging")]
     found += [f"left in mounts: {name}" for name in _names(daemon.exec_root / "mounts")]
     found += _kernel(daemon, containers)
     return found

@@ -13,8 +13,11 @@ from pathlib import Path
 import pytest
 
 from crash.house import disorder
+from orlop.testing.archives import file, make_tar
 from support.daemon import LiveDaemon, Result, wait_for
 from support.images import write_busybox_tar
+
+TAR = make_tar(file("note", b"travelled\n"), file("big", bytes(100_000)))
 
 
 @dataclass(frozen=True)
@@ -140,6 +143,20 @@ def _sleeper(daemon: LiveDaemon, start: bool) -> None:
     daemon.docker(*command, "--name", "victim", *volumes, *image, "busybox", "sleep", "1000")
 
 
+def _copied(daemon: LiveDaemon) -> None:
+    if daemon.docker("volume", "inspect", "copied", code=None).returncode != 0:
+        daemon.orlop("volume", "cp", "data", "copied")
+    assert (daemon.volume_data("copied") / "note").read_text() == "kept\n"
+    daemon.docker("volume", "rm", "copied")
+
+
+def _imported(daemon: LiveDaemon, tar: bytes) -> None:
+    if daemon.docker("volume", "inspect", "imported", code=None).returncode != 0:
+        daemon.orlop("volume", "import", "imported", "-", stdin=tar)
+    assert (daemon.volume_data("imported") / "note").read_text() == "travelled\n"
+    daemon.docker("volume", "rm", "imported")
+
+
 def scenarios(archive: Path) -> list[Scenario]:
     return [
         Scenario("create", lambda d: None, _create, _create_again, ("container.create", "volume.create")),
@@ -199,6 +216,20 @@ def scenarios(archive: Path) -> list[Scenario]:
             _updated,
             ("volume.change",),
         ),
+        Scenario(
+            "volume cp",
+            lambda d: None,
+            lambda d: d.orlop("volume", "cp", "data", "copied", code=None),
+            _copied,
+            ("volume.reveal",),
+        ),
+        Scenario(
+            "volume import",
+            lambda d: None,
+            lambda d: d.orlop("volume", "import", "imported", "-", stdin=TAR, code=None),
+            lambda d: _imported(d, TAR),
+            ("volume.reveal",),
+        ),
     ]
 
 
@@ -232,7 +263,20 @@ def archive(ship: LiveDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "name", ["create", "start", "stop", "rm", "load", "rmi", "volume rm", "volume rename", "volume update"]
+    "name",
+    [
+        "create",
+        "start",
+        "stop",
+        "rm",
+        "load",
+        "rmi",
+        "volume rm",
+        "volume rename",
+        "volume update",
+        "volume cp",
+        "volume import",
+    ],
 )
 def test_killed_at_every_step(name: str, ship: LiveDaemon, archive: Path, tmp_path: Path) -> None:
     scenario = next(item for item in scenarios(archive) if item.name == name)
@@ -273,7 +317,7 @@ def _kill_at(scenario: Scenario, point: str, daemon: LiveDaemon, bystander: int)
     assert disorder(daemon) == [], f"after doing it again, following a kill at {point}:\n{daemon.logs()}"
 
 
-@pytest.mark.parametrize("name", ["create", "start", "load"])
+@pytest.mark.parametrize("name", ["create", "start", "load", "volume cp", "volume import"])
 def test_a_full_disk_at_every_step_of_making(name: str, ship: LiveDaemon, archive: Path, tmp_path: Path) -> None:
     """The user is told which disk is full, nothing half made stays, and once there is room it works."""
     scenario = next(item for item in scenarios(archive) if item.name == name)

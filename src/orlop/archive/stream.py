@@ -146,6 +146,8 @@ class _Start(MemberWalk):
 
     def find_comment(self) -> str:
         header = self._read(0, BLOCK)
+        if not header.strip(b"\0"):
+            return ""  # an archive of nothing
         if self._check_header(header, 0) == b"g":
             _, records = self._records(header, 0)
             return next((decode(value) for key, value in records if key == "comment"), "")

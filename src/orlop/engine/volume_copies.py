@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from orlop.drivers.volumes.driver import Filling, VolumeDriver
+from orlop.engine import faults
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.volume_access import VolumeAccess
@@ -27,7 +28,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound, OrlopError, Unsupported
 from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, Volume
-from orlop.planning.volumes import plan_reveal
+from orlop.planning.volumes import REVEAL, plan_reveal
 from orlop.store.journal import Change, Put
 from orlop.store.tree_worker import copy_aside
 from orlop.store.trees import Missed, Progress
@@ -134,7 +135,10 @@ class VolumeCopies:
         token = f"fill-{secrets.token_hex(8)}"
         record = render_record(volume)
         try:
-            result = _filled(driver.prepare(token, wish.options or {}, record), fill)
+            path = driver.prepare(token, wish.options or {}, record)
+            faults.point(REVEAL, "volume.fill", "before")
+            result = _filled(path, fill)
+            faults.point(REVEAL, "volume.fill", "after")
             with self._locks.hold([wish.name]):
                 self._refuse_taken(wish.name, subject)
                 volume = self._reveal(volume, token, record)

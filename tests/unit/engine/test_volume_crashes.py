@@ -14,6 +14,7 @@ from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine import faults
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.volume_copies import Changes
 from orlop.engine.volumes import Volumes
 from orlop.errors import NotFound
 from orlop.model.volume import Volume
@@ -124,6 +125,12 @@ def update(world: World) -> None:
     world.volumes.update("one", {"of": "one", "now": "changed"}, {"mode": "0700"})
 
 
+def copy(world: World) -> None:
+    if "dup" not in [volume.name for volume in world.volumes.list_volumes({})[0]]:
+        world.volumes.copies.copy("one", "dup", Changes(without_labels=("of",)))
+    assert (world.root / "volumes/dup/_data/note").read_text() == "note of one"
+
+
 Act = Callable[[World], object]
 OPERATIONS: dict[str, tuple[Act, Act, list[dict[str, str]]]] = {
     "create": (
@@ -154,6 +161,7 @@ OPERATIONS: dict[str, tuple[Act, Act, list[dict[str, str]]]] = {
     "rename": (prepare_live, rename, [{"one": "one", "two": "two"}, {"one": "uno", "two": "two"}]),
     "let go of an alias": (prepare_renamed, let_go, [{"one": "uno", "two": "two"}]),
     "update": (prepare_live, update, [{"one": "one", "two": "two"}]),
+    "copy": (prepare_live, copy, [{"one": "one", "two": "two"}, {"one": "one", "two": "two", "dup": "dup"}]),
     "populate": (prepare_seed, populate, [{"one": "one"}]),
     "populate shared": (prepare_shared_seed, populate, [{"one": "one"}]),
 }
