@@ -379,3 +379,52 @@ def test_a_link_in_the_image_leads_no_mount_to_the_kernels_files(daemon: LiveDae
     daemon.docker("commit", "--change", "VOLUME /trap/self", "trap", "trap")
     daemon.docker("rm", "trap")
     assert "inside /proc" in run_in(daemon, "trap", "true", code=125)
+
+
+@pytest.mark.parametrize("runtime", ["crun", "runc"])
+def test_a_link_in_a_volume_leads_no_mount_to_the_kernels_files(
+    daemon: LiveDaemon, tmp_path: Path, runtime: str
+) -> None:
+    if shutil.which(runtime) is None:
+        pytest.skip(f"{runtime} is not installed")
+    daemon.docker("volume", "create", "trap")
+    (daemon.volume_data("trap") / "x").symlink_to("/proc")
+    for place in ("self", "sys/kernel", "tty"):
+        words = ("--runtime", runtime, "-v", "trap:/a", "-v", f"data:/a/x/{place}", "busybox", "true")
+        assert "/proc" in run_in(daemon, *words, code=125)
+    nested = ("--runtime", runtime, "-v", "trap:/a", "-v", "data:/a/in", "--tmpfs", "/a/in/t", "busybox", "true")
+    run_in(daemon, *nested)
+    assert daemon.docker("ps", "-aq").stdout == "", "what was refused is put away"
+
+
+@pytest.mark.parametrize("umask", [0o077])
+def test_a_source_that_is_missing_is_made_for_everybody(make_daemon: DaemonMaker, tmp_path: Path, umask: int) -> None:
+    usual = os.umask(umask)
+    try:
+        daemon = make_daemon()
+    finally:
+        os.umask(usual)
+    run_in(daemon, "-v", f"{tmp_path}/new/deep:/x", "busybox", "true")
+    for path in (tmp_path / "new", tmp_path / "new/deep"):
+        assert path.stat().st_mode & 0o777 == 0o755 and path.stat().st_uid == 0
+
+
+def test_a_source_that_cannot_be_made_says_why(daemon: LiveDaemon, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "nowhere").symlink_to("none")
+    for source, why in (
+        ("file/x", "not a directory"),
+        ("nowhere", "file exists"),
+        ("n" * 300, "file name too long"),
+    ):
+        error = run_in(daemon, "-v", f"{tmp_path}/{source}:/y", "busybox", "true", code=125)
+        assert f"error while creating mount source path '{tmp_path}/{source}': mkdir" in error and why in error
+        error = by_orlop(
+            daemon, "--mount", f"type=bind,source={tmp_path}/{source},target=/y", "busybox", "true", code=125
+        )
+        assert f"bind source path does not exist: {tmp_path}/{source}" in error
+
+
+def test_an_image_that_is_not_there_is_named(daemon: LiveDaemon) -> None:
+    error = run_in(daemon, "--mount", "type=image,source=nothere,target=/i", "busybox", "true", code=125)
+    assert "No such image: nothere:latest" in error

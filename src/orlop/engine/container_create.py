@@ -13,7 +13,7 @@ from orlop.engine.executor import Executor
 from orlop.engine.images import Images
 from orlop.engine.surroundings import prepare_bind_source
 from orlop.engine.volumes import Volumes
-from orlop.errors import Conflict, Malformed, NoSuchContainer, NoSuchVolume
+from orlop.errors import Conflict, Malformed, NoSuchContainer, NoSuchImage, NoSuchVolume
 from orlop.model.container import Container, ContainerWish, RestartPolicy
 from orlop.model.image import Image
 from orlop.model.mount import Mount, MountKind, MountOrigin, MountRequest
@@ -116,7 +116,11 @@ class ContainerCreation:
 
     def _image_mount(self, request: MountRequest, images: ExitStack) -> Mount:
         known = request.image_id and self._images.of_container(request.image_id)
-        image = images.enter_context(self._images.hold(known or self._images.resolve(request.source)))
+        try:
+            image = images.enter_context(self._images.hold(known or self._images.resolve(request.source)))
+        except NoSuchImage as error:
+            # Not as "not found": the docker command would take it for the container's own image, and try to pull that.
+            raise Malformed('invalid mount config for type "image"', error.message) from error
         facts = self._images.describe(image)
         # There is no one directory with all of the image's files; this is where the topmost are.
         where = facts.get("UpperDir") or facts.get("SourceDir", "")

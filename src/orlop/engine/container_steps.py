@@ -20,6 +20,7 @@ from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
 from orlop.engine.rootfs import make_directories, refuse_file
+from orlop.engine.strayed_mounts import refuse_strayed
 from orlop.engine.surroundings import find_surroundings
 from orlop.engine.volumes import Volumes
 from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume, OrlopError
@@ -236,6 +237,11 @@ class ContainerSteps:
             made = dataclasses.replace(container, mounts=placed.mounts)
             bundle = build_bundle(made, dataclasses.replace(surroundings, sources=placed.sources))
             found.process = self.runtime_of(container).create(bundle)
+        try:
+            refuse_strayed(made, found.process.pid)
+        except OrlopError:
+            self.runtime_of(container).delete(container.id)
+            raise
 
     def _delete_process(self, step: Step) -> None:
         container = self._records.get(step.subject)

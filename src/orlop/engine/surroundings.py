@@ -7,7 +7,7 @@ from pathlib import Path
 from orlop.engine.accounts import find_account
 from orlop.engine.container_files import container_hostname
 from orlop.engine.rootfs import open_rootfs
-from orlop.errors import Conflict, Malformed, Unavailable
+from orlop.errors import Conflict, HostFailure, Malformed, Unavailable
 from orlop.kernel.answering import require_answer
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
@@ -72,8 +72,27 @@ def prepare_bind_source(mount: Mount) -> Path:
             f"bind source path does not exist: {source}",
             "Create it, or use -v, which creates it",
         )
-    source.mkdir(parents=True, mode=0o755, exist_ok=True)
+    _make_source(source)
     return source
+
+
+def _make_source(source: Path) -> None:
+    """A directory, and those above it that are missing: 0755 and root's, whatever the daemon's umask."""
+    try:
+        missing = [path for path in (source, *source.parents) if not os.path.lexists(path)]
+        for path in reversed(missing or [source]):
+            path.mkdir()
+            path.chmod(0o755)
+    except FileExistsError:
+        if not source.is_dir():  # else another container was quicker
+            hint = "A link that leads nowhere is there"
+            raise HostFailure("", _cannot_make(source, "file exists"), hint) from None
+    except OSError as error:
+        raise HostFailure("", _cannot_make(source, (error.strerror or str(error)).lower())) from error
+
+
+def _cannot_make(source: Path, why: str) -> str:
+    return f"error while creating mount source path '{source}': mkdir {source}: {why}"
 
 
 def _network_namespace(container: Container, network: NetworkAttachment | None) -> str:

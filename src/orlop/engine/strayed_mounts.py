@@ -1,0 +1,48 @@
+"""Did a mount land where the kernel's files are?
+
+Where a mount lies in another, the way to it leads through what that other shows: a volume that strangers may write to.
+A link there can lead the runtime to /proc, and not every runtime looks. So once the mounts are made, and before the
+container's program runs, the container's own mount table is asked.
+"""
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from orlop.errors import Malformed
+from orlop.kernel.mounts import MountEntry, read_mounts
+from orlop.model.container import Container
+from orlop.model.mount import Mount
+
+
+def refuse_strayed(container: Container, pid: int) -> None:
+    """Called for a process that waits to be started. Raises Malformed naming the place."""
+    if not _nest(container.mounts):
+        return
+    for entry in find_strayed(read_mounts(f"/proc/{pid}/mountinfo"), container.mounts):
+        why = f"a link led a mount of this container to {entry.mount_point}, where the kernel's files are"
+        hint = "Look for it in the volumes that other mounts are in"
+        raise Malformed("", why, hint)
+
+
+def find_strayed(table: Iterable[MountEntry], mounts: Sequence[Mount]) -> list[MountEntry]:
+    """Entries below /proc that neither the user nor the runtime put there."""
+    wanted = {mount.destination for mount in mounts}
+    if "/proc" in wanted:
+        return []  # the host's own, with whatever is mounted in it
+    return [
+        entry
+        for entry in table
+        if entry.mount_point.startswith("/proc/") and entry.mount_point not in wanted and not _is_the_runtimes(entry)
+    ]
+
+
+def _is_the_runtimes(entry: MountEntry) -> bool:
+    """It makes parts of /proc read-only, and hides others under /dev/null or an empty tmpfs."""
+    hides_a_file = entry.root == "/null" and entry.fs_type in ("devtmpfs", "tmpfs")
+    hides_a_directory = entry.fs_type == "tmpfs" and "ro" in entry.options.split(",")
+    return entry.fs_type == "proc" or hides_a_file or hides_a_directory
+
+
+def _nest(mounts: Sequence[Mount]) -> bool:
+    places = sorted(mount.destination + "/" for mount in mounts)
+    return any(inner.startswith(outer) for outer, inner in itertools.pairwise(places))
