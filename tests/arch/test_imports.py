@@ -1,7 +1,7 @@
 """The rules of the house that a machine can hold: who may import whom, how names are spelt, how big a room may get.
 
     cli -> client                          (and, to start it, daemon.main; daemon.recover)
-    docker -> engine -> planning, drivers' contracts, store, archive, kernel -> model -> errors
+    docker -> engine -> planning, drivers' contracts, store, foreign, archive, kernel -> model -> errors
     drivers.<family> -> its own contract, model, kernel, archive, store.files, store.trees
     daemon.assemble -> everyone: the composition root
 
@@ -27,7 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "archive": {"kernel", "model", "errors", "store.files"},
     "store": {"archive", "kernel", "model", "errors"},
     "drivers": {"family", "archive", "kernel", "model", "errors", "store.files", "store.trees"},
-    "engine": {"planning", "contracts", "store", "archive", "kernel", "model", "errors"},
+    "foreign": {"kernel", "model", "errors"},
+    "engine": {"planning", "contracts", "store", "foreign", "archive", "kernel", "model", "errors"},
     "docker": {"engine", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
     "client": {"model", "errors"},
     "cli": {"client", "model", "errors", "daemon.main", "daemon.recover"},
@@ -50,7 +51,7 @@ SPELT_BY_DOCKER = {
     *("ContainersDeleted", "ExecIDs", "CapAdd", "CapDrop", "ReadonlyRootfs", "SecurityOpt", "NanoCpus", "UsageData"),
     *("RestartCount", "ResolvConfPath", "DetachKeys", "VolumeOptions", "BindOptions", "TmpfsOptions"),
 }
-BELOW_DOCKER = {"errors", "model", "planning", "kernel", "archive", "store", "drivers", "engine"}
+BELOW_DOCKER = {"errors", "model", "planning", "kernel", "archive", "store", "foreign", "drivers", "engine"}
 
 NO_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)$")
 LINES_WANTED, LINES_ALLOWED = 450, 470

@@ -11,7 +11,13 @@ class Dockerd(LiveDaemon):
         subprocess.run(["ip", "link", "add", self.bridge, "type", "bridge"], capture_output=True, check=False)
         subprocess.run(["ip", "addr", "add", "172.30.99.1/24", "dev", self.bridge], capture_output=True, check=False)
         return [
-            *(os.environ["ORLOP_TEST_PEER"], "--data-root", str(self.data_root), "--exec-root", str(self.exec_root)),
+            *(
+                os.environ.get("ORLOP_TEST_PEER", "/usr/sbin/dockerd"),
+                "--data-root",
+                str(self.data_root),
+                "--exec-root",
+                str(self.exec_root),
+            ),
             *("--host", self.host, "--bridge", self.bridge, "--pidfile", str(self.home / "pid"), "--live-restore"),
             *self.arguments,
         ]

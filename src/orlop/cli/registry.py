@@ -55,6 +55,7 @@ TOP: Final[dict[str, Entry]] = {
     "image": Entry("", "Manage images", OBJECTS),
     "system": Entry("", "Disk usage, events, pruning", OBJECTS),
     "daemon": Entry("daemon", "Run the engine", DAEMON),
+    "adopt": Entry("adopt", "Take over the volumes of Docker or Podman", OBJECTS),
     "recover": Entry("recover", "Bring the volumes back when the daemon's journal is lost", DAEMON),
     "events": Entry("events", "Show what happens, as it happens", DAEMON),
     "info": Entry("info", "Show facts about the daemon and its host", DAEMON),

@@ -20,6 +20,7 @@ from orlop.engine.retirement import Retirements
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
+from orlop.engine.volume_adoption import VolumeAdoption
 from orlop.engine.volume_archives import VolumeArchives
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
@@ -93,6 +94,7 @@ class Volumes:
         self.retirements = Retirements(
             executor, self._records, self._steps, drivers, self._locks, events, policy, clock
         )
+        self.adoption = VolumeAdoption(executor, self._records, self._steps, drivers, self._locks, events, self.copies)
         self._changes = VolumeChanges(
             executor,
             self._records,

@@ -40,6 +40,15 @@ def open_in_root(root_fd: int, path: str | bytes, flags: int, mode: int = 0, *, 
     return _openat2(root_fd, path, flags, mode, resolve | (RESOLVE_NO_SYMLINKS if no_symlinks else 0))
 
 
+def open_without_links(path: str, flags: int) -> int:
+    """A descriptor (close-on-exec) of an absolute path, no part of which is a link: OSError(ELOOP) where one is."""
+    slash = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_beneath(slash, path.lstrip("/") or ".", flags, no_symlinks=True)
+    finally:
+        os.close(slash)
+
+
 def _openat2(root_fd: int, path: str | bytes, flags: int, mode: int, resolve: int) -> int:
     # Unlike openat, openat2 refuses a mode without O_CREAT or O_TMPFILE.
     creates = flags & os.O_CREAT or flags & os.O_TMPFILE == os.O_TMPFILE

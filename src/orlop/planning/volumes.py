@@ -7,7 +7,7 @@
     volume.publish   put staged content in place               a crash finishes it
     volume.reveal    name a volume that was made with its data done or not, in one step
 
-
+    volume.adopt     take over another engine's directory      done or not, in one step
     volume.change    other options and another record          a crash undoes it
     volume.rename    another name                              a crash undoes it
 
@@ -23,6 +23,7 @@ CREATE, REMOVE, RESTORE, PURGE, PUBLISH, REVEAL = (
 )
 RETIRE = "volume.retire"
 CHANGE, RENAME = "volume.change", "volume.rename"
+ADOPT = "volume.adopt"
 
 
 def plan_create(name: str, driver: str, record: str) -> Plan:
@@ -70,3 +71,8 @@ def plan_change(name: str, driver: str, before: str, record: str) -> Plan:
 def plan_rename(name: str, new_name: str, driver: str, before: str, record: str) -> Plan:
     arguments = {"driver": driver, "new": new_name, "before": before, "record": record}
     return Plan(RENAME, name, (Step(RENAME, name, f"it is to be called {new_name}", arguments),))
+
+
+def plan_adopt(name: str, driver: str, source: str, engine: str, record: str) -> Plan:
+    reason = f"{engine} has it, and nothing there refers to it"
+    return Plan(ADOPT, name, (Step(ADOPT, name, reason, {"driver": driver, "source": source, "record": record}),))

@@ -2,6 +2,7 @@
 
 from orlop.docker.routes import (
     absent,
+    adoption,
     container_files,
     container_streams,
     containers,
@@ -39,5 +40,6 @@ TABLES = (
     volume_reports.routes,
     volume_copies.routes,
     volume_files.routes,
+    adoption.routes,
     absent.routes,
 )

@@ -213,6 +213,22 @@ class Filling(Protocol):
 
 
 @runtime_checkable
+class Adopting(Protocol):
+    """The ability to take over a directory of this host that another engine keeps as a volume, its data in `_data`."""
+
+    def why_not_adoptable(self, source: Path) -> str:
+        """Why that directory cannot be taken over without copying; "" when it can."""
+
+    def adopt(self, source: Path, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+        """The directory becomes the volume, in one step, durable, no byte copied and nothing replaced. Raises Conflict
+        when the name is taken, something is mounted at or below it or its data is no directory, Unsupported where it
+        lies on storage that it cannot be moved from; then the other engine still has it. Adopted already is success."""
+
+    def give_back(self, name: str, source: Path) -> None:
+        """Undo of `adopt`: the directory lies where it lay. Gone already is success."""
+
+
+@runtime_checkable
 class Usage(Protocol):
     """The ability to say how much is stored."""
 

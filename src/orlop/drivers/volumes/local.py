@@ -17,6 +17,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
 
     local_directory    the tree, one volume's directory, the files in it
     local_record       opts.json and the engine's record
+    local_adoption     taking over what another engine made
     local_changes      other options, another name
     local_owner        uid=, gid= and mode= of the top directory
     local_rules        which names and options are accepted
@@ -40,7 +41,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from orlop.drivers.volumes import local_filling, local_staging
+from orlop.drivers.volumes import local_adoption, local_filling, local_staging
 from orlop.drivers.volumes.driver import Limits, Measurement, StoredVolume
 from orlop.drivers.volumes.local_changes import change_volume, finish_change, rename_volume
 from orlop.drivers.volumes.local_content import content_of, new_content
@@ -202,6 +203,19 @@ class LocalVolumes:
         rename_volume(self._root, name, new_name, metadata)
         self._retirement.note_rename()
         return self.get(new_name)
+
+    # Adopt: local_adoption
+
+    def why_not_adoptable(self, source: Path) -> str:
+        return local_adoption.why_not(self._root, source)
+
+    def adopt(self, source: Path, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+        check_name(name)
+        local_adoption.adopt(self._root, source, name, parse_options(name, options), bool(options), metadata)
+        return self.get(name)
+
+    def give_back(self, name: str, source: Path) -> None:
+        local_adoption.give_back(self._root, name, source)
 
     # Use
 

@@ -1,0 +1,132 @@
+"""Taking over a directory that another engine keeps as a volume: one rename(2), no byte copied.
+
+    <place>/<name>/_data     --adopt-->   <root>/<new name>/_data
+                             <--give back--
+
+What Orlop keeps beside the data is written before the rename, where the other engine does not look at it: so from that
+instant on the directory says by itself whose it is, and a crash before it has changed nothing that counts.
+"""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from orlop.drivers.volumes.local_directory import (
+    CHANGE,
+    DATA,
+    METADATA,
+    OPTIONS,
+    RETIRED_METADATA,
+    VolumesRoot,
+    entered,
+    exists,
+    read_file,
+    refuse_mounts,
+    replace_file,
+)
+from orlop.drivers.volumes.local_record import render_options
+from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.errors import Conflict, NoSuchVolume, NotFound, Unsupported
+from orlop.kernel.openat2 import open_without_links
+from orlop.kernel.rename import rename_if_absent
+
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_ELSEWHERE = "it is on another file system, where a directory cannot be moved from"
+
+
+def why_not(root: VolumesRoot, source: Path) -> str:
+    """Why a directory cannot be taken over by a rename; "" when it can."""
+    with _opened(source.parent) as parent_fd:
+        return "" if _mount_of(parent_fd) == _mount_of(root.fd) else _ELSEWHERE
+
+
+def adopt(root: VolumesRoot, source: Path, name: str, options: MountOptions, keep_options: bool, metadata: str) -> None:
+    subject = f"adopt {source}"
+    with _opened(source.parent) as parent_fd:
+        if not exists(parent_fd, source.name):
+            if not _is_here(root, name, metadata):
+                raise NotFound(subject, "it is not there")
+            return
+        if exists(root.fd, name):
+            raise Conflict(subject, f"{root.path / name} is there already", "Choose another name")
+        refuse_mounts(subject, source)
+        if _mount_of(parent_fd) != _mount_of(root.fd):
+            raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy")
+        with entered(parent_fd, source.name) as fd:
+            _require_data(subject, fd)
+            _describe(fd, options if keep_options else None, metadata)
+        try:
+            rename_if_absent(parent_fd, source.name, root.fd, name)
+        except OSError as error:
+            if isinstance(error, FileExistsError):
+                raise Conflict(subject, f"{root.path / name} is there already", "Choose another name") from error
+            if error.errno == errno.EXDEV:
+                raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy") from error
+            raise
+        os.fsync(root.fd)
+        os.fsync(parent_fd)
+
+
+def give_back(root: VolumesRoot, name: str, source: Path) -> None:
+    """The way back of `adopt`. Gone already is success."""
+    with _opened(source.parent) as parent_fd:
+        try:
+            rename_if_absent(root.fd, name, parent_fd, source.name)
+        except FileNotFoundError:
+            return
+        with entered(parent_fd, source.name) as fd, suppress(FileNotFoundError):
+            os.unlink(METADATA, dir_fd=fd)
+        os.fsync(parent_fd)
+        os.fsync(root.fd)
+
+
+def _require_data(subject: str, fd: int) -> None:
+    with os.scandir(fd) as entries:
+        found = next((entry for entry in entries if entry.name == DATA), None)
+        if found is None or not found.is_dir(follow_symlinks=False):
+            raise Conflict(subject, f"its {DATA} is no directory")
+
+
+def _describe(fd: int, options: MountOptions | None, metadata: str) -> None:
+    """Everything beside the data as of a volume of our own, durably."""
+    for left in (CHANGE, RETIRED_METADATA):  # of a time when it was ours before
+        with suppress(FileNotFoundError):
+            os.unlink(left, dir_fd=fd)
+    if options is None:
+        with suppress(FileNotFoundError):
+            os.unlink(OPTIONS, dir_fd=fd)
+    else:
+        replace_file(fd, OPTIONS, render_options(options))
+    replace_file(fd, METADATA, metadata)
+    os.fchown(fd, 0, 0)
+    if stat.S_IMODE(os.fstat(fd).st_mode) != 0o701:
+        os.fchmod(fd, 0o701)
+    os.fsync(fd)
+
+
+def _is_here(root: VolumesRoot, name: str, metadata: str) -> bool:
+    try:
+        with root.open(name) as volume:
+            return read_file(volume.fd, METADATA) == metadata
+    except NoSuchVolume:
+        return False
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    """A directory of somebody else's, reached through no link: it may belong to a user who puts one there meanwhile."""
+    fd = open_without_links(str(path), _DIRECTORY)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def _mount_of(fd: int) -> tuple[int, str]:
+    """rename(2) asks for more than the same file system: for the same mount of it."""
+    lines = Path(f"/proc/self/fdinfo/{fd}").read_text().splitlines()
+    mount = next((line.split()[1] for line in lines if line.startswith("mnt_id:")), "")
+    return os.fstat(fd).st_dev, mount
