@@ -80,6 +80,15 @@ def test_a_size_is_marked_when_the_volume_was_used_since(daemon: LiveDaemon) -> 
     assert listed(daemon)["data"]["Current"]
 
 
+def test_what_is_mounted_is_measured_while_it_is(daemon: LiveDaemon) -> None:
+    daemon.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "memory")
+    assert listed(daemon)["memory"]["SizeBytes"] == -1
+    script = "head -c 5000 /dev/zero > /d/f; echo ready; sleep 1000"
+    daemon.docker("run", "-d", "--name", "app", "-v", "memory:/d", "busybox", "sh", "-c", script)
+    wait_for("the file", lambda: "ready" in daemon.docker("logs", "app").stdout)
+    wait_for("the size", lambda: listed(daemon)["memory"]["SizeBytes"] == 5000)
+
+
 def test_what_takes_the_room_is_found_within_the_volume_only(daemon: LiveDaemon) -> None:
     script = "mkdir -p /d/logs/old /d/etc; head -c 300000 /dev/zero > /d/logs/old/a; ln -s /etc /d/out; echo x > /d/b"
     daemon.docker("run", "--rm", "-v", "data:/d", "busybox", "sh", "-c", script)

@@ -16,7 +16,7 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
 from orlop.drivers.volumes.driver import Measurement
-from orlop.errors import OrlopError
+from orlop.errors import NotFound, OrlopError
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +32,7 @@ _NICENESS = 10
 @dataclass(slots=True, eq=False)
 class _Count:
     key: str
+    subject: str  # for the log
     walk: Callable[[Stop], Measurement | None]
     result: "Future[Measurement | None]" = field(default_factory=Future)
 
@@ -46,14 +47,14 @@ class Measurer:
         self._long = _Lane("measuring-long", long, grace, self._end, self._came_back)
         self._quick = _Lane("measuring", quick, grace, self._end_quick, self._came_back)
 
-    def count(self, key: str, walk: Callable[[Stop], Measurement | None]) -> "Future[Measurement | None]":
+    def count(self, key: str, subject: str, walk: Callable[[Stop], Measurement | None]) -> "Future[Measurement | None]":
         """The result to come; None when it cannot be told. `walk` gives up when the function it is given says so."""
         self.tend()
         with self._lock:
             found = self._counts.get(key)
             if found is not None:
                 return found.result
-            count = _Count(key, walk)
+            count = _Count(key, subject, walk)
             if key in self._left_behind:
                 count.result.set_result(None)
                 return count.result
@@ -82,7 +83,7 @@ class Measurer:
         for lane in (self._quick, self._long):
             hanging = lane.replace_hanging()
             if hanging is not None:
-                log.warning("%s: its storage does not answer; it is not measured", hanging.key)
+                log.warning("%s: its storage does not answer; it is not measured", hanging.subject)
                 with self._lock:
                     self._left_behind.add(hanging.key)
                 self._end(hanging, None, False)
@@ -200,8 +201,10 @@ class _Lane:
 
         try:
             return count.walk(stop), was_stopped
+        except NotFound:
+            pass  # removed meanwhile
         except (OrlopError, OSError) as error:
-            log.warning("%s is not measured: %s", count.key, error)
+            log.warning("%s is not measured: %s", count.subject, error)
         except Exception:
-            log.exception("%s is not measured", count.key)
+            log.exception("%s is not measured", count.subject)
         return None, False

@@ -7,13 +7,14 @@ are not followed, other file systems are not entered, and what vanishes meanwhil
 import errno
 import heapq
 import os
-import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from orlop.kernel.openat2 import open_beneath
+
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
-_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE)
+_PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.EXDEV)
 MOST_ROWS = 1000
 DEEPEST = 500  # each level costs a descriptor, and the tree may be made by somebody who wants to use them up
 
@@ -48,15 +49,12 @@ class TreeWalk:
         self._linked: set[int] = set()
         self._rows: list[tuple[int, int, int, TreeUsage]] = []  # a heap: the smallest goes first
         self._number = 0
-        self._device = 0
         self.so_far = TreeUsage("")
         self.left_out = 0  # rows, the smallest
 
     def run(self) -> list[TreeUsage] | None:
         """The whole first, then the biggest on disk first; None when stopped. Raises OSError where the disk fails."""
-        top = os.fstat(self._top_fd)
-        self._device = top.st_dev
-        self.so_far.last_write_ns = top.st_mtime_ns
+        self.so_far.last_write_ns = os.fstat(self._top_fd).st_mtime_ns
         levels = [_Level(os.dup(self._top_fd), self.so_far, [])]
         try:
             levels[0].waiting = self._count(levels, 0)
@@ -78,14 +76,16 @@ class TreeWalk:
         if depth > DEEPEST:
             raise OSError(errno.ELOOP, f"directories are nested more than {DEEPEST} deep", name)
         try:
-            fd = os.open(name, _DIRECTORY, dir_fd=levels[-1].fd)
+            fd = open_beneath(levels[-1].fd, name, _DIRECTORY, no_symlinks=True, no_xdev=True)
         except OSError as error:
-            if error.errno in _VANISHED:
+            if error.errno in _PASSED_OVER:
                 return
             raise
+        details = os.fstat(fd)
+        _add(_rows_above(levels), 0, details.st_blocks * _BLOCK_BYTES, details.st_mtime_ns)
         usage = levels[-1].usage
         if depth <= self._depth:
-            usage = TreeUsage(_joined(usage.path, name), last_write_ns=os.fstat(fd).st_mtime_ns)
+            usage = TreeUsage(_joined(usage.path, name), last_write_ns=details.st_mtime_ns)
         levels.append(_Level(fd, usage, []))
         levels[-1].waiting = self._count(levels, depth)
 
@@ -99,35 +99,29 @@ class TreeWalk:
         """Count what is in a directory; the directories in it."""
         fd = levels[-1].fd
         directories: list[str] = []
-        if os.fstat(fd).st_dev != self._device:
-            return []
         rows = _rows_above(levels)
         with os.scandir(fd) as entries:
             for entry in entries:
+                if entry.is_dir(follow_symlinks=False):  # not looked at: something may be mounted there
+                    directories.append(entry.name)
+                    continue
                 try:
                     details = entry.stat(follow_symlinks=False)
                 except FileNotFoundError:
                     continue
-                is_directory = stat.S_ISDIR(details.st_mode)
-                size, disk = self._sizes(details, is_directory)
-                for row in rows:
-                    row.entries += 1
-                    row.size_bytes += size
-                    row.disk_bytes += disk
-                    row.last_write_ns = max(row.last_write_ns, details.st_mtime_ns)
-                if is_directory:
-                    directories.append(entry.name)
-                elif depth < self._depth:
+                size, disk = self._sizes(details)
+                _add(rows, size, disk, details.st_mtime_ns)
+                if depth < self._depth:
                     path = _joined(levels[-1].usage.path, entry.name)
                     self._add_row(TreeUsage(path, False, size, disk, 0, details.st_mtime_ns))
         return directories
 
-    def _sizes(self, details: os.stat_result, is_directory: bool) -> tuple[int, int]:
-        if details.st_nlink > 1 and not is_directory:
+    def _sizes(self, details: os.stat_result) -> tuple[int, int]:
+        if details.st_nlink > 1:
             if details.st_ino in self._linked:
                 return 0, 0
             self._linked.add(details.st_ino)
-        return 0 if is_directory else details.st_size, details.st_blocks * _BLOCK_BYTES
+        return details.st_size, details.st_blocks * _BLOCK_BYTES
 
     def _add_row(self, usage: TreeUsage) -> None:
         self._number += 1
@@ -137,6 +131,14 @@ class TreeWalk:
         else:
             heapq.heappushpop(self._rows, row)
             self.left_out += 1
+
+
+def _add(rows: list[TreeUsage], size_bytes: int, disk_bytes: int, written_at_ns: int) -> None:
+    for row in rows:
+        row.entries += 1
+        row.size_bytes += size_bytes
+        row.disk_bytes += disk_bytes
+        row.last_write_ns = max(row.last_write_ns, written_at_ns)
 
 
 def _rows_above(levels: list[_Level]) -> list[TreeUsage]:

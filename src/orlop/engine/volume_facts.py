@@ -5,17 +5,21 @@ on a fact: a crash may lose the latest ones, and nobody waits until one is writt
 """
 
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Callable, Collection
 
 from orlop.drivers.volumes.driver import Measurement
+from orlop.errors import OrlopError
 from orlop.model.volume import VolumeFacts
 from orlop.store.journal import Drop, Journal, Put
 
 IN_USE_NS = 60_000_000_000  # how long a figure holds while somebody may be writing
 
 _NOTHING = VolumeFacts()
+
+log = logging.getLogger(__name__)
 
 
 class FactRecords:
@@ -33,7 +37,11 @@ class FactRecords:
         self._changed: dict[str, int] = {}  # when something else than a container may have written
 
     def load(self) -> None:
-        facts = self._journal.load("facts", VolumeFacts)
+        try:
+            facts = self._journal.load("facts", VolumeFacts)
+        except OrlopError as error:
+            log.warning("facts of volumes are not known any more: %s", error)
+            return
         with self._lock:
             self._facts = facts
 

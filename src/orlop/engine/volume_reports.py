@@ -21,8 +21,7 @@ from orlop.model.mount import MountKind
 from orlop.model.sizes import parse_size
 from orlop.model.volume import PROTECT_LABEL, Volume, VolumeFacts, VolumeUser
 
-_UNKNOWN = Measurement(-1, -1, -1, 0)
-_MOST_WANTED = 10_000
+_MOST_REMEMBERED = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +65,7 @@ class VolumeReports:
     clock: Callable[[], int] = time.time_ns
     _limits: dict[str, _KnownLimits] = field(default_factory=dict)
     _wanted: dict[str, int] = field(default_factory=dict)  # when, so that nobody keeps the disk busy by asking
+    _in_vain: dict[str, int] = field(default_factory=dict)  # when it was tried and could not be told
 
     # From memory
 
@@ -120,7 +120,7 @@ class VolumeReports:
         for volume in volumes:
             self._ask_limits(volume)
             report = self.of(volume)
-            if not report.is_current:
+            if not report.is_current and not self._is_in_vain(report):
                 result = self._count(volume)
                 if not report.facts.measured_at_ns:
                     unknown.append(result)
@@ -145,9 +145,7 @@ class VolumeReports:
         """Have it counted some time soon, so that who asks next is told. Asks nobody now."""
         now = self.clock()
         if now - self._wanted.get(volume.id, 0) > IN_USE_NS:
-            if len(self._wanted) >= _MOST_WANTED:
-                self._wanted.clear()
-            self._wanted[volume.id] = now
+            self._remember(self._wanted, volume, now)
             self._walk(volume)
 
     def _count(self, volume: Volume) -> "Future[Measurement | None]":
@@ -171,10 +169,21 @@ class VolumeReports:
             if found is not None:
                 self.volumes.facts.measured(volume.id, found, began_at)
             elif not stop():
-                self.volumes.facts.measured(volume.id, _UNKNOWN, began_at)
+                self._remember(self._in_vain, volume, began_at)
             return found
 
-        return self.measurer.count(volume.id, walk)
+        return self.measurer.count(volume.id, f"volume {volume.name}", walk)
+
+    def _is_in_vain(self, report: VolumeReport) -> bool:
+        """Whether it could not be told a moment ago, and nobody has used it since."""
+        tried_at = self._in_vain.get(report.volume.id, 0)
+        last_use = max(report.facts.last_mounted_at_ns, report.facts.last_unmounted_at_ns)
+        return tried_at > last_use and self.clock() - tried_at < IN_USE_NS
+
+    def _remember(self, moments: dict[str, int], volume: Volume, now: int) -> None:
+        if len(moments) >= _MOST_REMEMBERED:
+            moments.clear()
+        moments[volume.id] = now
 
     def _counted(self, volume: Volume, driver: Usage) -> Measurement | None:
         try:

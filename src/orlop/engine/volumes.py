@@ -265,6 +265,8 @@ class Volumes:
     def usage_bytes(self, name: str) -> int:
         """-1 when it cannot be told."""
         volume = self._records.get(name)
+        if self.facts.is_current(volume.id, in_use=bool(self._records.holders(name))):
+            return self.facts.find(volume.id).size_bytes
         driver = self._drivers.get(volume.driver)
         try:
             return driver.usage_bytes(volume.name) if isinstance(driver, Usage) else -1

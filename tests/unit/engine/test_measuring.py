@@ -34,7 +34,7 @@ def test_a_volume_is_counted_once_for_all_who_ask(measurer: Measurer) -> None:
         gate.wait(SECONDS)
         return FOUND
 
-    futures = [measurer.count("data", walk) for _ in range(3)]
+    futures = [measurer.count("data", "volume data", walk) for _ in range(3)]
     assert measurer.is_counting("data")
     gate.set()
     assert [future.result(SECONDS) for future in futures] == [FOUND] * 3
@@ -52,23 +52,23 @@ def test_what_takes_long_goes_on_where_it_keeps_nobody_waiting(measurer: Measure
         until_stopped(stop)
         return None
 
-    slow = measurer.count("large", large)
-    assert measurer.count("small", lambda stop: FOUND).result(SECONDS) == FOUND
+    slow = measurer.count("large", "volume large", large)
+    assert measurer.count("small", "volume small", lambda stop: FOUND).result(SECONDS) == FOUND
     assert not slow.done()
     released.set()
     assert slow.result(SECONDS) == FOUND
 
 
 def test_what_takes_too_long_even_so_cannot_be_told(measurer: Measurer) -> None:
-    assert measurer.count("huge", lambda stop: until_stopped(stop)).result(SECONDS) is None
+    assert measurer.count("huge", "volume huge", lambda stop: until_stopped(stop)).result(SECONDS) is None
 
 
 def test_a_failure_is_no_figure(measurer: Measurer) -> None:
     def fail(stop: Callable[[], bool]) -> Measurement:
         raise HostFailure("data", "the disk fails")
 
-    assert measurer.count("data", fail).result(SECONDS) is None
-    assert measurer.count("data", lambda stop: FOUND).result(SECONDS) == FOUND
+    assert measurer.count("data", "volume data", fail).result(SECONDS) is None
+    assert measurer.count("data", "volume data", lambda stop: FOUND).result(SECONDS) == FOUND
 
 
 def test_storage_that_hangs_is_left_behind_until_it_answers(measurer: Measurer) -> None:
@@ -78,21 +78,21 @@ def test_storage_that_hangs_is_left_behind_until_it_answers(measurer: Measurer) 
         storage.wait(SECONDS)
         back.set()
 
-    hanging = measurer.count("nfs", hang)
-    others: list[Future[Measurement | None]] = [measurer.count("data", lambda stop: FOUND)]
+    hanging = measurer.count("nfs", "volume nfs", hang)
+    others: list[Future[Measurement | None]] = [measurer.count("data", "volume data", lambda stop: FOUND)]
     assert measurer.await_all([hanging, *others], SECONDS)
     assert (hanging.result(), others[0].result()) == (None, FOUND)
-    assert measurer.count("nfs", lambda stop: FOUND).result(SECONDS) is None
+    assert measurer.count("nfs", "volume nfs", lambda stop: FOUND).result(SECONDS) is None
     storage.set()
     assert back.wait(SECONDS)
-    while measurer.count("nfs", lambda stop: FOUND).result(SECONDS) is None:
+    while measurer.count("nfs", "volume nfs", lambda stop: FOUND).result(SECONDS) is None:
         threading.Event().wait(0.002)
 
 
 def test_waiting_has_an_end(measurer: Measurer) -> None:
     gate = threading.Event()
     waiting = Measurer()  # with the usual, long deadlines
-    future = waiting.count("data", lambda stop: FOUND if gate.wait(SECONDS) else None)
+    future = waiting.count("data", "volume data", lambda stop: FOUND if gate.wait(SECONDS) else None)
     assert not waiting.await_all([future], 0.01)
     gate.set()
     assert waiting.await_all([future], SECONDS)
@@ -101,9 +101,9 @@ def test_waiting_has_an_end(measurer: Measurer) -> None:
 
 def test_what_waits_when_it_closes_is_cancelled(measurer: Measurer) -> None:
     gate = threading.Event()
-    measurer.count("first", lambda stop: FOUND if gate.wait(SECONDS) else None)
-    second = measurer.count("second", lambda stop: FOUND)
+    measurer.count("first", "volume first", lambda stop: FOUND if gate.wait(SECONDS) else None)
+    second = measurer.count("second", "volume second", lambda stop: FOUND)
     measurer.close()
     gate.set()
     assert second.cancelled() or second.result(SECONDS) == FOUND
-    assert measurer.count("third", lambda stop: FOUND).cancelled()
+    assert measurer.count("third", "volume third", lambda stop: FOUND).cancelled()

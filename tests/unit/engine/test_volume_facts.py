@@ -13,7 +13,7 @@ from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volumes import Volumes
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import VolumeFacts
-from orlop.store.journal import Journal
+from orlop.store.journal import Journal, Put
 
 CONTAINER = "c" * 64
 SECOND = 1_000_000_000
@@ -135,3 +135,9 @@ def test_facts_of_what_is_not_there_any_more_go_at_the_start(engine: Engine) -> 
     engine.restart()
     engine.restart()
     assert engine.journal.load("facts", VolumeFacts) == {}
+
+
+def test_a_fact_that_cannot_be_read_stops_no_start(engine: Engine) -> None:
+    engine.journal.commit(Put("facts", "f" * 64, ["no", "fact"]))
+    engine.restart()
+    assert engine.facts.find("f" * 64) == VolumeFacts()

@@ -1,5 +1,6 @@
 """Reports of volumes: what is known from memory, what is counted for whom, what a removal would take."""
 
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -138,6 +139,17 @@ def test_what_cannot_be_told_is_not_asked_for_at_every_listing(engine: Engine, m
         (report,) = engine.reports.list_reports({}, SECONDS)
         assert report.facts.size_bytes == -1
     assert len(walked) <= 1
+
+
+def test_a_tree_too_deep_is_not_counted_and_descriptors_do_not_run_out(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("orlop.drivers.volumes.local_usage.DEEPEST", 5)
+    volume = engine.make("deep")
+    (Path(volume.mountpoint) / "a/b/c/d/e/f/g").mkdir(parents=True)
+    before = len(os.listdir("/proc/self/fd"))
+    assert engine.reports.sizes([volume], SECONDS) == {"deep": -1}
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_limit_is_told(engine: Engine) -> None:

@@ -32,7 +32,7 @@ from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_data_empty
 from orlop.drivers.volumes.local_subvolume import SubvolumeContent, is_subvolume
-from orlop.drivers.volumes.local_usage import measure_directory
+from orlop.drivers.volumes.local_usage import measure_directory, measure_mounted
 from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, join_mounted
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.filesystems import filesystem_name
@@ -197,7 +197,7 @@ class MountedContent:
         raise Unsupported(f"populate {volume.name}", "something is mounted in the volume")
 
     def measure(self, volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
-        return None  # what is mounted there is not ours to walk, and may not answer
+        return measure_mounted(volume, stop)
 
     def counted(self, volume: VolumeDirectory) -> Measurement | None:
         return None

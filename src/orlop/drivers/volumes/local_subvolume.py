@@ -91,11 +91,14 @@ class SubvolumeContent:
 
 
 def is_subvolume(volume: VolumeDirectory) -> bool:
+    # What somebody mounted there is no subvolume of ours, and a look at it may never come back.
+    if filesystem_name(volume.fd) != "btrfs" or is_mount_point(volume.data_path):
+        return False
     try:
         details = os.lstat(DATA, dir_fd=volume.fd)
     except FileNotFoundError:
         return False
-    return btrfs.is_top_inode(details.st_ino) and filesystem_name(volume.fd) == "btrfs"
+    return btrfs.is_top_inode(details.st_ino)
 
 
 def subvolume_of(volume: VolumeDirectory) -> int:

@@ -12,6 +12,9 @@ from orlop.kernel.openat2 import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+# Types of file systems with no server behind them.
+_ANSWERS = frozenset("btrfs erofs ext2 ext3 ext4 f2fs iso9660 overlay ramfs squashfs tmpfs vfat xfs".split())
+DEEPEST = 500  # each level costs a descriptor, and whoever writes to the volume could want to use them up
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
 
 
@@ -22,6 +25,17 @@ def measure_directory(volume: VolumeDirectory, stop: Callable[[], bool]) -> Meas
         return None  # neither ours to walk, nor sure to answer
     with entered(volume.fd, DATA) as data_fd:
         return measure(data_fd, stop, has_mounts=bool(mounted))
+
+
+def measure_mounted(volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
+    """Of a volume whose bytes are mounted on `_data` while it is used: only then, and only where they are this
+    machine's own, for a server need not answer."""
+    mounted = mounts_at_or_below(volume.path)
+    content = [entry for entry in mounted if entry.mount_point == spelled(volume.data_path)]
+    if not content or content[-1].fs_type not in _ANSWERS:
+        return None
+    with entered(volume.fd, DATA) as data_fd:
+        return measure(data_fd, stop, has_mounts=len(mounted) > len(content))
 
 
 def measure(top_fd: int, stop: Callable[[], bool] = lambda: False, has_mounts: bool = False) -> Measurement | None:
@@ -43,6 +57,8 @@ def measure(top_fd: int, stop: Callable[[], bool] = lambda: False, has_mounts: b
                 os.close(open_fds.pop())
                 waiting.pop()
                 continue
+            if len(open_fds) > DEEPEST:
+                raise OSError(errno.ELOOP, f"directories are nested more than {DEEPEST} deep")
             fd = _entered(open_fds[-1], waiting[-1].pop())
             if fd < 0:
                 continue
