@@ -1,6 +1,8 @@
 """Volumes renamed, changed and protected, as the stock docker command, docker-py and `orlop` see it."""
 
+import itertools
 import json
+import threading
 from collections.abc import Iterator
 
 import docker
@@ -74,6 +76,30 @@ def test_a_daemon_started_anew_finds_what_was_renamed_under_running_containers(d
     daemon.docker("rm", "-f", "app", "ram")
     daemon.docker("volume", "rm", "new", "memory")
     assert daemon.docker("volume", "ls", "-q").stdout == ""
+
+
+def test_a_container_gets_its_data_however_often_it_is_started_while_the_volume_changes_names(
+    daemon: LiveDaemon,
+) -> None:
+    write(daemon, "first", "kept")
+    daemon.docker("create", "--name", "app", "-v", "first:/d", "busybox", "cat", "/d/note")
+    ended = threading.Event()
+
+    def rename() -> None:
+        names = itertools.cycle(["second", "third", "first"])
+        while not ended.is_set():
+            daemon.orlop("volume", "rename", "first", next(names), code=None)
+
+    renaming = threading.Thread(target=rename)
+    renaming.start()
+    try:
+        for _ in range(15):
+            assert daemon.docker("start", "-a", "app").stdout == "kept\n"
+    finally:
+        ended.set()
+        renaming.join()
+    (name,) = daemon.docker("volume", "ls", "-q").stdout.split()
+    assert daemon.volume_data(name).joinpath("note").read_text() == "kept\n"
 
 
 def test_an_alias_is_as_good_as_the_name(daemon: LiveDaemon, client: DockerClient) -> None:

@@ -117,6 +117,7 @@ class ContainerSteps:
         """Of a plan that went through."""
         with self._guard:
             found = self._found.pop(container_id)
+        self._volumes.mounted(container_id)
         assert found.process is not None
         return found.process, found.network
 
@@ -124,6 +125,7 @@ class ContainerSteps:
         """Of a plan that was undone."""
         with self._guard:
             self._found.pop(container_id, None)
+        self._volumes.mounted(container_id)
 
     def runtime_of(self, container: Container) -> Runtime:
         return self._runtime_named(container.host.runtime or self._default_runtime)

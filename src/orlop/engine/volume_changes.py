@@ -4,12 +4,14 @@ A renamed volume still answers to the name it had, its alias, for that is how co
 is the volume's as long as anybody refers to it by that name, and until somebody lets go of it.
 """
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor, Outcome
+from orlop.engine.mounting import Mounting
 from orlop.engine.settling import Settler
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_locks import VolumeLocks
@@ -20,6 +22,8 @@ from orlop.model.volume import ANONYMOUS_LABEL, Volume, keep_secrets
 from orlop.planning.plan import Plan
 from orlop.planning.volumes import plan_change, plan_rename
 from orlop.store.journal import Change, Drop, Put
+
+PATIENCE_SECONDS = 10.0  # for containers that are being started
 
 Describe = Callable[[Sequence[str]], str]
 
@@ -35,6 +39,7 @@ class VolumeChanges:
         locks: VolumeLocks,
         events: Events,
         settler: Settler,
+        mounting: Mounting,
         check: Callable[[str, str, Mapping[str, str]], None],
         describe: Describe,
     ) -> None:
@@ -44,6 +49,7 @@ class VolumeChanges:
         self._locks = locks
         self._events = events
         self._settler = settler
+        self._mounting = mounting
         self._check = check
         self._describe = describe
 
@@ -52,10 +58,31 @@ class VolumeChanges:
     def rename(self, name: str, new_name: str, keep_alias: bool = True) -> Volume:
         """Who has it attached keeps it. Raises NoSuchVolume, Malformed for a name that cannot be, Conflict for one that
         is taken, and where containers would no longer find the volume, Unsupported where the driver cannot."""
+        give_up_at = time.monotonic() + PATIENCE_SECONDS
+        while (done := self._rename(name, new_name, keep_alias)) is None:
+            self._await_mounting(self._records.get(name), give_up_at)
+        volume, renamed = done
+        self._events.publish("volume", "rename", new_name, {"driver": volume.driver, "oldName": volume.name})
+        return renamed
+
+    def _await_mounting(self, volume: Volume, give_up_at: float) -> None:
+        """Without its lock, which the end of that start may need."""
+        starting = self._mounting.containers_of(volume.id)
+        left = give_up_at - time.monotonic()
+        if left <= 0:
+            why = f"containers that use it are just being started: {self._describe(starting)}"
+            raise Conflict(f"rename {volume.name}", why, "Try again")
+        if starting:
+            self._mounting.await_end(starting, left)
+
+    def _rename(self, name: str, new_name: str, keep_alias: bool) -> tuple[Volume, Volume] | None:
+        """The volume before and after; None while somebody is about to follow the path to it."""
         with self._locks.hold([name, new_name]):
             volume = self._records.get(name)
             self._check_rename(volume, new_name, keep_alias)
             self._steps.renaming(volume.driver)
+            if self._mounting.containers_of(volume.id):
+                return None
             # Under the name that somebody chose it is no longer one of the nameless, which a prune takes.
             labels = volume.labels
             if labels is not None:
@@ -72,8 +99,7 @@ class VolumeChanges:
             self._settle(volume.name, new_name)
             self._run(volume, plan, outcome)
             self._records.rename(volume.name, renamed)
-        self._events.publish("volume", "rename", new_name, {"driver": volume.driver, "oldName": volume.name})
-        return renamed
+        return volume, renamed
 
     def _check_rename(self, volume: Volume, new_name: str, keep_alias: bool) -> None:
         subject = f"rename {volume.name}"

@@ -8,6 +8,7 @@ from pathlib import Path
 from orlop.drivers.volumes.driver import LastingUses, SelfDescribing, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
+from orlop.engine.mounting import Mounting
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_facts import FactRecords
@@ -43,6 +44,7 @@ class VolumeMounts:
         self._subpaths = subpaths
         self._facts = facts
         self._settler = settler
+        self.mounting = Mounting()
         self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
 
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
@@ -55,6 +57,8 @@ class VolumeMounts:
             if mount.subpath:
                 path = self._subpaths.pin(path, mount.subpath, use)
             self._attached.add(use)
+            if not purpose:
+                self.mounting.begin(container_id, volume.id)
         if not purpose:
             self._facts.mounted(volume.id, container_id)
         attributes = {
@@ -101,6 +105,8 @@ class VolumeMounts:
 
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
         use = use_id(mount, container_id, purpose)
+        if not purpose:
+            self.mounting.end(container_id)
         with self._locks.hold([mount.volume]):
             volume = self._records.find(mount.volume)
             name = volume.name if volume else mount.volume

@@ -102,6 +102,7 @@ class Volumes:
             self._locks,
             events,
             self._settler,
+            self._mounts.mounting,
             lambda name, driver, options: self._driver(f"create {name}", driver).check(name, options),
             self._describe,
         )
@@ -355,6 +356,11 @@ class Volumes:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
         give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
         return self._mounts.attach(mount, container_id, purpose)
+
+    def mounted(self, container_id: str) -> None:
+        """What was attached for its process is mounted in it, or will not be: from here on nobody follows the paths
+        that `attach` gave."""
+        self._mounts.mounting.end(container_id)
 
     def remember_attached(self, mount: Mount, container_id: str) -> None:
         """At start: the container runs on, with this volume attached by the daemon before us."""

@@ -71,6 +71,7 @@ def test_who_was_created_before_goes_on_with_the_name_it_knows(house: VolumeHous
     house.volumes.create("old", "", None, None, container_id=ONE)
     mount = mount_of(house, "old")
     house.volumes.attach(mount, ONE)
+    house.volumes.mounted(ONE)
     house.volumes.rename("old", "new")
     house.volumes.detach(mount, ONE)
     house.restart()
@@ -82,6 +83,27 @@ def test_who_was_created_before_goes_on_with_the_name_it_knows(house: VolumeHous
         house.volumes.remove("new")
     house.volumes.release("old", ONE)
     house.volumes.remove("new")
+
+
+def test_a_rename_waits_for_a_start_that_is_about_to_follow_the_path(
+    house: VolumeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house.volumes.create("old", "", None, None, container_id=ONE)
+    path = house.volumes.attach(mount_of(house, "old"), ONE)
+    renaming = threading.Thread(target=house.volumes.rename, args=("old", "new"))
+    renaming.start()
+    renaming.join(0.1)
+    assert renaming.is_alive() and path.is_dir()
+    house.volumes.create("old", "", None, None, container_id=TWO)  # nobody else waits for it
+    house.volumes.mounted(ONE)
+    renaming.join(10)
+    assert house.names() == ["new"]
+    house.volumes.attach(mount_of(house, "old"), TWO)
+    monkeypatch.setattr("orlop.engine.volume_changes.PATIENCE_SECONDS", 0.0)
+    with pytest.raises(Conflict, match=f"just being started: {TWO[:12]}. Try again"):
+        house.volumes.rename("new", "third")
+    house.volumes.detach(mount_of(house, "old"), TWO)
+    assert house.volumes.rename("new", "third").name == "third"
 
 
 def test_removing_the_alias_only_lets_go_of_the_name(house: VolumeHouse) -> None:
