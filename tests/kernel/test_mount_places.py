@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +132,22 @@ def test_the_owner_is_shown_as_the_user(house: House, user: str, ids: tuple[int,
         assert (place.stat().st_uid, place.stat().st_gid) == ids
     details = [(house.source / name).stat() for name in ("of-root", "of-user")]
     assert [(found.st_uid, found.st_gid) for found in details] == [(0, 0), (3000, 3001)]
+
+
+def test_many_mappings_at_once_and_more_than_are_kept(house: House) -> None:
+    os.chown(house.source, 3000, 3000)
+    before = len(os.listdir("/proc/self/fd"))
+
+    def shown(uid: int) -> int:
+        found = replace(house.surroundings(), uid=uid, gid=uid)
+        with house.places.placed(house.container(id_mapping=IdMapping.MATCH_USER), found) as placed:
+            return placed.sources["/x"].stat().st_uid
+
+    users = [*range(1, 51), *range(1, 51)]
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(shown, users)) == users
+    assert house.left() == []
+    assert len(os.listdir("/proc/self/fd")) <= before + 40, "what is kept has an end"
 
 
 def test_a_file_is_mapped_by_its_own_owner(house: House) -> None:

@@ -32,26 +32,33 @@ class IdMapping:
         owner = os.fstat(tree)
         if (owner.st_uid, owner.st_gid) == (uid, gid):
             return
-        with self._guard:
-            namespace = self._namespace((swap_ids(owner.st_uid, uid), swap_ids(owner.st_gid, gid)), subject)
-            try:
-                mount_setattr(tree, set_flags=MOUNT_ATTR_IDMAP, userns_fd=namespace, recursive=recursive)
-            except OSError as error:
-                if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
-                    raise
-                why = "the file system cannot show files under other ids (an id-mapped mount), or one mounted below it"
-                hint = "Leave out idmap; a volume can be given an owner instead: docker volume create -o uid= -o gid="
-                raise Unsupported(subject, why, hint) from error
+        namespace = self._namespace((swap_ids(owner.st_uid, uid), swap_ids(owner.st_gid, gid)), subject)
+        try:
+            mount_setattr(tree, set_flags=MOUNT_ATTR_IDMAP, userns_fd=namespace, recursive=recursive)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.ENOSYS, errno.EPERM):
+                raise
+            why = "the file system cannot show files under other ids (an id-mapped mount), or one mounted below it"
+            hint = "Leave out idmap; a volume can be given an owner instead: docker volume create -o uid= -o gid="
+            raise Unsupported(subject, why, hint) from error
+        finally:
+            os.close(namespace)
 
     def _namespace(self, tables: _Tables, subject: str) -> int:
-        known = self._namespaces.pop(tables, None)
-        if known is None:
-            try:
-                known = open_user_namespace(*tables)
-            except OSError as error:
-                why = f"the ids cannot be mapped: {error.strerror or error}"
-                raise HostFailure(subject, why, "User namespaces must be allowed: user.max_user_namespaces") from error
-        self._namespaces[tables] = known  # the last one used is the last in the dictionary
-        while len(self._namespaces) > _KEPT:
-            os.close(self._namespaces.pop(next(iter(self._namespaces))))
-        return known
+        """The caller closes it."""
+        with self._guard:
+            known = self._namespaces.pop(tables, None)
+            if known is not None:
+                self._namespaces[tables] = known  # the last one used is the last in the dictionary
+                return os.dup(known)
+        try:
+            made = open_user_namespace(*tables)
+        except OSError as error:
+            why = f"the ids cannot be mapped: {error.strerror or error}"
+            raise HostFailure(subject, why, "User namespaces must be allowed: user.max_user_namespaces") from error
+        with self._guard:
+            if tables not in self._namespaces:  # else somebody else made the same meanwhile
+                self._namespaces[tables] = os.dup(made)
+            while len(self._namespaces) > _KEPT:
+                os.close(self._namespaces.pop(next(iter(self._namespaces))))
+        return made

@@ -53,9 +53,7 @@ class MountPlaces:
             check_recursion(mount)
         rootfs_fd = open_rootfs(found.rootfs)
         try:
-            for mount in container.mounts:
-                resolved = resolve(rootfs_fd, mount.destination)
-                refuse_kernels_place(mount.kind, mount.source, resolved, mount.destination)
+            self._look_at_places(container.mounts, rootfs_fd)
 
             def ids(user: str) -> tuple[int, int]:
                 if not user:
@@ -80,6 +78,18 @@ class MountPlaces:
         with suppress(FileNotFoundError):
             for place in self._directory.iterdir():
                 _take_down(place)
+
+    def _look_at_places(self, mounts: Sequence[Mount], rootfs_fd: int) -> None:
+        """Where the destinations lead in the image, which may have links in their way."""
+        seen: dict[str, str] = {}
+        for mount in mounts:
+            resolved = resolve(rootfs_fd, mount.destination)
+            refuse_kernels_place(mount.kind, mount.source, resolved, mount.destination)
+            if other := seen.get(resolved):
+                log.warning(
+                    "%s and %s are one place in the container: one mount hides the other", other, mount.destination
+                )
+            seen[resolved] = mount.destination
 
     def _settle(self, mounts: Sequence[Mount], sources: Mapping[str, Path]) -> tuple[Mount, ...]:
         wanted = (*_SHARED, *_SLAVE)

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from orlop.errors import Malformed
 from orlop.model.container import HostConfig
 from orlop.model.mount import IdMapping, Mount, MountKind, MountOrigin, MountRequest
-from orlop.model.mount_spec import parse_bind
+from orlop.model.mount_spec import clean_path, parse_bind
 from orlop.model.volume import Volume
 from orlop.planning.mounts import inherit_mounts, is_below_read_only, plan_mount, resolve_mounts, settle_propagation
 
@@ -152,3 +152,40 @@ def test_a_duplicate_is_named_as_it_was_sent() -> None:
     with pytest.raises(Malformed) as refused:
         resolve_mounts(HostConfig(mounts=twice), ())
     assert refused.value.why == "Duplicate mount point: /x/../d/"
+
+
+places = st.sampled_from(["/a", "/b", "/a/c", "/d/"])
+asked = st.lists(st.tuples(st.sampled_from(["bind", "mount"]), places), max_size=4)
+
+
+@given(st.lists(places, max_size=3), asked, st.lists(places, max_size=3), st.lists(places, max_size=2))
+def test_who_wins_at_a_place(
+    inherited: list[str], asked: list[tuple[str, str]], config: list[str], tmpfs: list[str]
+) -> None:
+    """Against the rule in one sentence each: memory over all, asked for over inherited, the image's own last."""
+    wanted = [clean_path(place) for _, place in asked]
+    memory = {clean_path(place) for place in tmpfs}
+    requests = tuple(
+        parse_bind(f"bind:{place}") if how == "bind" else MountRequest(MountKind.VOLUME, place, source="mount")
+        for how, place in asked
+    )
+    host = HostConfig(mounts=requests, tmpfs=dict.fromkeys(tmpfs, ""))
+    before = [volume_mount(clean_path(place), f"old{number}") for number, place in enumerate(inherited)]
+    try:
+        found = by_destination(*resolve_mounts(host, config, before))
+    except Malformed as refused:
+        assert refused.why.startswith("Duplicate mount point")
+        assert len(set(wanted)) < len(wanted) or memory & set(wanted)
+        return
+    assert len(set(wanted)) == len(wanted) and not memory & set(wanted)
+    last = {mount.destination: mount.volume for mount in before}
+    for place, request in found.items():
+        if place in memory:
+            assert request.kind is MountKind.TMPFS
+        elif place in wanted:
+            assert request.source == asked[wanted.index(place)][0]
+        elif place in last:
+            assert request.source == last[place]
+        else:
+            assert request.origin is MountOrigin.CONFIG
+    assert set(found) == {*wanted, *memory, *last, *map(clean_path, config)}
