@@ -160,7 +160,7 @@ class PlainDirectory:
             return
         if not volume.projects.is_enforced(volume.fd):
             why = f"it is a directory on a file system ({filesystem_name(volume.fd)}) without project quota"
-            hint = "Make another one with the limit, and copy into it: orlop volume cp OLD NEW"
+            hint = f"Copy it to one with this limit: orlop volume cp --opt size={wanted.quota_bytes} {volume.name} NEW"
             raise Unsupported(f"limit volume {volume.name}", why, hint)
         hold_project(volume, wanted)
 

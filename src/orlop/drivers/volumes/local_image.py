@@ -134,7 +134,7 @@ class ImageContent:
     def limit(self, volume: VolumeDirectory, wanted: MountOptions) -> None:
         subject = f"limit volume {volume.name}"
         if not wanted.quota_bytes:
-            hint = "Make another one without it, and copy into it: orlop volume cp OLD NEW"
+            hint = f"Copy it to one without: orlop volume cp --opt-rm size {volume.name} NEW"
             raise Unsupported(subject, "its limit is the size of the file that it is kept in", hint)
         size = _size(volume)
         if wanted.quota_bytes < size.used_bytes:

@@ -127,9 +127,14 @@ def render_options(options: MountOptions) -> str:
 
 def spelt_options(options: MountOptions) -> dict[str, str]:
     """As `create` would take them."""
-    size = str(options.quota_bytes or "")
-    given = {"type": options.fs_type, "device": options.device, "o": options.options, "size": size}
-    return {key: value for key, value in given.items() if value}
+    given = {"type": options.fs_type, "device": options.device, "o": options.options}
+    spelt = {key: value for key, value in given.items() if value}
+    numbers = {"size": options.quota_bytes or None, "inodes": options.inodes or None}
+    numbers |= {"uid": options.uid, "gid": options.gid}
+    spelt |= {key: str(number) for key, number in numbers.items() if number is not None}
+    if options.mode is not None:
+        spelt["mode"] = f"{options.mode:04o}"
+    return spelt | ({"nocopy": ""} if options.no_copy else {})
 
 
 def read_metadata(volume: VolumeDirectory) -> str:

@@ -18,6 +18,7 @@ from orlop.drivers.volumes.local_usage import measure_directory
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel import btrfs
 from orlop.kernel.filesystems import filesystem_name
+from orlop.kernel.libc import sync_file_system
 from orlop.kernel.mounts import is_mount_point
 from orlop.model.sizes import describe_size
 
@@ -38,6 +39,8 @@ class SubvolumeContent:
             os.fchmod(data_fd, DATA_MODE)
             give_owner(data_fd, self.options)
             btrfs.set_limit(data_fd, self.options.quota_bytes)
+        # Syncing the files beside it would not bring a new subvolume to the disk.
+        sync_file_system(volume.fd)
 
     def discard(self, volume: VolumeDirectory) -> None:
         subvolume = subvolume_of(volume)
@@ -70,7 +73,7 @@ class SubvolumeContent:
 
     def limit(self, volume: VolumeDirectory, wanted: MountOptions) -> None:
         if wanted.inodes:
-            hint = "Make another one with the limit, and copy into it: orlop volume cp OLD NEW"
+            hint = f"Copy it to one with this limit: orlop volume cp --opt inodes={wanted.inodes} {volume.name} NEW"
             raise Unsupported(f"limit volume {volume.name}", "btrfs limits no inodes", hint)
         with entered(volume.fd, DATA) as data_fd:
             group = btrfs.quota_group(data_fd)
