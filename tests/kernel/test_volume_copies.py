@@ -253,3 +253,62 @@ def test_a_journal_that_cannot_be_told_takes_the_volume_back(
         with pytest.raises(HostFailure, match="no space"):
             world.volumes.copies.copy("data", "again")
     assert world.leftovers() == [] and world.names() == ["data"]
+
+
+def test_a_copy_with_a_limit_lies_in_a_place_of_its_own(world: VolumeWorld) -> None:
+    world.volumes.create("data", "", None, None)
+    write_everything(world.data("data"))
+    for source, name, size in (("data", "limited", {"size": "64m"}), ("limited", "again", {})):
+        result = world.volumes.copies.copy(source, name, Changes(options=size))
+        assert result.volume.options == {"size": "64m"} and result.missed.count == 0
+        assert world.driver.limits(name).size_bytes == 64 << 20
+        use = "ab" * 32
+        assert describe(world.driver.attach(name, use)) == describe(world.data("data"))
+        world.driver.detach(name, use)
+
+
+def test_a_limit_that_is_too_small_leaves_nothing(world: VolumeWorld) -> None:
+    world.volumes.create("data", "", None, None)
+    (world.data("data") / "big").write_bytes(os.urandom(40 << 20))
+    with pytest.raises(HostFailure, match=r"(No space left|quota exceeded).*a larger size"):
+        world.volumes.copies.copy("data", "again", Changes(options={"size": "32m"}))
+    assert world.names() == ["data"]
+
+
+def test_what_a_crash_leaves_mounted_is_let_go_at_the_next_start(
+    world: VolumeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(world.volumes.copies, "_throw_away", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            world.volumes.copies.make(NewVolume("new", options={"size": "64m"}), interrupt)
+    assert world.leftovers() != []
+    world.stop()
+    world.start()
+    assert mounts_at_or_below(world.disk / "volumes") == [] and world.leftovers() == []
+
+
+def test_an_owner_that_was_asked_for_holds_and_one_that_was_taken_over_does_not(world: VolumeWorld) -> None:
+    world.volumes.create("data", "", {"uid": "5", "gid": "6"}, None)
+    os.chown(world.data("data"), 7, 8)
+    world.volumes.copies.copy("data", "again")
+    assert (world.data("again").stat().st_uid, world.data("again").stat().st_gid) == (7, 8)
+    world.volumes.copies.copy("data", "asked", Changes(options={"uid": "9"}))
+    assert world.data("asked").stat().st_uid == 9
+    assert world.volumes.get("asked").options == {"uid": "9", "gid": "6"}
+
+
+def test_a_file_system_that_shares_bytes_takes_none_for_a_copy(tmp_path: Path) -> None:
+    for folder in ("disk", "journal"):
+        (tmp_path / folder).mkdir()
+    with mounted_disk(tmp_path / "disk", 256 << 20, "btrfs") as disk:
+        world = VolumeWorld(tmp_path / "journal", disk)
+        world.volumes.create("data", "", None, None)
+        write_everything(world.data("data"))
+        (world.data("data") / "big").write_bytes(os.urandom(120 << 20))
+        world.volumes.copies.copy("data", "again")
+        assert describe(world.data("again")) == describe(world.data("data"))
+        world.volumes.copies.copy("data", "limited", Changes(options={"size": "200m"}))
+        assert (world.data("limited") / "dir/file").read_bytes() == b"content"
+        assert world.leftovers() == []
+        world.stop()

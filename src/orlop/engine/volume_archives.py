@@ -123,6 +123,7 @@ class VolumeArchives:
             wish.driver or described.driver,
             {**own, **wish.options} or None,
             {**labels, **wish.labels} or (None if described.labels is None else {}),
+            asked_for=frozenset(wish.options),
         )
         return new, left_out
 

@@ -13,7 +13,7 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -49,6 +49,7 @@ class NewVolume:
     options: Mapping[str, str] | None = None
     labels: Mapping[str, str] | None = None
     created_at_ns: int = 0  # 0 = now
+    asked_for: frozenset[str] = frozenset()  # options that hold over what the data says (uid, gid, mode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +142,7 @@ class VolumeCopies:
             faults.point(REVEAL, "volume.fill", "after")
             with self._locks.hold([wish.name]):
                 self._refuse_taken(wish.name, subject)
-                volume = self._reveal(volume, token, record)
+                volume = self._reveal(volume, token, record, wish.asked_for)
         except BaseException as error:
             self._throw_away(driver, token)
             if isinstance(error, OSError) and not isinstance(error, OrlopError | ConnectionError):
@@ -176,6 +177,7 @@ class VolumeCopies:
             changes.driver or source.driver,
             options if options or source.options is not None else None,
             labels if labels or source.labels is not None else None,
+            asked_for=frozenset(changes.options),
         )
         return wish, left_out
 
@@ -194,13 +196,13 @@ class VolumeCopies:
             hint = f"Choose another name, or remove that one first: docker volume rm {name}"
             raise Conflict(subject, f"a volume {name} exists already", hint)
 
-    def _reveal(self, volume: Volume, token: str, record: str) -> Volume:
+    def _reveal(self, volume: Volume, token: str, record: str, asked_for: Collection[str]) -> Volume:
         def outcome() -> list[Change]:
             nonlocal volume
             volume = replace(volume, mountpoint=self._steps.take_stored(volume.name).mountpoint)
             return [Put("volumes", volume.name, volume)]
 
-        self._executor.run(plan_reveal(volume.name, volume.driver, token, record), outcome)
+        self._executor.run(plan_reveal(volume.name, volume.driver, token, record, asked_for), outcome)
         self._records.remember(volume)
         return volume
 

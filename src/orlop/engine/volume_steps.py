@@ -217,7 +217,7 @@ class VolumeSteps:
     def _reveal(self, step: Step) -> None:
         driver = self._drivers[step.arguments["driver"]]
         assert isinstance(driver, Filling)
-        stored = driver.reveal(step.arguments["token"], step.subject)
+        stored = driver.reveal(step.arguments["token"], step.subject, step.arguments["asked_for"].split(","))
         with self._lock:
             self._stored[step.subject] = stored
 

@@ -14,7 +14,7 @@
 Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from orlop.planning.plan import Plan, Step
 
@@ -57,9 +57,11 @@ def plan_publish(name: str, driver: str, token: str, in_use: bool) -> Plan:
     return Plan(PUBLISH, name, (Step(PUBLISH, name, reason, arguments),))
 
 
-def plan_reveal(name: str, driver: str, token: str, record: str) -> Plan:
+def plan_reveal(name: str, driver: str, token: str, record: str, asked_for: Collection[str]) -> Plan:
+    """`asked_for`: names of options that were not taken over from another volume."""
     reason = "its data is complete and no volume of that name exists"
-    return Plan(REVEAL, name, (Step(REVEAL, name, reason, {"driver": driver, "token": token, "record": record}),))
+    arguments = {"driver": driver, "token": token, "record": record, "asked_for": ",".join(sorted(asked_for))}
+    return Plan(REVEAL, name, (Step(REVEAL, name, reason, arguments),))
 
 
 def plan_change(name: str, driver: str, before: str, record: str) -> Plan:

@@ -203,9 +203,10 @@ class Filling(Protocol):
         """The empty data directory of a new volume without a name, attached. Raises Unsupported where the data would
         not be the volume's own (the options name storage that is there already, or memory)."""
 
-    def reveal(self, token: str, name: str) -> StoredVolume:
-        """The volume under its name, in one step and durable, detached. Raises Conflict when the name is taken; nothing
-        prepared, and a volume of that name, is success."""
+    def reveal(self, token: str, name: str, asked_for: Collection[str] = ()) -> StoredVolume:
+        """The volume under its name, in one step and durable, detached. `asked_for` names options that were not taken
+        over from elsewhere: what they say of the top directory holds, whatever it was filled with. Raises Conflict when
+        the name is taken; nothing prepared, and a volume of that name, is success."""
 
     def unstage(self, token: str) -> None: ...
 

@@ -310,9 +310,9 @@ class LocalVolumes:
             self._build(staging_fd, token, wanted, metadata, bool(options))
         return local_filling.attach(self._root, token)
 
-    def reveal(self, token: str, name: str) -> StoredVolume:
+    def reveal(self, token: str, name: str, asked_for: Collection[str] = ()) -> StoredVolume:
         check_name(name)
-        local_filling.reveal(self._root, token, name)
+        local_filling.reveal(self._root, token, name, asked_for)
         return self.get(name)
 
     # Retire, restore, purge: local_retirement

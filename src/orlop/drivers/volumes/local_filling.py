@@ -7,18 +7,22 @@ Whoever writes does so under a use of its own, named after the token: so what a 
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from orlop.drivers.volumes.local_content import content_of
 from orlop.drivers.volumes.local_directory import DATA, STAGING, VolumeDirectory, VolumesRoot, entered
+from orlop.drivers.volumes.local_owner import give_owner
+from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_uses import detach_mounted
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.mounts import is_mount_point
 from orlop.kernel.rename import rename_if_absent
+
+_OWNER = frozenset({"uid", "gid", "mode", "o"})  # options that may say something of the top directory
 
 
 def own_options(options: Mapping[str, str]) -> dict[str, str]:
@@ -42,11 +46,13 @@ def attach(root: VolumesRoot, token: str) -> Path:
         return volume.data_path
 
 
-def reveal(root: VolumesRoot, token: str, name: str) -> None:
+def reveal(root: VolumesRoot, token: str, name: str, asked_for: Collection[str]) -> None:
     with root.folder(STAGING) as staging_fd:
         try:
             with _open(root, token) as volume:
                 with entered(volume.fd, DATA) as data_fd:
+                    if not _OWNER.isdisjoint(asked_for):
+                        give_owner(data_fd, read_options(volume))
                     sync_file_system(data_fd)
                 detach_mounted(volume, _use_of(token))
                 os.fsync(volume.fd)
