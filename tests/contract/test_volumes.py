@@ -68,7 +68,7 @@ class TestLocalWithOwner(LocalContract, UsageContract, StagingContract):
 
 
 @needs_root
-class TestLocalInMemory(LocalContract):
+class TestLocalInMemory(LocalContract, StagingContract):
     options = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m"}
     other_options = {"type": "tmpfs", "device": "tmpfs", "o": "size=2m"}
     outlives_its_uses = False
@@ -76,7 +76,7 @@ class TestLocalInMemory(LocalContract):
 
 
 @needs_root
-class TestLocalOnADirectory(LocalContract):
+class TestLocalOnADirectory(LocalContract, StagingContract):
     holds_its_bytes = False
 
     @pytest.fixture(autouse=True)
@@ -89,8 +89,9 @@ class TestLocalOnADirectory(LocalContract):
 
 
 @needs_root
-class TestLocalOnADisk(LocalContract):
+class TestLocalOnADisk(LocalContract, StagingContract):
     holds_its_bytes = False
+    own_entries = frozenset({"lost+found"})
 
     @pytest.fixture(autouse=True)
     def disks(self, tmp_path: Path) -> Iterator[None]:
@@ -114,7 +115,9 @@ class TestLocalOnADisk(LocalContract):
         return self.devices[name]
 
 
-class LimitedContract(LocalContract, UsageContract, FillingContract, LimitContract, InodeLimitContract):
+class LimitedContract(
+    LocalContract, UsageContract, StagingContract, FillingContract, LimitContract, InodeLimitContract
+):
     options = {"size": "16m"}
     other_options = {"size": "16m", "uid": "1000"}
 

@@ -2,8 +2,9 @@
 symbolic links, devices, fifos, holes.
 
 Neither side is reached by path: each directory is opened by its parent's descriptor, and never through a link, so that
-nobody who can write to either tree can lead the copy elsewhere. The target must be a directory of our own that nobody
-else sees yet. Bytes are shared with the source where the file system can (FICLONE), else copied in the kernel.
+nobody who can write to either tree can lead the copy elsewhere. The target must be a directory of our own; where others
+can get into it (root in a container), they harm nothing but the copy. Bytes are shared with the source where the file
+system can (FICLONE), else copied in the kernel.
 
 A tree that others are writing to is copied leniently: what vanishes or changes under the walk is noted, not an error.
 """
@@ -15,6 +16,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from orlop.kernel.openat2 import open_beneath
 
@@ -185,7 +187,12 @@ class TreeCopy:
         first = self._linked.get((details.st_dev, details.st_ino))
         if first is None:
             return False
-        os.link(first, name, src_dir_fd=self._target_fd, dst_dir_fd=level.target_fd, follow_symlinks=False)
+        # Not by its path: those who are in the target, too, may have put a link in the way.
+        fd = open_beneath(self._target_fd, first, os.O_PATH | os.O_NOFOLLOW, no_symlinks=True)
+        try:
+            os.link(f"/proc/self/fd/{fd}", name, dst_dir_fd=level.target_fd, follow_symlinks=True)
+        finally:
+            os.close(fd)
         return True
 
     def _copy_file(self, level: _Level, name: str) -> None:
@@ -353,10 +360,20 @@ def copy_attributes(source_fd: int, target_fd: int) -> None:
 
 def _settle_file(source: int, target: int, details: os.stat_result) -> None:
     # chown first: it clears set-id bits and capabilities.
-    os.fchown(target, details.st_uid, details.st_gid)
+    _give_owner(target, details)
     _copy_xattrs(source, target)
     os.fchmod(target, stat.S_IMODE(details.st_mode))
     os.utime(target, ns=(details.st_atime_ns, details.st_mtime_ns))
+
+
+def _give_owner(target: int, details: os.stat_result) -> None:
+    """A server that lets nobody change owners (NFS for root) is none the worse where they are right already."""
+    try:
+        os.fchown(target, details.st_uid, details.st_gid)
+    except PermissionError:
+        found = os.fstat(target)
+        if (found.st_uid, found.st_gid) != (details.st_uid, details.st_gid):
+            raise
 
 
 def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> None:
@@ -398,8 +415,14 @@ def _copy_node(level: _Level, name: str, details: os.stat_result) -> None:
     """A device, fifo or socket, which is made, never opened."""
     os.mknod(name, details.st_mode, details.st_rdev, dir_fd=level.target_fd)
     os.chown(name, details.st_uid, details.st_gid, dir_fd=level.target_fd, follow_symlinks=False)
-    # The umask was in mknod's way. Nobody else sees the target, so the name is still what was just made.
-    os.chmod(name, stat.S_IMODE(details.st_mode), dir_fd=level.target_fd)
+    # The umask was in mknod's way. By a descriptor: the name may be a link by now.
+    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=level.target_fd)
+    try:
+        if stat.S_ISLNK(os.fstat(fd).st_mode):
+            raise OSError(errno.ESTALE, "changed while it was copied", level.path + name)
+        Path(f"/proc/self/fd/{fd}").chmod(stat.S_IMODE(details.st_mode))
+    finally:
+        os.close(fd)
     source, target = f"/proc/self/fd/{level.source_fd}/{name}", f"/proc/self/fd/{level.target_fd}/{name}"
     _copy_xattrs(source, target, follow=False)
     times = (details.st_atime_ns, details.st_mtime_ns)

@@ -24,7 +24,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
     local_content      what gives `_data` its content: add forms there
     local_mount        mounting what the options name (local_words: the words of `o`)
     local_uses         who uses what is mounted, and unmounting
-    local_staging      filling an empty volume at once
+    local_staging      filling an empty volume at once; local_staging_within: one whose content is mounted
     local_filling      making a volume with its data
     local_retirement   removed volumes
     local_usage        walking and counting
@@ -64,8 +64,15 @@ from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
 from orlop.drivers.volumes.local_retirement import LocalRetirement
 from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
+from orlop.drivers.volumes.local_staging_within import (
+    finish_within,
+    is_staged_within,
+    publish_within,
+    stage_within,
+    unstage_within,
+)
 from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, keep_uses
-from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
+from orlop.errors import Conflict, HostFailure, NotFound, OrlopError
 from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.kernel.project_quota import ProjectQuota
@@ -226,7 +233,10 @@ class LocalVolumes:
                 hint = "Put it back from a backup, or remove the volume and create it again"
                 raise HostFailure(f"attaching volume {name}", problem, hint)
             _finish(volume)
-            content_of(volume).attach(volume, use_id)
+            content = content_of(volume)
+            content.attach(volume, use_id)
+            if not content.is_stageable:
+                finish_within(self._root, volume, partial(give_owner, options=read_options(volume)))
             return volume.data_path
 
     def detach(self, name: str, use_id: str) -> None:
@@ -270,12 +280,12 @@ class LocalVolumes:
             return not options.no_copy and content_of(volume, options).is_empty(volume)
 
     def stage(self, name: str, token: str) -> Path:
-        with self._root.open(name) as volume, self._root.folder(STAGING) as staging_fd:
+        with self._root.open(name, exclusive=True) as volume, self._root.folder(STAGING) as staging_fd:
             if read_options(volume).no_copy:
                 raise Conflict(f"populate {name}", "nothing is to be copied into the volume (nocopy)")
             content = content_of(volume)
             if not content.is_stageable or mounts_at_or_below(volume.path):
-                raise Unsupported(f"populate {name}", "something is mounted in the volume")
+                return stage_within(self._root, volume, content, token)
             if not local_staging.is_data_empty(volume.fd):
                 raise Conflict(f"populate {name}", "the volume is not empty")
             content.make_stage(volume, staging_fd, token)
@@ -283,15 +293,20 @@ class LocalVolumes:
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
         with self._root.open(name) as volume, self._root.folder(STAGING) as staging_fd:
-            options = read_options(volume)
-            finish = partial(give_owner, options=options)
-            if not in_use:
-                local_staging.put_in_place(name, volume.fd, staging_fd, token, finish)
+            finish = partial(give_owner, options=read_options(volume))
+            if not is_staged_within(self._root, token):
+                if not in_use:
+                    local_staging.put_in_place(name, volume.fd, staging_fd, token, finish)
+                    return
+                local_staging.move_entries(volume.fd, staging_fd, token, finish)
+                delete_tree(self._root, STAGING, token)
                 return
-            local_staging.move_entries(volume.fd, staging_fd, token, finish)
-        self.unstage(token)
+        publish_within(self._root, name, token, in_use, finish)
 
     def unstage(self, token: str) -> None:
+        if is_staged_within(self._root, token):
+            unstage_within(self._root, token)
+            return
         local_filling.let_go(self._root, token)
         delete_tree(self._root, STAGING, token)
 

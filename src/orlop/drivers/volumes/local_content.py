@@ -30,10 +30,10 @@ from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_project import ProjectContent, hold_project
 from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
-from orlop.drivers.volumes.local_staging import is_data_empty
+from orlop.drivers.volumes.local_staging import holds_something, is_data_empty
 from orlop.drivers.volumes.local_subvolume import SubvolumeContent, is_subvolume
 from orlop.drivers.volumes.local_usage import measure_directory, measure_mounted
-from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, join_mounted
+from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, is_foreign, join_mounted, seen_mount
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.filesystems import filesystem_name
 from orlop.kernel.mounts import is_mount_point
@@ -191,7 +191,14 @@ class MountedContent:
             raise
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
-        return True
+        """Memory that nobody uses is not worth filling: it would be gone when it is full."""
+        mounted = seen_mount(volume)
+        if mounted is None:
+            return self.options.fs_type != "tmpfs"
+        if is_foreign(mounted.source, mounted.fs_type):
+            return True  # it may not answer, and this is asked while others wait
+        with entered(volume.fd, DATA) as data_fd:
+            return not holds_something(data_fd)
 
     def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
         raise Unsupported(f"populate {volume.name}", "something is mounted in the volume")

@@ -100,6 +100,11 @@ def detach_mounted(volume: VolumeDirectory, use_id: str) -> None:
         release_unused(volume)
 
 
+def seen_mount(volume: VolumeDirectory) -> MountEntry | None:
+    """What is mounted on `_data` and seen there."""
+    return _look(volume)[1]
+
+
 def keep_uses(volume: VolumeDirectory, use_ids: Collection[str]) -> None:
     """All other marks are of uses that a crash ended. What nobody uses is unmounted, unless that may have to wait for
     somebody else's storage: then the next attach takes it as it is, or the removal unmounts it."""
