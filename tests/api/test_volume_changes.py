@@ -78,7 +78,7 @@ def test_a_daemon_started_anew_finds_what_was_renamed_under_running_containers(d
     assert daemon.docker("volume", "ls", "-q").stdout == ""
 
 
-def test_a_container_gets_its_data_however_often_it_is_started_while_the_volume_changes_names(
+def test_a_container_gets_its_data_and_so_does_cp_while_the_volume_changes_names(
     daemon: LiveDaemon,
 ) -> None:
     write(daemon, "first", "kept")
@@ -93,8 +93,10 @@ def test_a_container_gets_its_data_however_often_it_is_started_while_the_volume_
     renaming = threading.Thread(target=rename)
     renaming.start()
     try:
-        for _ in range(15):
+        for _ in range(12):
             assert daemon.docker("start", "-a", "app").stdout == "kept\n"
+            assert "kept\n" in daemon.docker("cp", "app:/d/note", "-").stdout
+            assert "kept\n" in daemon.orlop("volume", "cp", "first:/note", "-").stdout
     finally:
         ended.set()
         renaming.join()

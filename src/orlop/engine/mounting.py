@@ -1,8 +1,10 @@
-"""Volumes between being attached and being mounted in a container: as long as that takes, the path that was handed out
-must lead there, so they are not renamed."""
+"""Volumes between being attached and being mounted or opened: as long as that takes, the path that was handed out must
+lead there, so they are not renamed."""
 
+import secrets
 import threading
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 
 class Mounting:
@@ -10,25 +12,37 @@ class Mounting:
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._volumes: dict[str, set[str]] = {}  # by container, ids of volumes
+        self._volumes: dict[str, set[str]] = {}  # by who is about to follow the paths, ids of volumes
 
-    def begin(self, container_id: str, volume_id: str) -> None:
+    def begin(self, who: str, volume_id: str) -> None:
         with self._changed:
-            self._volumes.setdefault(container_id, set()).add(volume_id)
+            self._volumes.setdefault(who, set()).add(volume_id)
 
-    def end(self, container_id: str) -> None:
-        """Its volumes are mounted, or will not be. Nothing begun is success."""
+    def end(self, who: str) -> None:
+        """All of it. Nothing begun is success."""
         with self._changed:
-            if self._volumes.pop(container_id, None) is not None:
+            if self._volumes.pop(who, None) is not None:
                 self._changed.notify_all()
 
-    def containers_of(self, volume_id: str) -> list[str]:
-        """Those that are just getting it."""
-        with self._changed:
-            return [container for container, volumes in self._volumes.items() if volume_id in volumes]
+    @contextmanager
+    def keeping(self, volume_ids: Iterable[str]) -> Iterator[None]:
+        """During the block the paths of these lead to them."""
+        who = secrets.token_hex(8)
+        try:
+            for volume_id in volume_ids:
+                self.begin(who, volume_id)
+            yield
+        finally:
+            self.end(who)
 
-    def await_end(self, container_ids: Iterable[str], seconds: float) -> None:
-        """Until one of them has what it needs, or the time is over."""
-        waited_for = list(container_ids)
+    def is_under_way(self, volume_id: str) -> bool:
         with self._changed:
-            self._changed.wait_for(lambda: not all(self._volumes.get(each) for each in waited_for), seconds)
+            return self._is_under_way(volume_id)
+
+    def await_end(self, volume_id: str, seconds: float) -> None:
+        """Until nobody is at it, or the time is over."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._is_under_way(volume_id), seconds)
+
+    def _is_under_way(self, volume_id: str) -> bool:
+        return any(volume_id in volumes for volumes in self._volumes.values())

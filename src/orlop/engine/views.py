@@ -20,8 +20,8 @@ import os
 import secrets
 import stat
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -50,6 +50,7 @@ _KERNEL_FILE_SYSTEMS = frozenset(
 # A volume's data for a container and a purpose, which makes it a use apart from that of the container's process.
 Attach = Callable[[Mount, str, str], Path]
 Detach = Callable[[Mount, str, str], None]
+KeepingPaths = Callable[[Sequence[Mount]], AbstractContextManager[None]]
 _PURPOSE = "view"
 
 
@@ -107,7 +108,8 @@ class View:
 
 
 class Views:
-    """`generated` are the files that the daemon makes for a container: destination -> host path."""
+    """`generated` are the files that the daemon makes for a container: destination -> host path. While `keeping_paths`
+    holds, what `attach` gave leads to the mounts' data."""
 
     def __init__(
         self,
@@ -117,6 +119,7 @@ class Views:
         directory: Path,
         generated: Callable[[Container], Mapping[str, Path]],
         trees: MountTrees,
+        keeping_paths: KeepingPaths = lambda mounts: nullcontext(),
     ) -> None:
         self._layers = layers
         self._attach = attach
@@ -124,6 +127,7 @@ class Views:
         self._directory = directory
         self._generated = generated
         self._trees = trees
+        self._keeping_paths = keeping_paths
         self._locks = KeyedLocks()
         self._open: Counter[str] = Counter()  # views a container has, under its lock
 
@@ -145,7 +149,9 @@ class Views:
         with ExitStack() as stack:
             root_fd = _open_process_root(container.status) if container.is_running else None
             if root_fd is None:
-                yield self._assemble(container, stack, writing)
+                with self._keeping_paths(container.mounts):
+                    view = self._assemble(container, stack, writing)
+                yield view
             else:
                 stack.callback(os.close, root_fd)
                 yield View(root_fd, _kernel_devices(container.status.pid))

@@ -9,11 +9,12 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.engine.mounting import Mounting
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import HostFailure, OrlopError
@@ -44,31 +45,31 @@ class VolumeAccess:
         drivers: Mapping[str, VolumeDriver],
         locks: VolumeLocks,
         attach: Callable[[Volume, str], Path],
+        mounting: Mounting,
     ) -> None:
         self._records = records
         self._drivers = drivers
         self._locks = locks
         self._attach = attach
+        self._mounting = mounting
         self.written: Callable[[str], None] = lambda volume_id: None  # told that its content may have changed
         self._open: Counter[str] = Counter()  # by the volume's id, each under the lock of its name
 
     @contextmanager
     def open(self, name: str, only_looks: bool = False) -> Iterator[OpenVolume]:
         """Raises NoSuchVolume, and what attaching raises. Detached at the end whatever happens."""
-        with self._locks.hold([name]):
-            volume = self._records.get(name)
-            path = self._attach(volume, OUR_USE)
-            self._open[volume.id] += 1
-        try:
-            fd = _open_directory(volume, path)
-            try:
-                yield OpenVolume(volume, fd)
-            finally:
-                os.close(fd)
-        finally:
-            self._leave(volume)
-            if not only_looks:
-                self.written(volume.id)
+        with ExitStack() as stack:
+            with self._mounting.keeping([self._records.get(name).id]):
+                with self._locks.hold([name]):
+                    volume = self._records.get(name)
+                    path = self._attach(volume, OUR_USE)
+                    self._open[volume.id] += 1
+                if not only_looks:
+                    stack.callback(self.written, volume.id)
+                stack.callback(self._leave, volume)
+                fd = _open_directory(volume, path)
+                stack.callback(os.close, fd)
+            yield OpenVolume(volume, fd)
 
     def let_go(self) -> None:
         """At start: what a crash left attached. Only volumes with options can have anything mounted."""

@@ -23,7 +23,7 @@ from orlop.planning.plan import Plan
 from orlop.planning.volumes import plan_change, plan_rename
 from orlop.store.journal import Change, Drop, Put
 
-PATIENCE_SECONDS = 10.0  # for containers that are being started
+PATIENCE_SECONDS = 10.0  # for who is just mounting it
 
 Describe = Callable[[Sequence[str]], str]
 
@@ -67,13 +67,10 @@ class VolumeChanges:
 
     def _await_mounting(self, volume: Volume, give_up_at: float) -> None:
         """Without its lock, which the end of that start may need."""
-        starting = self._mounting.containers_of(volume.id)
         left = give_up_at - time.monotonic()
         if left <= 0:
-            why = f"containers that use it are just being started: {self._describe(starting)}"
-            raise Conflict(f"rename {volume.name}", why, "Try again")
-        if starting:
-            self._mounting.await_end(starting, left)
+            raise Conflict(f"rename {volume.name}", "it is just being mounted or opened for somebody", "Try again")
+        self._mounting.await_end(volume.id, left)
 
     def _rename(self, name: str, new_name: str, keep_alias: bool) -> tuple[Volume, Volume] | None:
         """The volume before and after; None while somebody is about to follow the path to it."""
@@ -81,7 +78,7 @@ class VolumeChanges:
             volume = self._records.get(name)
             self._check_rename(volume, new_name, keep_alias)
             self._steps.renaming(volume.driver)
-            if self._mounting.containers_of(volume.id):
+            if self._mounting.is_under_way(volume.id):
                 return None
             # Under the name that somebody chose it is no longer one of the nameless, which a prune takes.
             labels = volume.labels

@@ -9,6 +9,7 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
@@ -86,7 +87,7 @@ class Volumes:
         self._mounts = VolumeMounts(
             self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts, self._settler
         )
-        self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data)
+        self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data, self._mounts.mounting)
         self.access.written = self.facts.changed
         self.copies = VolumeCopies(
             executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
@@ -361,6 +362,11 @@ class Volumes:
         """What was attached for its process is mounted in it, or will not be: from here on nobody follows the paths
         that `attach` gave."""
         self._mounts.mounting.end(container_id)
+
+    def keeping_paths(self, mounts: Iterable[Mount]) -> AbstractContextManager[None]:
+        """During the block what `attach` gives for these leads to their volumes, whatever is renamed."""
+        volumes = [self._records.find(mount.volume) for mount in mounts if mount.volume]
+        return self._mounts.mounting.keeping([volume.id for volume in volumes if volume is not None])
 
     def remember_attached(self, mount: Mount, container_id: str) -> None:
         """At start: the container runs on, with this volume attached by the daemon before us."""
