@@ -70,7 +70,7 @@ CONFIG: Mapping[str, Field] = {
     "WorkingDir": _MAPPED,
     "Entrypoint": _MAPPED,
     "NetworkDisabled": _MAPPED,
-    "MacAddress": _MAPPED,
+    "MacAddress": Field(Fate.MAPPED, "up to API 1.51; then it is the endpoint's, and ignored here with a warning"),
     "OnBuild": _ignored("is of use when an image is built from this one"),
     "Labels": _MAPPED,
     "StopSignal": _MAPPED,

@@ -81,6 +81,11 @@ class FactRecords:
             measured_at_ns=at_ns,
         )
 
+    def written(self, volume_id: str, at_ns: int) -> None:
+        """The newest change that was seen, where the size is counted by somebody who cannot tell that."""
+        if at_ns > self.find(volume_id).last_write_ns:
+            self._note(volume_id, last_write_ns=at_ns)
+
     def _note(self, volume_id: str, **seen: int | str) -> None:
         with self._lock:
             facts = self._facts.get(volume_id, _NOTHING)

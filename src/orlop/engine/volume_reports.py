@@ -151,8 +151,11 @@ class VolumeReports:
     def _count(self, volume: Volume) -> "Future[Measurement | None]":
         driver = self.drivers.get(volume.driver)
         if volume.options and isinstance(driver, Usage):
+            was_current = self.of(volume).is_current
             counted = self._counted(volume, driver)
             if counted is not None:
+                if not was_current and not counted.last_write_ns:
+                    self.want(volume)  # for the last write, which no counter knows
                 return _ended(counted)
         return self._walk(volume)
 
@@ -162,10 +165,12 @@ class VolumeReports:
             return _ended(None)
 
         def walk(stop: Callable[[], bool]) -> Measurement | None:
-            if volume.options and (counted := self._counted(volume, driver)) is not None:
-                return counted
             began_at = self.clock()
+            counted = self._counted(volume, driver) if volume.options else None
             found = driver.measure(volume.name, stop)
+            if counted is not None:
+                self.volumes.facts.written(volume.id, found.last_write_ns if found else 0)
+                return counted
             if found is not None:
                 self.volumes.facts.measured(volume.id, found, began_at)
             elif not stop():

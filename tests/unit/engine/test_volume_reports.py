@@ -4,6 +4,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from orlop.engine.measuring import Measurer
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
-from orlop.errors import Malformed, NoSuchVolume, NotFound
+from orlop.errors import Malformed, NoSuchVolume, NotFound, Unavailable
 from orlop.model.container import Container, ContainerConfig, ContainerState, HostConfig, Status
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy, Volume
@@ -223,6 +224,33 @@ def test_a_path_in_a_volume_is_walked(engine: Engine) -> None:
         trees.measure("data", "nowhere", 1)
     with pytest.raises(NoSuchVolume):
         trees.measure("ghost", "", 1)
+
+
+def test_storage_that_stops_answering_ends_a_walk_at_a_deadline(engine: Engine) -> None:
+    gate = threading.Event()
+
+    class Silent:
+        @contextmanager
+        def open(self, name: str, only_looks: bool) -> Iterator[None]:
+            gate.wait(SECONDS)
+            yield
+
+    trees = VolumeTrees(Silent(), silence_seconds=0.1)  # type: ignore[arg-type]
+    with pytest.raises(Unavailable, match="has not answered"):
+        trees.measure("data", "", 1)
+    gate.set()
+
+
+def test_a_counter_is_asked_first_and_a_walk_only_for_the_last_write(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = engine.make("data", b"x" * 100, options={"uid": "1000"})
+    monkeypatch.setattr(engine.driver, "counted", lambda name: Measurement(4096, 4096, 1, 0))
+    engine.reports.list_reports({}, SECONDS)
+    while not engine.volumes.facts.find(volume.id).last_write_ns:
+        threading.Event().wait(0.002)
+    (report,) = engine.reports.list_reports({}, SECONDS)
+    assert (report.facts.size_bytes, report.is_current) == (4096, True)
 
 
 # Disk usage
