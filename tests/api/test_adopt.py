@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from crash.house import disorder
+from support.bolt_files import write_database
 from support.daemon import LiveDaemon, wait_for
 from support.foreign_roots import (
     BOUND,
@@ -230,6 +231,41 @@ def test_a_damaged_memory_stops_it_unless_folders_will_do(
     assert set(found) == set(said) and all(it["Done"] for it in found.values())
     assert "no labels" in found["labelled"]["Notes"][0]
     assert daemon.inspect("volume", "bound")["Options"] == {"type": "none", "o": "bind", "device": BOUND}
+
+
+def test_what_docker_knows_wrongly_of_one_keeps_no_other(daemon: LiveDaemon, tmp_path: Path) -> None:
+    """A record that makes no sense, names that lead elsewhere, a volume of a plugin's, a container that is spoilt."""
+    root = daemon.home / f"odd-{tmp_path.name}"
+    (root / "volumes/data/_data").mkdir(parents=True)
+    (root / "volumes/spoilt/_data").mkdir(parents=True)
+    records = {
+        b"data": b'{"Name":"data","Driver":"local","Labels":{"a":"1"},"Options":null}',
+        b"remote": b'{"Name":"remote","Driver":"vieux/sshfs:latest","Labels":null,"Options":{"password":"secret"}}',
+        b"spoilt": b'{"Name":"spoilt","Driver":["local"]}',
+        b"../../etc": b'{"Name":"../../etc","Driver":"local"}',
+        b"gone": b'{"Name":"gone","Driver":"local"}',
+        b"\xff": b"\xff",
+    }
+    (root / "volumes/metadata.db").write_bytes(write_database({b"volumes": records}))
+    found = adopt(daemon, root, code=1)
+    assert found.pop("data")["Done"] and daemon.inspect("volume", "data")["Labels"] == {"a": "1"}
+    assert found["remote"]["Reason"] == "its data is kept by the driver vieux/sshfs:latest"
+    assert "secret" not in str(found["remote"])
+    assert "record of it is damaged" in found["spoilt"]["Reason"] and "gone" not in found
+    assert found["../../etc"]["Reason"] == "its name is none that a directory can have"
+    assert not any(it["Done"] for it in found.values())
+    container = root / "containers" / ("c" * 64)
+    container.mkdir(parents=True)
+    (container / "config.v2.json").write_text('{"Name": "/web", "MountPoi')
+    assert "config.v2.json, which says what container" in daemon.orlop("adopt", root, code=1).stderr
+    assert adopt(daemon, root, "spoilt", "--force")["spoilt"]["Done"]
+
+
+def test_a_root_without_volumes_has_none_to_give(daemon: LiveDaemon, tmp_path: Path) -> None:
+    (tmp_path / "libpod").mkdir()
+    (tmp_path / "libpod/bolt_state.db").write_bytes(write_database({}))
+    assert "There is no volume to take over" in daemon.orlop("adopt", tmp_path).stdout
+    assert adopt(daemon, tmp_path, "data", code=1)["data"]["Reason"] == "no such volume there"
 
 
 def test_from_another_file_system_volumes_are_copied(small_disk: Callable[[int], Path], daemon: LiveDaemon) -> None:

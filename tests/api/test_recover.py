@@ -2,8 +2,10 @@
 
 import json
 import os
+import shutil
 import signal
 import sqlite3
+import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,19 +13,41 @@ from typing import Any
 
 import pytest
 
-from support.daemon import LiveDaemon, wait_for
+from crash.house import disorder
+from support.daemon import LiveDaemon, orlop_command, run_command, wait_for
+
+
+@pytest.fixture(scope="module")
+def ours(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
+    """One for all tests here: each takes its journal away, and `orlop recover` brings it back."""
+    daemon = LiveDaemon(docker_command)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.close()
 
 
 @pytest.fixture
-def daemon(make_daemon: Callable[..., LiveDaemon]) -> Iterator[LiveDaemon]:
-    return make_daemon()
+def daemon(ours: LiveDaemon, busybox_tar: Path) -> Iterator[LiveDaemon]:
+    ours.docker("import", busybox_tar, "busybox")
+    yield ours
+    left = volumes_of(ours)
+    assert disorder(ours) == []
+    if "protected" in left:
+        ours.orlop("volume", "update", "protected", "--label-rm", "orlop.protect")
+    ours.clear()
+    for retired in retired_of(ours):
+        ours.orlop("volume", "purge", "--force", retired["ID"])
+    shutil.rmtree(ours.data_root / "orlop/set-aside", ignore_errors=True)
 
 
 def populate(daemon: LiveDaemon, outside: Path) -> None:
     """Volumes of every kind, one of them removed, an image and a container."""
     outside.mkdir(exist_ok=True)
     daemon.docker("volume", "create", "plain")
-    daemon.docker("volume", "create", "--label", "tier=db", "--label", "empty=", "labelled")
+    daemon.docker("volume", "create", "--label", "tier=db", "--label", "empty=", "before")
+    daemon.orlop("volume", "rename", "before", "labelled")
     daemon.docker("volume", "create", "--label", "orlop.protect=true", "protected")
     bind = ("--opt", "type=none", "--opt", "o=bind", "--opt", f"device={outside}")
     daemon.docker("volume", "create", *bind, "--label", "kind=bind", "bound")
@@ -36,10 +60,10 @@ def populate(daemon: LiveDaemon, outside: Path) -> None:
 
 def volumes_of(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
     names = daemon.docker("volume", "ls", "-q").stdout.split()
-    found = {name: daemon.inspect("volume", name) for name in names}
-    for each in found.values():
+    found = json.loads(daemon.docker("volume", "inspect", *names).stdout) if names else []
+    for each in found:
         each.pop("Status", None)  # what is seen of it, not what it is
-    return found
+    return {each["Name"]: each for each in found}
 
 
 def retired_of(daemon: LiveDaemon) -> list[dict[str, Any]]:
@@ -47,9 +71,13 @@ def retired_of(daemon: LiveDaemon) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def ids_of(daemon: LiveDaemon) -> dict[str, str]:
+def records_of(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
     with closing(sqlite3.connect(f"file:{daemon.data_root}/orlop/journal.db?mode=ro", uri=True)) as database:
-        return {row[0]: json.loads(row[1])["id"] for row in database.execute("SELECT id, record FROM volumes")}
+        return {row[0]: json.loads(row[1]) for row in database.execute("SELECT id, record FROM volumes")}
+
+
+def ids_of(daemon: LiveDaemon) -> dict[str, str]:
+    return {name: record["id"] for name, record in records_of(daemon).items()}
 
 
 def journal_parts(daemon: LiveDaemon) -> list[Path]:
@@ -104,8 +132,8 @@ def recover(daemon: LiveDaemon, *arguments: str, code: int = 0) -> str:
 @pytest.mark.parametrize("destroy", WAYS, ids=lambda way: str(way.__name__))
 def test_every_volume_comes_back(destroy: Callable[[LiveDaemon], None], daemon: LiveDaemon, tmp_path: Path) -> None:
     populate(daemon, tmp_path / "outside")
-    volumes, retired, ids = volumes_of(daemon), retired_of(daemon), ids_of(daemon)
-    assert len(volumes) == 5 and len(retired) == 1
+    volumes, retired, records = volumes_of(daemon), retired_of(daemon), records_of(daemon)
+    assert len(volumes) == 5 and len(retired) == 1 and records["labelled"]["aliases"] == ["before"]
     daemon.kill()
     destroy(daemon)
 
@@ -113,8 +141,6 @@ def test_every_volume_comes_back(destroy: Callable[[LiveDaemon], None], daemon: 
     assert daemon.wait_for_exit() == 1, "the daemon starts without its journal"
     assert f"orlop recover --data-root {daemon.data_root}" in daemon.logs()
 
-    tried = json.loads(recover(daemon, "--dry-run", "--format", "json"))
-    assert not tried["Done"] and {it["Name"] for it in tried["Volumes"]} == set(volumes)
     said = recover(daemon)
     assert "5 volumes and 1 removed ones are in the new journal" in said
     assert "1 containers: their settings stood in the journal alone" in said
@@ -123,7 +149,7 @@ def test_every_volume_comes_back(destroy: Callable[[LiveDaemon], None], daemon: 
     daemon.start()
     assert volumes_of(daemon) == volumes
     assert retired_of(daemon) == retired
-    assert ids_of(daemon) == ids
+    assert records_of(daemon) == records
     assert (daemon.volume_data("labelled") / "note").read_text() == "kept\n"
     anonymous = next(name for name in volumes if len(name) == 64)
     assert "com.docker.volume.anonymous" in volumes[anonymous]["Labels"]
@@ -131,10 +157,17 @@ def test_every_volume_comes_back(destroy: Callable[[LiveDaemon], None], daemon: 
     assert (daemon.volume_data("gone") / "note").read_text() == "removed\n"
     assert daemon.docker("ps", "-aq").stdout == "" and daemon.docker("images", "-q").stdout == ""
 
-    daemon.stop()
-    assert "The journal is sound" in recover(daemon)
-    daemon.start()
-    assert {**volumes_of(daemon)}.keys() == {*volumes, "gone"}
+
+def test_a_sound_journal_is_left_alone(daemon: LiveDaemon, tmp_path: Path) -> None:
+    populate(daemon, tmp_path / "outside")
+    records = records_of(daemon)
+    for end in (daemon.stop, daemon.kill):  # with and without its log beside it
+        end()
+        before = {part: part.read_bytes() for part in journal_parts(daemon) if part.exists()}
+        assert "The journal is sound (5 volumes, 1 retired, 1 containers, 1 images)" in recover(daemon)
+        assert {part: part.read_bytes() for part in journal_parts(daemon) if part.exists()} == before
+        daemon.start()
+    assert records_of(daemon) == records
 
 
 def test_what_cannot_be_used_is_set_aside_and_not_deleted(daemon: LiveDaemon, tmp_path: Path) -> None:
@@ -151,9 +184,7 @@ def test_what_cannot_be_used_is_set_aside_and_not_deleted(daemon: LiveDaemon, tm
     assert layers <= {path.name for path in (place / "overlay2").iterdir()}
     assert containers == {path.name for path in (place / "containers").iterdir()}
     daemon.start()
-    daemon.stop()
     assert layers <= {path.name for path in (place / "overlay2").iterdir()}, "the start took them away"
-    daemon.start()
 
 
 def test_a_dry_run_changes_nothing(daemon: LiveDaemon, tmp_path: Path) -> None:
@@ -170,6 +201,8 @@ def test_a_dry_run_changes_nothing(daemon: LiveDaemon, tmp_path: Path) -> None:
         return found
 
     before = everything()
+    tried = json.loads(recover(daemon, "--dry-run", "--format", "json"))
+    assert not tried["Done"] and len(tried["Volumes"]) == 5
     assert "would be brought back. Nothing was changed" in recover(daemon, "--dry-run")
     assert everything() == before
     recover(daemon)
@@ -221,6 +254,7 @@ def test_what_contradicts_itself_is_said(daemon: LiveDaemon, tmp_path: Path) -> 
     assert "volume spoilt: its record is unreadable" in said
     assert "volume half: its data directory" in said
     assert (volumes / "stray").read_text() == "no volume"
+    (volumes / "stray").unlink()
     assert (volumes / "spoilt/orlop.json").read_text() == '{"name": "spoi'
     daemon.start()
     now = ids_of(daemon)
@@ -238,3 +272,40 @@ def test_what_contradicts_itself_is_said(daemon: LiveDaemon, tmp_path: Path) -> 
     assert "same id" not in again and "is the one of" not in again, "the records beside the data were not put right"
     daemon.start()
     assert ids_of(daemon)["copy"] == now["copy"]
+    daemon.docker("volume", "rm", "spoilt")
+
+
+def test_what_lost_containers_had_mounted_is_let_go(daemon: LiveDaemon) -> None:
+    """A volume with a mount of its own outlives its container's end, and the journal that knew who used it."""
+    daemon.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m", "memory")
+    daemon.docker("run", "-d", "--name", "busy", "-v", "memory:/data", "busybox", "sleep", "1000")
+    pid = daemon.inspect("container", "busy")["State"]["Pid"]
+    daemon.kill()
+    lose(daemon)
+    os.kill(pid, signal.SIGKILL)
+    wait_for("the container to end", lambda: "still run" not in recover(daemon, "--dry-run"))
+    recover(daemon)
+    daemon.start()
+    daemon.docker("volume", "rm", "memory")
+
+
+def test_recovery_is_killed_at_every_step(daemon: LiveDaemon, tmp_path: Path) -> None:
+    """Wherever it was cut off, it is run again and everything comes back."""
+    populate(daemon, tmp_path / "outside")
+    volumes, retired = volumes_of(daemon), retired_of(daemon)
+    daemon.kill()
+    cut_in_half(daemon)
+    root, points = ("--data-root", daemon.data_root), tmp_path / "points"
+    kept = tmp_path / "kept"
+    subprocess.run(["cp", "-a", daemon.data_root, kept], check=True)
+    again = {**daemon.orlop_environment, "ORLOP_FAULT_LOG": str(points)}
+    run_command([*orlop_command(), "recover", "--data-root", kept], env=again)
+    passed = points.read_text().splitlines()
+    assert len(passed) >= 6
+    for point in passed:
+        killed = {**daemon.orlop_environment, "ORLOP_FAULT": f"{point}=kill"}
+        assert run_command([*orlop_command(), "recover", *root], code=None, env=killed).returncode == -9, point
+    said = recover(daemon)
+    assert "5 volumes and 1 removed ones are in the new journal" in said or "journal is sound" in said
+    daemon.start()
+    assert volumes_of(daemon) == volumes and retired_of(daemon) == retired

@@ -22,6 +22,7 @@ from orlop.daemon.config import load_settings
 from orlop.daemon.remains import RunningContainer, running_containers
 from orlop.daemon.roots import lock_for_recovery, orphan_folders
 from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.engine import faults
 from orlop.engine.volume_recovery import Recovered, recover_volumes, write_records
 from orlop.errors import Conflict, Forbidden, HostFailure
 from orlop.kernel.mounts import mounts_at_or_below, unmount
@@ -77,10 +78,13 @@ def _recover(data_root: DataRoot, policy: RetirementPolicy, dry_run: bool) -> Re
     if dry_run:
         return report
     found = write_records(drivers, found)
+    faults.point("recover", "records", "after")
     new = data_root.journal.with_name("journal.new")
     _make_journal(new, found)
+    faults.point("recover", "journal", "after")
     aside = _set_aside(data_root, orphans)
     new.rename(data_root.journal)
+    faults.point("recover", "rename", "after")
     sync_directory(data_root.own)
     return RecoveryReport(judgement, found, running, report.lost, str(aside or ""), done=True)
 
@@ -138,9 +142,10 @@ def _set_aside(data_root: DataRoot, orphans: list[Path]) -> Path | None:
                 why, hint = f"{entry.mount_point} is mounted", f"Unmount it first: umount {entry.mount_point}"
                 raise Conflict(f"recover {data_root.path}", why, hint)
             unmount(entry.mount_point)  # a container's root file system, and no container runs
-    moving = [*journal_files(data_root.journal), *orphans]
+    moving = journal_files(data_root.journal)
     if orphans and data_root.recipes.exists():
-        moving.append(data_root.recipes)
+        moving.append(data_root.recipes)  # before the layers, which are the reason to move it
+    moving += orphans
     if not moving:
         return None
     place = data_root.set_aside / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
@@ -149,6 +154,7 @@ def _set_aside(data_root: DataRoot, orphans: list[Path]) -> Path | None:
     place.mkdir(mode=0o700, parents=True)
     for source in moving:
         source.rename(place / source.name)
+        faults.point("recover", f"aside {source.name}", "after")
     for folder in (place, data_root.set_aside, data_root.own, data_root.path):
         sync_directory(folder)
     return place

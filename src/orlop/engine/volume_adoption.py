@@ -96,15 +96,22 @@ class VolumeAdoption:
                         report(Adoption(foreign.engine, decision))
                     else:
                         report(self._carry_out(foreign, decision, progress))
+        except OSError as error:
+            if isinstance(error, ConnectionError):
+                raise  # whoever asked is not there any more
+            where = f" ({error.filename})" if error.filename else ""
+            raise HostFailure(f"adopt {root}", f"{error.strerror or error}{where}") from error
         finally:
             self._busy.release()
 
     def _decide(self, foreign: ForeignRoot, wish: AdoptionWish) -> Sequence[Decision]:
         driver = self._drivers[DEFAULT_DRIVER]
         volumes = _volumes_of(foreign, wish.force)
+        if not foreign.place.is_dir():
+            return decide_all(volumes, wish, Facts(self._is_taken, driver.check, {}))
         not_movable = f"the driver {driver.name} cannot take directories over"
         if isinstance(driver, Adopting):
-            not_movable = driver.why_not_adoptable(foreign.place / "any") if foreign.place.exists() else ""
+            not_movable = driver.why_not_adoptable(foreign.place / "any")
         facts = Facts(self._is_taken, driver.check, find_uses(foreign.place), not_movable)
         return decide_all(volumes, wish, facts)
 

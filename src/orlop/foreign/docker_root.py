@@ -71,10 +71,11 @@ class DockerRoot:
         ]
 
     def volumes_by_folder(self) -> list[ForeignVolume]:
-        containers = self._containers()
-        return [self._volume(name, None, containers.get(name, ())) for name in folder_names(self.place)]
+        return [self._volume(name, None, ()) for name in folder_names(self.place)]
 
-    def _volume(self, name: str, record: _Record | None, containers: tuple[str, ...]) -> ForeignVolume:
+    def _volume(self, name: str, record: _Record | str | None, containers: tuple[str, ...]) -> ForeignVolume:
+        if isinstance(record, str):
+            return ForeignVolume(name, self.place, containers=containers, obstacle=record)
         if record is not None and record.driver not in ("", "local"):
             return ForeignVolume(
                 name,
@@ -109,7 +110,8 @@ class DockerRoot:
             notes=("Docker has no record of it: it has no labels",) if unknown else (),
         )
 
-    def _records(self) -> dict[str, _Record]:
+    def _records(self) -> dict[str, _Record | str]:
+        """By name; of a record that makes no sense what is wrong with it."""
         path = self.place / "metadata.db"
         try:
             fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -118,8 +120,8 @@ class DockerRoot:
         try:
             bucket = BoltDatabase(fd).root.bucket(b"volumes")
             pairs = list(bucket.values()) if bucket else []
-            return {key.decode(): msgspec.json.decode(value, type=_Record) for key, value in pairs}
-        except (DamagedDatabase, msgspec.DecodeError, UnicodeDecodeError) as error:
+            return {key.decode(errors="backslashreplace"): _parse_record(value) for key, value in pairs}
+        except DamagedDatabase as error:
             raise DamagedRoot(f"{path} is damaged: {error}") from error
         finally:
             os.close(fd)
@@ -142,6 +144,13 @@ class DockerRoot:
                 continue  # Docker does not know this container either
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 raise DamagedRoot(f"{path}, which says what container {container_id[:12]} uses, is damaged") from error
+
+
+def _parse_record(text: bytes) -> _Record | str:
+    try:
+        return msgspec.json.decode(text, type=_Record)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"Docker's record of it is damaged: {error}"
 
 
 def _options_of(folder: Path) -> dict[str, str]:

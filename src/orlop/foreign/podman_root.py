@@ -49,7 +49,7 @@ class _Config(msgspec.Struct, rename="camel"):
 class _Memory:
     """What Podman knows."""
 
-    volumes: dict[str, _Config] = field(default_factory=dict)
+    volumes: dict[str, _Config | str] = field(default_factory=dict)  # or what is wrong with the record
     containers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # names, by volume
     graph_root: str = ""
     volume_path: str = ""
@@ -99,7 +99,9 @@ class PodmanRoot:
     def volumes_by_folder(self) -> list[ForeignVolume]:
         return [self._volume(name, None, ()) for name in folder_names(self.place)]
 
-    def _volume(self, name: str, config: _Config | None, containers: tuple[str, ...]) -> ForeignVolume:
+    def _volume(self, name: str, config: _Config | str | None, containers: tuple[str, ...]) -> ForeignVolume:
+        if isinstance(config, str):
+            return ForeignVolume(name, self.place, containers=containers, obstacle=config)
         known = config or _Config(name, "local")
         if known.volume_driver not in ("", "local"):
             obstacle = f"its data is kept by the driver {known.volume_driver}"
@@ -146,7 +148,7 @@ class PodmanRoot:
             if self._sqlite.exists():
                 with closing(_open_sqlite(self._sqlite)) as database:
                     _remember_sqlite(database, memory)
-        except (DamagedDatabase, sqlite3.Error, msgspec.DecodeError, UnicodeDecodeError) as error:
+        except (DamagedDatabase, sqlite3.Error, UnicodeDecodeError) as error:
             raise DamagedRoot(f"Podman's memory of {self.path} is damaged: {error}") from error
         return memory
 
@@ -157,11 +159,8 @@ def _remember_bolt(path: Path, memory: _Memory) -> None:
         top = dict(BoltDatabase(fd).root.buckets())
         names = {key: value.decode() for key, value in _values(top.get(b"id-registry"))}
         for key, bucket in top[b"vol"].buckets() if b"vol" in top else ():
-            name = key.decode()
-            config = bucket.value(b"config")
-            if config is None:
-                raise DamagedDatabase(f"volume {name} has no configuration")
-            memory.volumes[name] = msgspec.json.decode(config, type=_Config)
+            name = key.decode(errors="backslashreplace")
+            memory.volumes[name] = _parse_config(bucket.value(b"config") or b"")
             dependencies = bucket.bucket(b"vol-dependencies")
             memory.containers[name] += [names.get(each, each.decode()[:12]) for each, _ in _values(dependencies)]
         settings = dict(_values(top.get(b"runtime-config")))
@@ -169,6 +168,13 @@ def _remember_bolt(path: Path, memory: _Memory) -> None:
         memory.volume_path = settings.get(b"volume-path", b"").decode()
     finally:
         os.close(fd)
+
+
+def _parse_config(text: bytes | str) -> _Config | str:
+    try:
+        return msgspec.json.decode(text, type=_Config)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        return f"Podman's record of it is damaged: {error}"
 
 
 def _values(bucket: Bucket | None) -> Iterable[tuple[bytes, bytes]]:
@@ -183,7 +189,7 @@ def _open_sqlite(path: Path) -> sqlite3.Connection:
 
 def _remember_sqlite(database: sqlite3.Connection, memory: _Memory) -> None:
     for name, text in database.execute("SELECT Name, JSON FROM VolumeConfig"):
-        memory.volumes[name] = msgspec.json.decode(text, type=_Config)
+        memory.volumes[name] = _parse_config(text)
     used = "SELECT v.VolumeName, c.Name FROM ContainerVolume v JOIN ContainerConfig c ON c.ID = v.ContainerID"
     by_volume: Mapping[str, list[str]] = memory.containers
     for volume, container in database.execute(used):

@@ -9,7 +9,6 @@ instant on the directory says by itself whose it is, and a crash before it has c
 
 import errno
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -58,14 +57,17 @@ def adopt(root: VolumesRoot, source: Path, name: str, options: MountOptions, kee
         with entered(parent_fd, source.name) as fd:
             _require_data(subject, fd)
             _describe(fd, options if keep_options else None, metadata)
-        try:
-            rename_if_absent(parent_fd, source.name, root.fd, name)
-        except OSError as error:
-            if isinstance(error, FileExistsError):
-                raise Conflict(subject, f"{root.path / name} is there already", "Choose another name") from error
-            if error.errno == errno.EXDEV:
-                raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy") from error
-            raise
+            try:
+                rename_if_absent(parent_fd, source.name, root.fd, name)
+            except OSError as error:
+                os.unlink(METADATA, dir_fd=fd)
+                if isinstance(error, FileExistsError):
+                    raise Conflict(subject, f"{root.path / name} is there already", "Choose another name") from error
+                if error.errno == errno.EXDEV:
+                    raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy") from error
+                raise
+            os.fchown(fd, 0, 0)
+            os.fchmod(fd, 0o701)
         os.fsync(root.fd)
         os.fsync(parent_fd)
 
@@ -101,9 +103,6 @@ def _describe(fd: int, options: MountOptions | None, metadata: str) -> None:
     else:
         replace_file(fd, OPTIONS, render_options(options))
     replace_file(fd, METADATA, metadata)
-    os.fchown(fd, 0, 0)
-    if stat.S_IMODE(os.fstat(fd).st_mode) != 0o701:
-        os.fchmod(fd, 0o701)
     os.fsync(fd)
 
 
