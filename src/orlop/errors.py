@@ -84,6 +84,13 @@ class NoSuchVolume(NotFound):
         super().__init__(f"get {name}", "no such volume")
 
 
+class NoSuchPart(NotFound):
+    """A part of a volume or an image that is to be mounted."""
+
+    def __init__(self, path: str, why: str) -> None:
+        super().__init__("", f"cannot access path {path}: {why}", "It must be there before: a subpath is never made")
+
+
 class NoSuchExec(NotFound):
     def __init__(self, exec_id: str) -> None:
         super().__init__("No such exec instance", exec_id)

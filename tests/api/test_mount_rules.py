@@ -80,6 +80,54 @@ def test_a_name_with_a_slash_is_the_drivers_to_refuse(api: Api) -> None:
     assert (status, "includes invalid characters for a local volume name" in message) == (400, True)
 
 
+def test_a_source_that_goes_between_create_and_start_is_missed_at_start(api: Api, tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    mount = {"Type": "bind", "Source": str(gone), "Target": "/b"}
+    status, message = refused(api, Mounts=[mount])
+    wanted = f'invalid mount config for type "bind": bind source path does not exist: {gone}'
+    assert status == 400 and message.startswith(wanted)
+    gone.mkdir()
+    create(api, Mounts=[mount])
+    gone.rmdir()
+    assert api.refused(400, "POST", "/containers/box/start").startswith(wanted)
+
+
+@pytest.mark.parametrize(
+    ("place", "text"), [("t", "invalid mount path: 't' mount path must be absolute"), ("/", "destination can't be '/'")]
+)
+def test_a_tmpfs_needs_an_absolute_place(api: Api, place: str, text: str) -> None:
+    status, message = refused(api, Tmpfs={place: ""})
+    assert (status, text in message) == (400, True), message
+
+
+@pytest.mark.parametrize(
+    ("mount", "reason"),
+    [
+        ({"Type": "bind", "Target": "/b"}, "field Source must not be empty"),
+        ({"Type": "bind", "Source": "/etc"}, "field Target must not be empty"),
+        ({"Type": "bind", "Source": "/etc", "Target": "/"}, "destination can't be '/'"),
+        ({"Type": "bind", "Source": "/etc", "Target": "b"}, "mount path must be absolute"),
+        ({"Type": "bind", "Source": "etc", "Target": "/b"}, "mount path must be absolute"),
+        (
+            {"Type": "bind", "Source": "/etc", "Target": "/b", "BindOptions": {"Propagation": "odd"}},
+            "invalid propagation mode: odd",
+        ),
+        ({"Type": "volume", "Target": ""}, "field Target must not be empty"),
+        ({"Type": "tmpfs", "Source": "/x", "Target": "/b"}, "field Source must not be specified"),
+        ({"Type": "floppy", "Target": "/b"}, "mount type unknown"),
+        ({"Type": "npipe", "Source": "//./pipe/x", "Target": "//./pipe/x"}, "mount type unknown"),
+        (
+            {"Type": "bind", "Source": "/etc", "Target": "/b", "VolumeOptions": {}},
+            "VolumeOptions must not be specified",
+        ),
+    ],
+)
+def test_a_wrong_mount_is_refused_with_the_reason(api: Api, mount: dict[str, Any], reason: str) -> None:
+    status, message = refused(api, Mounts=[mount])
+    assert status == 400 and message.startswith(f'invalid mount config for type "{mount["Type"]}": ')
+    assert reason in message
+
+
 # Precedence
 
 
@@ -362,6 +410,26 @@ def test_a_hidden_file_keeps_a_volume_from_being_filled(api: Api) -> None:
     (api.daemon.volume_data("dotted") / ".keep").touch()
     create(api, Binds=["dotted:/bin"])
     assert [path.name for path in api.daemon.volume_data("dotted").iterdir()] == [".keep"]
+
+
+@pytest.mark.skipif(BY_PEER, reason="20.10 knows no subpaths")
+def test_an_empty_part_of_a_volume_is_filled_and_no_other(api: Api) -> None:
+    modern = Api(api.daemon, "1.45")
+    api.volume("data")
+    data = api.daemon.volume_data("data")
+    for part in ("empty", "full"):
+        (data / part).mkdir()
+    (data / "full/own").touch()
+    (data / "file").touch()
+    (data / "out").symlink_to("/etc")
+    for number, part in enumerate(("empty", "full", "file", "out", "missing")):
+        mount = {"Type": "volume", "Source": "data", "Target": "/bin", "VolumeOptions": {"Subpath": part}}
+        create(modern, f"box-{number}", Mounts=[mount])
+    assert (data / "empty/busybox").exists()
+    assert {path.name for path in data.iterdir()} == {"empty", "full", "file", "out"}
+    assert [path.name for path in (data / "full").iterdir()] == ["own"] and (data / "file").stat().st_size == 0
+    assert "cannot access path" in modern.refused(404, "POST", "/containers/box-4/start")
+    assert "escapes the base directory" in modern.refused(400, "POST", "/containers/box-3/start")
 
 
 def test_the_working_directory_is_made_before_a_volume_is_filled(api: Api) -> None:

@@ -70,7 +70,7 @@ def test_part_of_a_volume(daemon: LiveDaemon) -> None:
     assert by_orlop(daemon, "--mount", f"{whole},volume-subpath=part/note", "busybox", "cat", "/p") == "in\n"
     refused = by_orlop(daemon, "--mount", f"{whole},volume-subpath=out", "busybox", "true", code=125)
     assert "escapes the base directory" in refused
-    refused = by_orlop(daemon, "--mount", f"{whole},volume-subpath=missing", "busybox", "true", code=125)
+    refused = by_orlop(daemon, "--mount", f"{whole},volume-subpath=missing", "busybox", "true", code=127)
     assert "cannot access path" in refused
     assert mounts_at_or_below(daemon.exec_root / "subpaths") == []
 

@@ -84,9 +84,10 @@ def test_a_link_swapped_in_at_any_moment_never_leads_out(base: Path, subpaths: S
 
     attacker = threading.Thread(target=swap)
     attacker.start()
-    pinned = 0
+    pinned = tries = 0
     try:
-        for _ in range(300):
+        while tries < 300 or (not pinned and tries < 30_000):
+            tries += 1
             try:
                 place = subpaths.pin(base, "real", USE)
             except (Malformed, NotFound):

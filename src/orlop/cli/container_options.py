@@ -52,7 +52,11 @@ _SEVERAL = (
         "VOLUME:PATH[:MODE]",
         "Mount a volume, or a host path, at a path; only a path: an anonymous volume.",
     ),
-    ("--mount", "KEY=VALUE,...", "The same in words: type=volume|bind|tmpfs,source=...,target=...[,readonly]."),
+    (
+        "--mount",
+        "KEY=VALUE,...",
+        "The same in words: type=volume|bind|tmpfs|image,source=...,target=...[,readonly][,idmap].",
+    ),
     ("--tmpfs", "PATH[:OPTIONS]", "Mount memory."),
     ("--volumes-from", "CONTAINER[:ro]", "Mount what another container mounts."),
     ("-e,--env", "NAME[=VALUE]", "Set a variable; only a name: pass on this shell's."),

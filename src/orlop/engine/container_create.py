@@ -94,7 +94,7 @@ class ContainerCreation:
         mount = plan_mount(request, volume)
         held.append(mount.volume)
         # What holds something is not filled, and then the layer need not be mounted to look at the image.
-        wanted = mount.copy_up and self._volumes.is_fillable(volume.name)
+        wanted = mount.copy_up and (bool(mount.subpath) or self._volumes.is_fillable(volume.name))
         return dataclasses.replace(mount, copy_up=wanted)
 
     def _hold_volume(self, request: MountRequest, container_id: str) -> Volume:

@@ -185,7 +185,8 @@ class ContainerSteps:
         make_directories(rootfs, step.arguments.get("workdir", ""))
         if step.arguments.get("refuse_file"):
             refuse_file(rootfs, step.arguments["destination"])
-        self._volumes.populate(step.subject, rootfs, step.arguments["destination"])
+        subpath = step.arguments.get("subpath", "")
+        self._volumes.populate(step.subject, rootfs, step.arguments["destination"], subpath)
 
     def _attach_volume(self, step: Step) -> None:
         container = self._container(step.arguments["container"])

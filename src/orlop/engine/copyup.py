@@ -24,10 +24,10 @@ from orlop.engine.executor import Executor
 from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable, Unsupported
 from orlop.kernel.answering import require_answer
 from orlop.kernel.libc import sync_file_system
-from orlop.kernel.openat2 import open_in_root
+from orlop.kernel.openat2 import open_beneath, open_in_root
 from orlop.model.volume import Volume
 from orlop.planning.volumes import plan_publish
-from orlop.store.files import remove_tree
+from orlop.store.files import remove_tree_at
 from orlop.store.trees import copy_tree, count_entries
 
 FEW_ENTRIES, FEW_BYTES = 50, 8 << 20
@@ -43,9 +43,10 @@ class CopyUp:
         self._executor = executor
         self._drivers = drivers
 
-    def populate(self, volume: Volume, source_root: Path, source_path: str, in_use: bool) -> bool:
+    def populate(self, volume: Volume, source_root: Path, source_path: str, in_use: bool, subpath: str = "") -> bool:
         """Whether anything was copied. The caller holds the volume's lock; `in_use` says that others may have the
-        volume's directory open."""
+        volume's directory open. A part of a volume is filled if that part is empty, in place: what is around it is in
+        use and cannot be put in its place with it."""
         driver = self._drivers.get(volume.driver)
         if driver is None:
             return False
@@ -53,10 +54,10 @@ class CopyUp:
         if source_fd is None:
             return False
         try:
-            if isinstance(driver, Staging):
+            if isinstance(driver, Staging) and not subpath:
                 with suppress(Unsupported):
                     return self._staged(driver, volume, source_fd, in_use)
-            return _in_place(driver, volume, source_fd)
+            return _in_place(driver, volume, source_fd, subpath)
         except OSError as error:
             why = f"{error.strerror or error}"
             hint = "Free some space on that disk and try again" if error.errno == errno.ENOSPC else ""
@@ -129,21 +130,21 @@ def _open_source(root: Path, path: str) -> int | None:
     return fd
 
 
-def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int) -> bool:
-    """Into the volume itself, for want of a place beside it. A failure takes back what was copied: the volume was
+def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int, subpath: str) -> bool:
+    """Into the volume itself, for want of a place beside it. A failure takes back what was copied: the place was
     empty, so everything that came in under the image's names is ours."""
     use = secrets.token_hex(32)
     path = driver.attach(volume.name, use)
     try:
         _require_answer(volume, path)
-        with _opened(path) as target_fd:
-            if os.listdir(target_fd):
+        with _opened(path) as top_fd, _part(top_fd, subpath) as target_fd:
+            if target_fd is None or os.listdir(target_fd):
                 return False
             try:
-                copy_tree(source_fd, target_fd)
+                copy_durably(source_fd, target_fd)
             except BaseException:
                 for name in os.listdir(source_fd):
-                    remove_tree(path / name)
+                    remove_tree_at(target_fd, name, f"{path}/{subpath}/{name}")
                 raise
         return True
     finally:
@@ -156,6 +157,22 @@ def _require_answer(volume: Volume, path: Path) -> None:
     except TimeoutError as error:
         hint = "Bring its server back, or create the container with nocopy"
         raise Unavailable(f"populate {volume.name}", f"the storage under {path} gave no answer", hint) from error
+
+
+@contextmanager
+def _part(top_fd: int, subpath: str) -> Iterator[int | None]:
+    """None where it is no directory within the volume: the start will say so."""
+    try:
+        fd = open_beneath(top_fd, subpath or ".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV):
+            raise
+        yield None
+        return
+    try:
+        yield fd
+    finally:
+        os.close(fd)
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 
-from orlop.errors import Malformed, NotFound
+from orlop.errors import Malformed, NoSuchPart
 from orlop.kernel.mounts import MS_PRIVATE, detach_privately, mount_setattr, move_mount, open_tree
 from orlop.kernel.openat2 import open_beneath
 
@@ -27,7 +27,7 @@ class Subpaths:
         self._directory = directory
 
     def pin(self, base: Path, subpath: str, use: str) -> Path:
-        """Links are followed as long as they stay inside. Raises NotFound when it is not there (a subpath is never
+        """Links are followed as long as they stay inside. Raises NoSuchPart when it is not there (a subpath is never
         made), Malformed when it leads out."""
         base_fd = os.open(base, os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
         try:
@@ -75,12 +75,11 @@ class Subpaths:
 
 def open_part(base_fd: int, base: str, subpath: str) -> int:
     """What is at `subpath` of the tree open at `base_fd`, to be named (O_PATH); `base` is how errors call that tree.
-    Raises NotFound, Malformed where it leads out."""
+    Raises NoSuchPart, Malformed where it leads out."""
     try:
         return open_beneath(base_fd, subpath, os.O_PATH)
     except OSError as error:
         if error.errno == errno.EXDEV:
             why = f"path concatenation escapes the base directory, base: {base}, subpath: {subpath}"
             raise Malformed("", why) from error
-        why = f"cannot access path {base}/{subpath}: {os.strerror(error.errno or 0)}"
-        raise NotFound("", why, "It must be there before: a subpath is never made") from error
+        raise NoSuchPart(f"{base}/{subpath}", os.strerror(error.errno or 0).lower()) from error

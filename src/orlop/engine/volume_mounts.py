@@ -126,12 +126,14 @@ class VolumeMounts:
         attributes = {"driver": mount.driver, "container": container_id}
         self._events.publish("volume", "unmount", name, attributes)
 
-    def populate(self, name: str, source_root: Path, source_path: str) -> None:
-        """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
+    def populate(self, name: str, source_root: Path, source_path: str, subpath: str = "") -> None:
+        """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume, or into an
+        empty part of one."""
         with self._locks.hold([name]):
             volume = self._records.get(name)
             self._settler.ensure(volume.name)
-            self._copyup.populate(volume, source_root, source_path, in_use=len(self._records.holders(name)) > 1)
+            in_use = len(self._records.holders(name)) > 1
+            self._copyup.populate(volume, source_root, source_path, in_use, subpath)
         self._facts.changed(volume.id)
 
 

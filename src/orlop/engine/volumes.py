@@ -379,9 +379,10 @@ class Volumes:
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
         self._mounts.detach(mount, container_id, purpose)
 
-    def populate(self, name: str, source_root: Path, source_path: str) -> None:
-        """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume."""
-        self._mounts.populate(name, source_root, source_path)
+    def populate(self, name: str, source_root: Path, source_path: str, subpath: str = "") -> None:
+        """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume, or into an
+        empty part of one."""
+        self._mounts.populate(name, source_root, source_path, subpath)
 
     def _describe(self, container_ids: Sequence[str]) -> str:
         return ", ".join(self.describe_container(container_id) for container_id in container_ids)

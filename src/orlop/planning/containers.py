@@ -97,6 +97,7 @@ def plan_create(container: Container, parent_layer: str, needs_population: bool)
                     "destination": mount.destination,
                     "layer": container.layer_id,
                     "workdir": container.config.workdir,
+                    "subpath": mount.subpath,
                     # Nobody chose this volume, so a file of the image's is not what it was meant to replace.
                     "refuse_file": "yes" if mount.origin is MountOrigin.CONFIG else "",
                 },

@@ -11,7 +11,7 @@ from orlop.docker.translate.container_in import container_wish
 from orlop.docker.translate.container_out import inspect_container, summarise_container
 from orlop.docker.translate.update_in import apply_update
 from orlop.docker.wire import container as wire
-from orlop.errors import Forbidden, Malformed, NoSuchContainer, NoSuchImage, NotFound, Unsupported
+from orlop.errors import Forbidden, Malformed, NoSuchContainer, NoSuchImage, NoSuchPart, NotFound, Unsupported
 from orlop.model.container import Container
 
 routes = Routes()
@@ -98,7 +98,7 @@ def _start_faults() -> Iterator[None]:
     missing."""
     try:
         yield
-    except NoSuchContainer:
+    except (NoSuchContainer, NoSuchPart):
         raise
     except (NotFound, Forbidden) as error:
         raise Malformed(error.subject, error.why, error.hint) from error
