@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes import local_image_format
+from orlop.drivers.volumes.driver import Limited, VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
+from orlop.kernel.process import CAP_SYS_RESOURCE, has_capability
 from orlop.testing.volume_changes import ChangingContract, RenamingContract
 from orlop.testing.volume_filling import FillingContract
 from orlop.testing.volume_limits import InodeLimitContract, LimitContract
 from orlop.testing.volumes import (
+    RECORD,
     RetirementContract,
     SelfDescribingContract,
     StagingContract,
@@ -22,13 +25,7 @@ from orlop.testing.volumes import (
 )
 from support.disks import mounted_disk
 
-CAP_SYS_RESOURCE = 24
-
-
-def may_grow_ext4() -> bool:
-    status = dict(line.split(":\t", 1) for line in Path("/proc/self/status").read_text().splitlines())
-    return bool(int(status["CapEff"], 16) >> CAP_SYS_RESOURCE & 1)
-
+MAY_GROW_EXT4 = has_capability(CAP_SYS_RESOURCE)
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
@@ -123,8 +120,27 @@ class LimitedContract(
 
 
 @needs_root
-class TestLocalInAnImage(LimitedContract):
-    grows_online = may_grow_ext4()
+class TestLocalInAnExt4Image(LimitedContract):
+    """As where this process may grow one; whether it does so in use is up to the kernel."""
+
+    grows_online = MAY_GROW_EXT4
+
+    @pytest.fixture(autouse=True)
+    def _has_the_capability(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local_image_format, "has_capability", lambda number: True)
+
+
+@needs_root
+class TestLocalInAnXfsImage(LimitedContract):
+    """As where it may not."""
+
+    @pytest.fixture(autouse=True)
+    def _has_no_capability(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(local_image_format, "has_capability", lambda number: False)
+
+    def test_it_is_one(self, driver: VolumeDriver) -> None:
+        driver.create("data", self.options, RECORD)
+        assert isinstance(driver, Limited) and driver.limits("data").mechanism == "image file (xfs)"
 
 
 @needs_root

@@ -2,22 +2,13 @@
 
 import fcntl
 import struct
-from dataclasses import dataclass
+
+from orlop.kernel.filesystems import FileSystemSize
 
 _RESIZE_FS = 0x40086610  # EXT4_IOC_RESIZE_FS, _IOW('f', 16, __u64)
 SUPERBLOCK_OFFSET, SUPERBLOCK_BYTES = 1024, 1024
 _MAGIC = 0xEF53
 RESERVED_INODES = 10  # 1 to 10, the root directory among them
-
-
-@dataclass(frozen=True, slots=True)
-class Ext4Size:
-    """As statfs(2) would tell of it: what the file system itself takes is left out."""
-
-    bytes: int
-    used_bytes: int
-    inodes: int
-    used_inodes: int  # files and directories below the root
 
 
 def resize(directory_fd: int, blocks: int) -> None:
@@ -26,7 +17,7 @@ def resize(directory_fd: int, blocks: int) -> None:
     fcntl.ioctl(directory_fd, _RESIZE_FS, struct.pack("=Q", blocks))
 
 
-def parse_superblock(raw: bytes) -> Ext4Size:
+def parse_superblock(raw: bytes) -> FileSystemSize:
     """Of a file system that is not mounted (while it is, the counts in it are old). Raises ValueError for other bytes.
 
     Offsets as in Documentation/filesystems/ext4/super.rst.
@@ -43,7 +34,7 @@ def parse_superblock(raw: bytes) -> Ext4Size:
     free = number(0xC) | (number(0x158) << 32 if is_64bit else 0)
     overhead = number(0x248)
     inodes, free_inodes = number(0x0), number(0x10)
-    return Ext4Size(
+    return FileSystemSize(
         (blocks - overhead) * block,
         max(blocks - overhead - free, 0) * block,
         inodes - RESERVED_INODES,

@@ -5,6 +5,7 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.kernel.libc import LIBC, check, encoded
@@ -26,6 +27,16 @@ _SYNC_FILE_RANGE_WRITE = 2
 
 _GET_FLAGS, _SET_FLAGS = 0x80086601, 0x40086602  # FS_IOC_GETFLAGS, FS_IOC_SETFLAGS
 _NO_COPY_ON_WRITE = 0x00800000
+
+
+@dataclass(frozen=True, slots=True)
+class FileSystemSize:
+    """As statfs(2) would tell of it: what the file system itself takes is left out."""
+
+    bytes: int
+    used_bytes: int
+    inodes: int
+    used_inodes: int  # files and directories below the top
 
 
 class _Statfs(ctypes.Structure):

@@ -53,3 +53,15 @@ def die_with_parent(parent: int) -> None:
     check(LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)), "prctl")
     if os.getppid() != parent:
         os._exit(1)
+
+
+CAP_SYS_RESOURCE = 24
+
+
+def has_capability(number: int) -> bool:
+    """Whether this process has it in effect (capabilities(7)); CAP_* as in linux/capability.h."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        name, _, mask = line.partition(":")
+        if name == "CapEff":
+            return bool(int(mask, 16) >> number & 1)
+    return False

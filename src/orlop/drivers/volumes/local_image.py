@@ -1,6 +1,6 @@
 """Limits on any file system: the volume is a file system of its own in a sparse file.
 
-    <root>/<name>/disk.img         0600, ext4; takes as much of the disk as is stored in it
+    <root>/<name>/disk.img         0600, ext4 or XFS (local_image_format); takes as much of the disk as is stored in it
     <root>/<name>/disk.img.new     one of another size that is being filled, to take its place
 
 It is attached by a loop device and mounted on `_data` while somebody uses the volume (local_uses). The device clears
@@ -27,19 +27,20 @@ from orlop.drivers.volumes.local_directory import (
 )
 from orlop.drivers.volumes.local_image_file import (
     grow_image,
+    image_size,
     make_image,
     mount_image,
     mounted_nowhere,
     opened_image,
-    stored_size,
 )
+from orlop.drivers.volumes.local_image_format import format_of
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_empty
 from orlop.drivers.volumes.local_usage import measure
 from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
-from orlop.kernel.ext4 import RESERVED_INODES, Ext4Size
+from orlop.kernel.filesystems import FileSystemSize
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.loop import find_loop_device, is_in_use, loop_device
 from orlop.kernel.mounts import move_mount, read_mounts
@@ -49,7 +50,6 @@ from orlop.store.trees import copy_tree
 log = logging.getLogger(__name__)
 
 IMAGE, NEW_IMAGE = "disk.img", "disk.img.new"
-MECHANISM = "image file (ext4)"
 
 
 def has_image(volume: VolumeDirectory) -> bool:
@@ -93,10 +93,10 @@ class ImageContent:
         with suppress(FileNotFoundError):
             os.unlink(NEW_IMAGE, dir_fd=volume.fd)
         with opened_image(volume.fd, IMAGE, subject) as image_fd:
-            if not find_loop_device(image_fd) and stored_size(image_fd).bytes < self.options.quota_bytes:
+            if not find_loop_device(image_fd) and image_size(image_fd).bytes < self.options.quota_bytes:
                 self._finish_growing(image_fd, subject)
             with loop_device(image_fd) as (_, device), entered(volume.fd, DATA) as data_fd:
-                tree_fd = mount_image(device, subject)
+                tree_fd = mount_image(image_fd, device, subject)
                 try:
                     move_mount(tree_fd, data_fd)
                 finally:
@@ -129,7 +129,9 @@ class ImageContent:
         return Measurement(size.used_bytes, size.used_bytes, size.used_inodes, 0)
 
     def limits(self, volume: VolumeDirectory) -> Limits:
-        return Limits(self.options.quota_bytes, self.options.inodes, MECHANISM)
+        with opened_image(volume.fd, IMAGE, f"volume {volume.name}") as image_fd:
+            found = format_of(image_fd, f"volume {volume.name}")
+        return Limits(self.options.quota_bytes, self.options.inodes, f"image file ({found.fs_type})")
 
     def limit(self, volume: VolumeDirectory, wanted: MountOptions) -> None:
         subject = f"limit volume {volume.name}"
@@ -197,18 +199,10 @@ def _is_mounted(volume: VolumeDirectory) -> bool:
         return os.fstat(data_fd).st_dev != os.fstat(volume.fd).st_dev
 
 
-def _size(volume: VolumeDirectory) -> Ext4Size:
-    with entered(volume.fd, DATA) as data_fd:
-        if os.fstat(data_fd).st_dev != os.fstat(volume.fd).st_dev:
-            found = os.fstatvfs(data_fd)
-            return Ext4Size(
-                found.f_blocks * found.f_frsize,
-                (found.f_blocks - found.f_bfree) * found.f_frsize,
-                found.f_files - RESERVED_INODES,
-                max(found.f_files - found.f_ffree - RESERVED_INODES, 0),
-            )
-    with opened_image(volume.fd, IMAGE, f"volume {volume.name}") as image_fd:
-        return stored_size(image_fd)
+def _size(volume: VolumeDirectory) -> FileSystemSize:
+    with opened_image(volume.fd, IMAGE, f"volume {volume.name}") as image_fd, entered(volume.fd, DATA) as data_fd:
+        is_mounted = os.fstat(data_fd).st_dev != os.fstat(volume.fd).st_dev
+        return image_size(image_fd, data_fd if is_mounted else None)
 
 
 def _check_mounted(volume: VolumeDirectory) -> None:

@@ -1,37 +1,24 @@
-"""The sparse file that a limited volume is kept in: made, opened, mounted where nobody sees it, grown.
-
-The limit is what `df` shows as the size, so the file is a little larger: journal, inode tables and bitmaps come on top.
-"""
+"""The sparse file that a limited volume is kept in: made, opened, mounted where nobody sees it, grown."""
 
 import errno
 import os
-import shutil
 import stat
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
+from orlop.drivers.volumes.local_image_format import BLOCK, EXT4, choose_format, format_of
 from orlop.errors import HostFailure, Malformed, Unsupported
 from orlop.kernel import ext4
 from orlop.kernel.detached_mount import mount_detached
-from orlop.kernel.filesystems import filesystem_name, never_copy_on_write
+from orlop.kernel.filesystems import FileSystemSize, filesystem_name, never_copy_on_write
 from orlop.kernel.loop import loop_device, set_capacity
 from orlop.kernel.mounts import MOUNT_ATTR_RDONLY
 from orlop.model.sizes import describe_size
 
 LEAST_BYTES = 4 << 20  # below this the journal would be larger than what it is for
-BLOCK = 4096
-# Blocks of deleted files go back to the disk: the loop device punches holes.
-MOUNT_OPTIONS = {"discard": ""}
 
 _MIB = 1 << 20
-_GROUP = 32768 * BLOCK
-_INODE = 256
-_BYTES_A_FILE = 8192  # room for so many files that bytes run out first
-_JOURNALS = ((256 * _MIB, 4), (1 << 30, 16), (16 << 30, 64), (128 << 30, 128))  # below this size: MiB of journal
-_LARGEST_JOURNAL = 256
 _ROUNDS = 8
-_SBIN = "/usr/local/sbin:/usr/sbin:/sbin"
 
 
 def make_image(
@@ -49,10 +36,11 @@ def make_image(
     try:
         if filesystem_name(fd) == "btrfs":
             never_copy_on_write(fd)
-        count = inodes + ext4.RESERVED_INODES + 1 if inodes else max(size_bytes // _BYTES_A_FILE, 1024)
-        total = size_bytes + _overhead(size_bytes, count)
+        wanted = choose_format(size_bytes, inodes)
+        total = wanted.first_guess(size_bytes, inodes)
         for _ in range(_ROUNDS):
-            _make_file_system(fd, subject, total, count, _journal(size_bytes))
+            _set_length(fd, subject, total)
+            wanted.make(fd, subject, size_bytes, inodes)
             short = _dress(fd, subject, size_bytes, inodes, finish)
             if short <= 0:
                 os.fsync(fd)
@@ -60,7 +48,7 @@ def make_image(
             total += short + _MIB
     finally:
         os.close(fd)
-    raise HostFailure(subject, f"mkfs.ext4 made no file system of {describe_size(size_bytes)}")
+    raise HostFailure(subject, f"mkfs.{wanted.fs_type} made no file system of {describe_size(size_bytes)}")
 
 
 def _dress(fd: int, subject: str, size_bytes: int, inodes: int, finish: Callable[[int], None]) -> int:
@@ -71,7 +59,8 @@ def _dress(fd: int, subject: str, size_bytes: int, inodes: int, finish: Callable
         if short > 0:
             return short
         # An application that wants an empty directory (PostgreSQL) would refuse; e2fsck makes it again if it needs it.
-        os.rmdir("lost+found", dir_fd=top_fd)
+        with suppress(FileNotFoundError):
+            os.rmdir("lost+found", dir_fd=top_fd)
         finish(top_fd)
         least = found.f_files - ext4.RESERVED_INODES - 1
         if inodes and least > inodes + inodes // 8 + 64:
@@ -80,7 +69,8 @@ def _dress(fd: int, subject: str, size_bytes: int, inodes: int, finish: Callable
     return 0
 
 
-def _make_file_system(fd: int, subject: str, total: int, inodes: int, journal: int) -> None:
+def _set_length(fd: int, subject: str, total: int) -> None:
+    """All of it holes."""
     try:
         os.ftruncate(fd, 0)
         os.ftruncate(fd, -(-total // BLOCK) * BLOCK)
@@ -88,28 +78,6 @@ def _make_file_system(fd: int, subject: str, total: int, inodes: int, journal: i
         if error.errno not in (errno.EFBIG, errno.EINVAL):
             raise
         raise Unsupported(subject, f"a file of {describe_size(total)} is too large for this file system") from error
-    program = shutil.which("mkfs.ext4") or shutil.which("mkfs.ext4", path=_SBIN)
-    if program is None:
-        why = "on this file system a limit needs mkfs.ext4, which is not installed"
-        raise Unsupported(subject, why, "Install e2fsprogs")
-    # The file is all holes: nothing in it has to be zeroed, now or later.
-    extended = "lazy_itable_init=1,lazy_journal_init=1,nodiscard,root_owner=0:0"
-    options = ["-q", "-F", "-m", "0", "-b", str(BLOCK), "-I", str(_INODE), "-N", str(inodes), "-J", f"size={journal}"]
-    command = [program, *options, "-e", "remount-ro", "-E", extended, f"/proc/self/fd/{fd}"]
-    done = subprocess.run(command, pass_fds=[fd], stdin=subprocess.DEVNULL, capture_output=True, check=False)
-    if done.returncode:
-        said = done.stderr.decode(errors="replace").strip().splitlines()
-        raise HostFailure(subject, f"mkfs.ext4 failed: {said[-1] if said else done.returncode}")
-
-
-def _overhead(size_bytes: int, inodes: int) -> int:
-    """A first guess; what is missing is added."""
-    groups = size_bytes // _GROUP + 1
-    return _journal(size_bytes) * _MIB + inodes * _INODE + groups * 4 * BLOCK + 32 * BLOCK
-
-
-def _journal(size_bytes: int) -> int:
-    return next((journal for below, journal in _JOURNALS if size_bytes < below), _LARGEST_JOURNAL)
 
 
 @contextmanager
@@ -127,7 +95,7 @@ def opened_image(directory_fd: int, name: str, subject: str) -> Iterator[int]:
 def mounted_nowhere(image_fd: int, subject: str, read_only: bool = False) -> Iterator[int]:
     """The top directory of the file system in the image, for us alone; the same file system where it is mounted."""
     with loop_device(image_fd) as (_, device):
-        tree_fd = mount_image(device, subject, read_only)
+        tree_fd = mount_image(image_fd, device, subject, read_only)
         try:
             top_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree_fd)
             try:
@@ -138,11 +106,13 @@ def mounted_nowhere(image_fd: int, subject: str, read_only: bool = False) -> Ite
             os.close(tree_fd)
 
 
-def mount_image(device: str, subject: str, read_only: bool = False) -> int:
+def mount_image(image_fd: int, device: str, subject: str, read_only: bool = False) -> int:
+    found = format_of(image_fd, subject)
     try:
-        return mount_detached("ext4", device, MOUNT_OPTIONS, MOUNT_ATTR_RDONLY if read_only else 0)
+        return mount_detached(found.fs_type, device, found.mount_options, MOUNT_ATTR_RDONLY if read_only else 0)
     except OSError as error:
-        hint = "Look at the kernel's log (dmesg); a damaged file system is mended by e2fsck -f on that file"
+        mending = "e2fsck -f" if found is EXT4 else "xfs_repair"
+        hint = f"Look at the kernel's log (dmesg); a damaged file system is mended by {mending} on that file"
         raise HostFailure(
             subject, f"the file system in its disk.img cannot be mounted: {error.strerror}", hint
         ) from error
@@ -152,7 +122,7 @@ def grow_image(image_fd: int, subject: str, size_bytes: int) -> None:
     """Whether or not it is in use, and safe against a crash at any point: the kernel does it through its journal.
     Raises PermissionError where this process may not (CAP_SYS_RESOURCE)."""
     with loop_device(image_fd) as (loop_fd, device):
-        tree_fd = mount_image(device, subject)
+        tree_fd = mount_image(image_fd, device, subject)
         try:
             top_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree_fd)
             try:
@@ -164,6 +134,7 @@ def grow_image(image_fd: int, subject: str, size_bytes: int) -> None:
 
 
 def _grow(image_fd: int, loop_fd: int, top_fd: int, subject: str, size_bytes: int) -> None:
+    grown = format_of(image_fd, subject)
     more = 0
     for _ in range(_ROUNDS):
         found = os.fstatvfs(top_fd)
@@ -178,15 +149,14 @@ def _grow(image_fd: int, loop_fd: int, top_fd: int, subject: str, size_bytes: in
         # Where one of these fails, the file stays too large: the file system does not know, and holes take no room.
         os.ftruncate(image_fd, -(-total // BLOCK) * BLOCK)
         set_capacity(loop_fd)
-        ext4.resize(top_fd, os.fstat(image_fd).st_size // BLOCK)
+        grown.resize(top_fd, os.fstat(image_fd).st_size // BLOCK)
         # A last piece that is too small for tables of its own is left out, so each round asks for some more.
         more = (2 * more or _MIB) if os.fstatvfs(top_fd).f_blocks == found.f_blocks else 0
     raise HostFailure(subject, "the file system did not grow as far as it was asked to")
 
 
-def stored_size(image_fd: int) -> ext4.Ext4Size:
-    """Of an image that is not mounted. Raises HostFailure for a file that holds no ext4."""
-    try:
-        return ext4.parse_superblock(os.pread(image_fd, ext4.SUPERBLOCK_BYTES, ext4.SUPERBLOCK_OFFSET))
-    except ValueError as error:
-        raise HostFailure("reading disk.img", str(error)) from error
+def image_size(image_fd: int, top_fd: int | None = None) -> FileSystemSize:
+    """Of the file system in an image, by its top directory where it is mounted. Raises HostFailure for a file that
+    holds none."""
+    found = format_of(image_fd, "reading disk.img")
+    return found.stored_size(image_fd) if top_fd is None else found.mounted_size(top_fd)
