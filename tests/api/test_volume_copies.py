@@ -85,9 +85,9 @@ def test_copies_that_cannot_be_say_why(daemon: LiveDaemon) -> None:
 
 def test_copying_events_are_those_of_a_created_volume(daemon: LiveDaemon) -> None:
     daemon.docker("volume", "create", "data")
-    status, answer = call_json(daemon, "POST", f"{BASE}/data/copy", {"Name": "again"})
-    assert status == 201 and answer["Volume"]["Name"] == "again"
-    terms = ("--since", "1h", "--until", "0s", "--filter", "volume=again", "--format", "{{.Action}}")
+    status, answer = call_json(daemon, "POST", f"{BASE}/data/copy", {"Name": "watched"})
+    assert status == 201 and answer["Volume"]["Name"] == "watched"
+    terms = ("--since", "1h", "--until", "0s", "--filter", "volume=watched", "--format", "{{.Action}}")
     # "0s" is the beginning of this second: what has just happened shows up with the next one.
     assert wait_for("the events", lambda: daemon.docker("events", *terms).stdout.split()) == ["create"]
 
