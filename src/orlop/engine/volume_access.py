@@ -4,6 +4,7 @@ All such work on a volume at a time is one use, by the same id in every run of t
 can be let go at the next start. The volume's lock is not held meanwhile: it may be renamed or removed.
 """
 
+import errno
 import hashlib
 import logging
 import os
@@ -60,16 +61,29 @@ class VolumeAccess:
         """Raises NoSuchVolume, and what attaching raises. Detached at the end whatever happens."""
         with ExitStack() as stack:
             with self._mounting.keeping([self._records.get(name).id]):
-                with self._locks.hold([name]):
-                    volume = self._records.get(name)
-                    path = self._attach(volume, OUR_USE)
-                    self._open[volume.id] += 1
+                volume, fd = self._enter(name)
                 if not only_looks:
                     stack.callback(self.written, volume.id)
                 stack.callback(self._leave, volume)
-                fd = _open_directory(volume, path)
                 stack.callback(os.close, fd)
             yield OpenVolume(volume, fd)
+
+    def _enter(self, name: str) -> tuple[Volume, int]:
+        """Between attaching and opening, where no lock is held, the volume may be renamed or removed: then it is looked
+        up once more."""
+        for may_have_moved in (True, True, False):
+            with self._locks.hold([name]):
+                volume = self._records.get(name)
+                path = self._attach(volume, OUR_USE)
+                self._open[volume.id] += 1
+            try:
+                return volume, os.open(path, _DIRECTORY)
+            except OSError as error:
+                self._leave(volume)
+                if may_have_moved and error.errno == errno.ENOENT:
+                    continue
+                raise HostFailure(f"opening volume {volume.name}", f"{path}: {error.strerror}") from error
+        raise AssertionError(name)
 
     def let_go(self) -> None:
         """At start: what a crash left attached. Only volumes with options can have anything mounted."""
@@ -100,10 +114,3 @@ class VolumeAccess:
                 driver.detach(volume.name, OUR_USE)
         except (OrlopError, OSError) as error:
             log.error("detaching volume %s after work on it: %s", volume.name, error)
-
-
-def _open_directory(volume: Volume, path: Path) -> int:
-    try:
-        return os.open(path, _DIRECTORY)
-    except OSError as error:
-        raise HostFailure(f"opening volume {volume.name}", f"{path}: {error.strerror}") from error

@@ -19,7 +19,7 @@ from orlop.engine.measuring import Measurer
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
-from orlop.errors import Malformed, NoSuchVolume, NotFound, Unavailable
+from orlop.errors import HostFailure, Malformed, NoSuchVolume, NotFound, Unavailable
 from orlop.model.container import Container, ContainerConfig, ContainerState, HostConfig, Status
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy, Volume
@@ -224,6 +224,26 @@ def test_a_path_in_a_volume_is_walked(engine: Engine) -> None:
         trees.measure("data", "nowhere", 1)
     with pytest.raises(NoSuchVolume):
         trees.measure("ghost", "", 1)
+
+
+def test_a_volume_that_moves_before_it_is_opened_is_looked_up_again(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.make("data", b"x" * 100)
+    access = engine.volumes.access
+    real = access._attach
+    places = [engine.root / "moved"]
+
+    def attach(volume: Volume, use: str) -> Path:
+        path = real(volume, use)
+        return places.pop() if places else path
+
+    monkeypatch.setattr(access, "_attach", attach)
+    assert VolumeTrees(access).measure("data", "", 0)[0][0].size_bytes == 100
+    places += [engine.root / "moved"] * 3
+    with pytest.raises(HostFailure, match="opening volume data"):
+        VolumeTrees(access).measure("data", "", 0)
+    assert not access._open
 
 
 def test_storage_that_stops_answering_ends_a_walk_at_a_deadline(engine: Engine) -> None:
