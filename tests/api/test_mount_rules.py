@@ -263,6 +263,14 @@ def test_a_mount_at_dev_replaces_all_of_dev(daemon: LiveDaemon) -> None:
     )
 
 
+def test_a_mount_where_a_default_one_would_be_replaces_it(daemon: LiveDaemon) -> None:
+    run = ("run", "--rm", "--network", "none")
+    show = ("busybox", "grep", " /dev/shm ", "/proc/mounts")
+    assert "size=1024k" in daemon.docker(*run, "--tmpfs", "/dev/shm:size=1m", *show).stdout
+    (line,) = daemon.docker(*run, "-v", "shared:/dev/shm", *show).stdout.splitlines()
+    assert line.split()[2] != "tmpfs"
+
+
 def test_options_of_a_tmpfs_are_dockers_with_the_users_over_them(daemon: LiveDaemon) -> None:
     run = ("run", "--rm", "--network", "none")
     show = ("busybox", "sh", "-c", "grep ' /t ' /proc/mounts; stat -c %a:%u /t")

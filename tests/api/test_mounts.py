@@ -217,6 +217,22 @@ def test_an_image_stays_while_a_container_has_it_mounted(daemon: LiveDaemon, bus
     assert nothing_is_left(daemon)
 
 
+def test_an_image_that_was_removed_by_force_is_there_for_those_who_mount_it(
+    daemon: LiveDaemon, busybox_tar: Path
+) -> None:
+    daemon.docker("import", "--message", "doomed", busybox_tar, "doomed")
+    image = daemon.inspect("image", "doomed")["Id"]
+    mount_words = ("--mount", "type=image,source=doomed,target=/i")
+    daemon.docker("create", "--name", "box", "--network", "none", *mount_words, "busybox", "ls", "/i/bin/sh")
+    assert "must" in daemon.docker("rmi", "doomed", code=1).stderr and "box" not in daemon.docker("ps", "-q").stdout
+    assert "0B" in daemon.docker("image", "prune", "-af").stdout, "it is in use"
+    daemon.docker("rmi", "-f", image)
+    assert daemon.docker("start", "-a", "box").stdout == "/i/bin/sh\n"
+    layers = daemon.layer_folders()
+    daemon.docker("rm", "box")
+    assert daemon.layer_folders() < layers
+
+
 @pytest.mark.parametrize("arguments", [("--storage-driver", "vfs"), ("--runtime", "runc")])
 def test_the_same_with_other_drivers(
     make_daemon: DaemonMaker, tree: Path, shared: Path, arguments: tuple[str, str]

@@ -1,5 +1,6 @@
 """Copy-up on real file systems: everything of a tree comes through, all at once, or nothing does."""
 
+import errno
 import os
 import socket
 import stat
@@ -314,3 +315,50 @@ def test_publishing_that_a_crash_cut_off_goes_on_at_the_next_start(world: World,
     assert sorted(entry.name for entry in world.data().iterdir()) == ["aa", "bb", "sub"]
     assert stat.S_IMODE(world.data().stat().st_mode) == 0o711
     assert world.driver.list_staged() == []
+
+
+def test_an_empty_part_of_a_volume_is_filled_whole_or_not_at_all(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    seed = world.seed()
+    os.chown(seed, 70, 71)
+    world.volumes.create("data", "", None, None)
+    (world.data() / "part").mkdir()
+
+    def fail(source_fd: int, target_fd: int, **more: object) -> None:
+        copy_tree(source_fd, target_fd)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(copyup, "copy_tree", fail)
+    with pytest.raises(HostFailure, match="No space left"):
+        world.volumes.populate("data", world.rootfs, "/seed", "part")
+    assert list((world.data() / "part").iterdir()) == []
+    monkeypatch.undo()
+    world.volumes.populate("data", world.rootfs, "/seed", "part")
+    assert (world.data() / "part/sub/file2").read_text() == "content 2"
+    assert (world.data() / "part").stat().st_uid == 70 and world.data().stat().st_uid == 0
+
+
+def test_a_link_swapped_for_a_part_leads_no_copy_outside(world: World, tmp_path: Path) -> None:
+    world.seed()
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    world.volumes.create("data", "", None, None)
+    part, aside = world.data() / "part", world.data() / "aside"
+    part.mkdir()
+    stop = threading.Event()
+
+    def swap() -> None:
+        while not stop.is_set():
+            part.rename(aside)
+            part.symlink_to(outside)
+            part.unlink()
+            aside.rename(part)
+
+    attacker = threading.Thread(target=swap)
+    attacker.start()
+    try:
+        for _ in range(100):
+            world.volumes.populate("data", world.rootfs, "/seed", "part")
+    finally:
+        stop.set()
+        attacker.join()
+    assert list(outside.iterdir()) == []
