@@ -1,5 +1,6 @@
 """Volumes on a real kernel: mounts below them, links swapped under us, disks that are full or read-only."""
 
+import errno
 import os
 import subprocess
 import threading
@@ -298,3 +299,21 @@ def fill(path: Path) -> None:
             except OSError as error:
                 full = error
         raise full
+
+
+def test_a_volume_that_the_disk_fails_to_show_hides_no_other(
+    driver: LocalVolumes, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("one", "sick", "two"):
+        driver.create(name, {}, "")
+    genuine, sick = os.scandir, (root / "sick").stat().st_ino
+
+    def failing(place: int) -> Iterator[os.DirEntry[str]]:
+        if os.stat(place).st_ino == sick:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return genuine(place)
+
+    monkeypatch.setattr(os, "scandir", failing)
+    problems = {stored.name: stored.problem for stored in driver.list_volumes()}
+    assert problems["one"] == problems["two"] == ""
+    assert problems["sick"] == f"{root / 'sick'} cannot be looked at: Input/output error"

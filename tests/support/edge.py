@@ -76,6 +76,9 @@ class FakeVolumes:
             raise NoSuchVolume(name)
         return self.volumes[name]
 
+    def look_at(self, name: str) -> Volume:
+        return self.get(name)
+
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         self.asked.append(filters)
         return list(self.volumes.values()), []

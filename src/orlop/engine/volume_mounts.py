@@ -5,16 +5,16 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import LastingUses, SelfDescribing, VolumeDriver
+from orlop.drivers.volumes.driver import LastingUses, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.mounting import Mounting
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_facts import FactRecords
+from orlop.engine.volume_health import MEND, check_identity, missing, problem_of
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_steps import record_id
 from orlop.errors import HostFailure, NotFound, OrlopError
 from orlop.model.mount import Mount
 from orlop.model.volume import Volume
@@ -77,15 +77,16 @@ class VolumeMounts:
         if driver is None:
             why = f'error looking up volume plugin {volume.driver}: plugin "{volume.driver}" not found'
             raise NotFound(f"attach {volume.name}", why, f"Drivers here: {', '.join(sorted(self._drivers))}")
-        _check_identity(driver, volume)
         self._settler.ensure(volume.name)
         try:
+            check_identity(driver, volume)
             path = driver.attach(volume.name, use)
         except NotFound as error:
-            why = f"its data directory {volume.mountpoint} is missing"
-            self._records.mark(volume.name, why)
-            hint = "Put it back from a backup, or remove the volume and create it again"
-            raise HostFailure(f"attaching volume {volume.name}", why, hint) from error
+            self._records.mark(volume.name, missing(volume))
+            raise HostFailure(f"attaching volume {volume.name}", missing(volume), MEND) from error
+        except (OrlopError, OSError):
+            self._records.mark(volume.name, problem_of(driver, volume))
+            raise
         self._records.mark(volume.name, "")
         return path
 
@@ -135,21 +136,6 @@ class VolumeMounts:
             in_use = len(self._records.holders(name)) > 1
             self._copyup.populate(volume, source_root, source_path, in_use, subpath)
         self._facts.changed(volume.id)
-
-
-def _check_identity(driver: VolumeDriver, volume: Volume) -> None:
-    """Another volume may have been put in this one's place while nobody looked (a restored backup, a moved
-    directory). A record that is missing or unreadable says nothing either way."""
-    if not isinstance(driver, SelfDescribing):
-        return
-    try:
-        found = record_id(driver.metadata(volume.name))
-    except NotFound:
-        return
-    if found and found != volume.id:
-        why = f"another volume (id {found[:12]}) is in the place of this one (id {volume.id[:12]})"
-        hint = "Put the right one back; or, to take what is there, delete orlop.json beside its data"
-        raise HostFailure(f"attaching volume {volume.name}", why, hint)
 
 
 def use_id(mount: Mount, container_id: str, purpose: str = "") -> str:

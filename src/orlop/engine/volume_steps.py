@@ -115,7 +115,17 @@ class VolumeSteps:
             self._stored[step.subject] = stored
 
     def _discard(self, step: Step) -> None:
-        self._drivers[step.arguments["driver"]].discard(step.subject)
+        """What this create made, and not what was there already under that name."""
+        driver = self._drivers[step.arguments["driver"]]
+        if isinstance(driver, SelfDescribing):
+            try:
+                found = record_id(driver.metadata(step.subject))
+            except NotFound:
+                return
+            if found != record_id(step.arguments["record"]):
+                log.warning("volume %s stays: it was there before its creation, which failed", step.subject)
+                return
+        driver.discard(step.subject)
 
     def _retire(self, step: Step) -> None:
         """One volume that cannot go does not keep the others of a prune: its refusal is noted, and `take_refusal`

@@ -28,6 +28,7 @@ from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_filters import list_filter, retired_filter
+from orlop.engine.volume_health import problem_of
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts
@@ -237,6 +238,12 @@ class Volumes:
 
     def get(self, name: str) -> Volume:
         """Raises NoSuchVolume."""
+        return self._records.get(name)
+
+    def look_at(self, name: str) -> Volume:
+        """`get`, with what is wrong with it now."""
+        volume = self._records.get(name)
+        self._records.mark(volume.name, problem_of(self._drivers.get(volume.driver), volume))
         return self._records.get(name)
 
     def names_of(self, name: str) -> tuple[str, ...]:

@@ -60,12 +60,16 @@ def _asks_for_all(filters: Filters) -> bool:
 
 
 @routes.get("/volumes/{name}")
-def inspect(service: Service, request: Request) -> Reply:
+async def inspect(service: Service, request: Request) -> Reply:
     volumes, reports = service.engine.volumes, service.engine.volume_reports
-    report = reports.of(volumes.get(request.parameters["name"]))
-    if not report.is_current:
-        reports.want(report.volume)
-    return json_response(inspect_volume(report))
+
+    def looking() -> Reply:
+        report = reports.of(volumes.look_at(request.parameters["name"]))
+        if not report.is_current:
+            reports.want(report.volume)
+        return json_response(inspect_volume(report))
+
+    return await service.quick(looking)
 
 
 @routes.put("/volumes/{name}", since=(1, 42))

@@ -171,19 +171,24 @@ class LocalVolumes:
         return self._root.names()
 
     def look(self, names: Iterable[str]) -> Sequence[StoredVolume]:
-        found = []
-        for name in names:
-            with suppress(OrlopError, FileNotFoundError), self._root.open(name) as volume:
+        return [stored for name in names if (stored := self._look_at(name)) is not None]
+
+    def _look_at(self, name: str) -> StoredVolume | None:
+        """None where there is no volume. One that the disk fails to show keeps nobody from seeing the others."""
+        try:
+            with self._root.open(name) as volume:
                 plain = _plain(volume)
                 if plain is not None:
-                    found.append(plain)
-                    continue
+                    return plain
                 entries = set(os.listdir(volume.fd))
                 if any(entry == CHANGE or entry.startswith(".") for entry in entries):
                     _finish(volume, entries)
-                if not entries.isdisjoint((DATA, OPTIONS, METADATA)):
-                    found.append(_stored(volume))
-        return found
+                return None if entries.isdisjoint((DATA, OPTIONS, METADATA)) else _stored(volume)
+        except (OrlopError, FileNotFoundError):
+            return None
+        except OSError as error:
+            path = self.root / name
+            return StoredVolume(name, str(path / DATA), 0, f"{path} cannot be looked at: {error.strerror}")
 
     def metadata(self, name: str) -> str:
         with self._root.open(name) as volume:

@@ -26,6 +26,7 @@ DATA_MODE = 0o755
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_METADATA = 4 << 20
+_CHUNK = 64 << 10
 _UNFINISHED = ".new"
 
 
@@ -203,10 +204,18 @@ def sweep(directory_fd: int, entries: Iterable[str]) -> None:
 
 
 def read_file(directory_fd: int, name: str) -> str:
-    """The file's text; "" when there is none. Never blocks on a fifo, never follows a link."""
+    """The file's text; "" when there is none. Never blocks on a fifo, never follows a link. Raises OSError."""
     try:
         fd = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=directory_fd)
     except FileNotFoundError:
         return ""
-    with os.fdopen(fd, "rb") as file:
-        return file.read(_MOST_METADATA).decode("utf-8", errors="replace")
+    parts, size = [], 0
+    try:
+        while part := os.read(fd, _CHUNK):
+            parts.append(part)
+            size += len(part)
+            if size > _MOST_METADATA:
+                raise OSError(errno.EFBIG, os.strerror(errno.EFBIG), name)
+    finally:
+        os.close(fd)
+    return b"".join(parts).decode("utf-8", errors="replace")
