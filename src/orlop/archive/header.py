@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from orlop.archive.member import MemberKind, Segment
 from orlop.archive.tar_fields import BLOCK, HEADER, blank_header_sum
@@ -20,7 +21,8 @@ _MAX_LONG = 0o77777777777
 END_OF_ARCHIVE = bytes(2 * BLOCK)
 
 
-@dataclass(frozen=True, slots=True)
+# Not frozen, as Member is not: making one would take three times as long, and there is one for each file.
+@dataclass(slots=True)
 class Entry:
     """What is to be written of one file. Names are decoded as the reader does it."""
 
@@ -60,13 +62,16 @@ def render_header(entry: Entry, exact_times: bool = False) -> bytes:
     if not name:
         records.append(("path", raw_name))
         name = raw_name[:100]
-    link = _raw(entry.link_name)
+    link = _raw(entry.link_name) if entry.link_name else b""
     if len(link) > 100 or not link.isascii():
         records.append(("linkpath", link))
-    uid, gid = _number("uid", entry.uid, _MAX_ID, records), _number("gid", entry.gid, _MAX_ID, records)
-    size = _number("size", stored, _MAX_LONG, records)
+    uid, gid, size = entry.uid, entry.gid, stored
+    if uid > _MAX_ID or gid > _MAX_ID or size > _MAX_LONG:
+        uid, gid = _number("uid", uid, _MAX_ID, records), _number("gid", gid, _MAX_ID, records)
+        size = _number("size", size, _MAX_LONG, records)
     mtime = _time(entry.mtime_ns, exact_times, records)
-    records += [(f"SCHILY.xattr.{key}", value) for key, value in sorted(entry.xattrs.items())]
+    if entry.xattrs:
+        records += [(f"SCHILY.xattr.{key}", value) for key, value in sorted(entry.xattrs.items())]
     header = _ustar(
         name, entry.mode & 0o7777, uid, gid, size, mtime, _TYPES[entry.kind], link[:100], entry.device, prefix
     )
@@ -75,10 +80,18 @@ def render_header(entry: Entry, exact_times: bool = False) -> bytes:
 
 def render_pax(records: Sequence[tuple[str, bytes]], name: bytes) -> bytes:
     """A pax extended header for the member `name`."""
-    data = b"".join(_record(key, value) for key, value in records)
+    data = b"".join([_record(key, value) for key, value in records])
     title = b"PaxHeaders.0/" + name.rstrip(b"/").rpartition(b"/")[2][:80]
-    header = _ustar(title, 0o644, 0, 0, len(data), 0, b"x", b"", (0, 0), b"")
-    return header + data + padding(len(data))
+    rest, rest_sum = _pax_rest(len(data))
+    checksum = b"%06o\0 " % (rest_sum + sum(title))
+    return b"".join((title.ljust(100, b"\0"), rest[:48], checksum, rest[56:], data, padding(len(data))))
+
+
+@lru_cache(maxsize=256)  # most of a tree's have one of a few lengths
+def _pax_rest(length: int) -> tuple[bytes, int]:
+    """A pax header without its name, and the sum of its bytes."""
+    header = _ustar(b"", 0o644, 0, 0, length, 0, b"x", b"", (0, 0), b"")
+    return header[100:], blank_header_sum(header[:148] + b"        " + header[156:])
 
 
 def render_comment(text: str) -> bytes:

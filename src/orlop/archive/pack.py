@@ -24,6 +24,7 @@ _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFER_BYTES = 256 << 10
 _CHUNK_BYTES = 1 << 20
+_MOST_PIECES = 1000  # the kernel takes 1024 in one call
 _DEEPEST = 1000  # directories within each other: one descriptor each
 _KINDS = {
     stat.S_IFREG: MemberKind.FILE,
@@ -92,7 +93,8 @@ class _Packer:
         # A pipe or file that is not buffered can be given bytes without their passing through our memory.
         self._out_fd = out.fileno() if isinstance(out, io.FileIO) else -1
         self._options = options
-        self._buffer = bytearray()
+        self._pieces: list[bytes] = []  # waiting to be written together
+        self._size = 0
         self._links: dict[tuple[int, int], str] = {}
 
     def walk(self, fd: int, prefix: str) -> None:
@@ -206,18 +208,18 @@ class _Packer:
             segments = _data_segments(fd, details.st_size)
         if segments is None:
             self._put(render_header(entry, self._options.exact_times))
-            self._copy(fd, Segment(0, entry.size_bytes))
+            self._copy(fd, 0, entry.size_bytes)
             self._put(padding(entry.size_bytes))
             return
         self._put(render_header(_with_segments(entry, segments), self._options.exact_times))
         for segment in segments:
-            self._copy(fd, segment)
+            self._copy(fd, segment.offset, segment.length)
         self._put(padding(sum(segment.length for segment in segments)))
 
-    def _copy(self, fd: int, segment: Segment) -> None:
+    def _copy(self, fd: int, at: int, length: int) -> None:
         """Exactly that many bytes: the header is written, so a file that shrinks meanwhile ends in zeros."""
-        at, end = segment.offset, segment.offset + segment.length
-        if self._out_fd >= 0 and segment.length >= _BUFFER_BYTES:
+        end = at + length
+        if self._out_fd >= 0 and length >= _BUFFER_BYTES:
             self._flush()
             try:
                 while at < end and (sent := os.sendfile(self._out_fd, fd, at, end - at)):
@@ -226,23 +228,27 @@ class _Packer:
                 if error.errno != errno.EINVAL:  # a file system that cannot do this
                     raise
         while at < end:
-            data = os.pread(fd, min(_CHUNK_BYTES, end - at), at) or bytes(min(_CHUNK_BYTES, end - at))
+            count = min(_CHUNK_BYTES, end - at)
+            data = os.pread(fd, count, at) or bytes(count)
             self._put(data)
             at += len(data)
 
     def _put(self, data: bytes) -> None:
-        if len(data) >= _BUFFER_BYTES:
-            self._flush()
-            self._out.write(data)
-            return
-        self._buffer += data
-        if len(self._buffer) >= _BUFFER_BYTES:
+        self._pieces.append(data)
+        self._size += len(data)
+        if self._size >= _BUFFER_BYTES or len(self._pieces) >= _MOST_PIECES:
             self._flush()
 
     def _flush(self) -> None:
-        if self._buffer:
-            self._out.write(bytes(self._buffer))
-            self._buffer.clear()
+        pieces, self._pieces = self._pieces, []
+        size, self._size = self._size, 0
+        if self._out_fd >= 0 and size:
+            written = os.writev(self._out_fd, pieces)
+            if written == size:
+                return
+            pieces = [b"".join(pieces)[written:]]
+        if size:
+            self._out.write(b"".join(pieces) if len(pieces) > 1 else pieces[0])
 
     def finish(self) -> None:
         for path in self._options.deleted:
