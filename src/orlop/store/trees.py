@@ -274,7 +274,7 @@ class TreeCopy:
         if details.st_blocks * 512 < size:
             self._copy_sparse(source, target, size)
         elif size <= _SMALL:
-            _read_and_write(source, target)
+            _read_and_write(source, target, size)
         else:
             self._copy_range(source, target, 0, size)
 
@@ -395,8 +395,9 @@ def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> N
                 raise
 
 
-def _read_and_write(source: int, target: int) -> None:
-    while data := os.read(source, _SMALL):
+def _read_and_write(source: int, target: int, size: int) -> None:
+    # Asked for a little more than there should be: a buffer of the largest size would cost more than the reading.
+    while data := os.read(source, size + 1):
         view = memoryview(data)
         while view:
             view = view[os.write(target, view) :]
