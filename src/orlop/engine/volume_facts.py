@@ -42,8 +42,12 @@ class FactRecords:
         except OrlopError as error:
             log.warning("facts of volumes are not known any more: %s", error)
             return
+        now = self._clock()
         with self._lock:
             self._facts = facts
+            # In use when the daemon ended: nobody saw what was written afterwards, nor the end of the use.
+            in_use = [known for known, it in facts.items() if it.last_mounted_at_ns > it.last_unmounted_at_ns]
+            self._changed = dict.fromkeys(in_use, now)
 
     def find(self, volume_id: str) -> VolumeFacts:
         return self._facts.get(volume_id, _NOTHING)

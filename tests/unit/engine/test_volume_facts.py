@@ -108,6 +108,17 @@ def test_a_figure_holds_until_the_next_use_or_for_a_minute_of_use(engine: Engine
     assert not facts.is_current(identifier, in_use=False)
 
 
+def test_what_was_in_use_when_the_daemon_ended_is_counted_anew(engine: Engine) -> None:
+    identifier = engine.make()
+    engine.volumes.attach(engine.mount, CONTAINER)
+    engine.facts.measured(identifier, FOUND, engine.now)
+    engine.now += SECOND
+    engine.restart()
+    assert not engine.facts.is_current(identifier, in_use=False)
+    engine.facts.measured(identifier, FOUND, engine.now)
+    assert engine.facts.is_current(identifier, in_use=False)
+
+
 def test_a_count_that_cannot_tell_the_last_write_keeps_what_is_known(engine: Engine) -> None:
     facts = engine.facts
     facts.measured("v", FOUND, engine.now)
