@@ -263,8 +263,10 @@ def test_a_copy_with_a_limit_lies_in_a_place_of_its_own(world: VolumeWorld) -> N
         assert result.volume.options == {"size": "64m"} and result.missed.count == 0
         assert world.driver.limits(name).size_bytes == 64 << 20
         use = "ab" * 32
-        assert describe(world.driver.attach(name, use)) == describe(world.data("data"))
-        world.driver.detach(name, use)
+        try:
+            assert describe(world.driver.attach(name, use)) == describe(world.data("data"))
+        finally:
+            world.driver.detach(name, use)
 
 
 def test_a_limit_that_is_too_small_leaves_nothing(world: VolumeWorld) -> None:

@@ -82,7 +82,9 @@ def describe(top: Path, xattrs: bool = True) -> dict[str, dict[str, Any]]:
         }
         if xattrs:
             facts["xattrs"] = {
-                key: os.getxattr(path, key, follow_symlinks=False) for key in os.listxattr(path, follow_symlinks=False)
+                key: os.getxattr(path, key, follow_symlinks=False)
+                for key in os.listxattr(path, follow_symlinks=False)
+                if not key.startswith("trusted.SGI_")  # how XFS shows ACLs once more
             }
         if not stat.S_ISDIR(details.st_mode):
             facts["links"] = details.st_nlink

@@ -10,6 +10,8 @@ from orlop.archive.member import Member
 
 _RESERVED = "trusted.overlay."  # overlayfs' own: `redirect` from an archive could show any directory of the disk
 DEFAULT_ACL = "system.posix_acl_default"
+# How XFS shows its ACLs once more, besides system.posix_acl_*; on another file system they would be mere bytes.
+SHADOWS = frozenset({"trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT"})
 _NOT_KEPT_HERE = (errno.ENOTSUP, errno.EPERM)
 
 
@@ -43,7 +45,7 @@ def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None, exa
 def set_xattrs(target: int | str, xattrs: Mapping[str, bytes], exact: bool = False) -> list[str]:
     lost = []
     for name, value in xattrs.items():
-        if name.startswith(_RESERVED) and not exact:
+        if (name.startswith(_RESERVED) and not exact) or name in SHADOWS:
             continue
         try:
             os.setxattr(target, name, value)

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from orlop.archive.attributes import SHADOWS
 from orlop.archive.header import END_OF_ARCHIVE, Entry, padding, render_header
 from orlop.archive.member import MemberKind, Segment
 from orlop.archive.names import OPAQUE_NAME, WHITEOUT_PREFIX, whiteout_name
@@ -24,6 +25,7 @@ _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BUFFER_BYTES = 256 << 10
 _CHUNK_BYTES = 1 << 20
+_NEVER = SHADOWS | {"security.selinux"}
 _MOST_PIECES = 1000  # the kernel takes 1024 in one call
 _DEEPEST = 1000  # directories within each other: one descriptor each
 _KINDS = {
@@ -315,7 +317,7 @@ def _xattrs(path: str | int, every: bool) -> dict[str, bytes]:
         raise
     found = {}
     for name in names:
-        if name == "security.selinux" or (name.startswith("trusted.overlay.") and not every):
+        if name in _NEVER or (name.startswith("trusted.overlay.") and not every):
             continue  # overlayfs' own; the host's label
         try:
             found[name] = os.getxattr(path, name)

@@ -18,6 +18,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from orlop.archive.attributes import SHADOWS
 from orlop.kernel.openat2 import open_beneath
 
 FICLONE = 0x40049409
@@ -384,6 +385,8 @@ def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> N
             return
         raise
     for name in names:
+        if name in SHADOWS:
+            continue
         try:
             if follow:
                 os.setxattr(target, name, os.getxattr(source, name))
