@@ -38,6 +38,7 @@ import os
 import secrets
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +61,7 @@ from orlop.drivers.volumes.local_directory import (
     sweep,
     write_file,
 )
+from orlop.drivers.volumes.local_image import IMAGE, has_image
 from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
 from orlop.drivers.volumes.local_retirement import LocalRetirement
@@ -134,6 +136,7 @@ class LocalVolumes:
             # Not synced on its own: `settle` does it for many at a time.
             write_file(volume.fd, METADATA, metadata)
             if keep_options:
+                wanted = replace(wanted, in_image=has_image(volume))
                 write_file(volume.fd, OPTIONS, render_options(wanted), sync=True)
 
     def _adopt(self, name: str) -> StoredVolume:
@@ -413,7 +416,8 @@ def _problem(volume: VolumeDirectory) -> str:
             return f"its data directory {volume.data_path} is missing"
         if not is_directory:
             return f"{volume.data_path} is not a directory"
-        read_options(volume)
+        if read_options(volume).in_image and not has_image(volume):
+            return f"{volume.path / IMAGE}, which its data is in, is missing"
     except HostFailure as error:
         return error.why
     return ""

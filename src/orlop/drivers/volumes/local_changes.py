@@ -24,6 +24,7 @@ from orlop.drivers.volumes.local_directory import (
     read_file,
     replace_file,
 )
+from orlop.drivers.volumes.local_image import has_image
 from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_change, read_options, render_change, render_options
 from orlop.drivers.volumes.local_rules import MountOptions
@@ -72,6 +73,7 @@ def change_volume(volume: VolumeDirectory, wanted: MountOptions, keep_options: b
         _refuse_to_hide(volume, before)
     wanted = _with_owner_to_give(wanted, before)
     change_limit(volume, wanted, before)
+    wanted = replace(wanted, in_image=has_image(volume))
     replace_file(volume.fd, CHANGE, render_change(wanted if keep_options else None, metadata))
     finish_change(volume)
 

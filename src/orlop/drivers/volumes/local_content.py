@@ -86,7 +86,7 @@ def content_of(volume: VolumeDirectory, options: MountOptions | None = None) -> 
         options = read_options(volume)
     if options.needs_mount:
         return MountedContent(options)
-    if has_image(volume):
+    if options.in_image or has_image(volume):
         return ImageContent(options)
     if is_subvolume(volume):
         return SubvolumeContent(options)

@@ -67,17 +67,20 @@ class ImageContent:
         _make(volume, IMAGE, self.options)
 
     def discard(self, volume: VolumeDirectory) -> None:
+        if has_image(volume):
+            self._refuse_used(volume)
+        remove_data_directory(volume)
+        for name in (NEW_IMAGE, IMAGE):
+            with suppress(FileNotFoundError):
+                os.unlink(name, dir_fd=volume.fd)
+
+    def _refuse_used(self, volume: VolumeDirectory) -> None:
         with opened_image(volume.fd, IMAGE, f"discard volume {volume.name}") as image_fd:
             if is_in_use(image_fd):
                 raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
             with mounted_nowhere(image_fd, f"discard volume {volume.name}") as top_fd:
                 if not is_empty(top_fd):
                     raise OSError(errno.ENOTEMPTY, os.strerror(errno.ENOTEMPTY))
-        # The other way round a crash would leave a volume that looks plain, and has lost nothing.
-        remove_data_directory(volume)
-        for name in (NEW_IMAGE, IMAGE):
-            with suppress(FileNotFoundError):
-                os.unlink(name, dir_fd=volume.fd)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         attach_mounted(volume, use_id, mount=lambda: self._mount(volume))

@@ -80,6 +80,7 @@ def _parse(found: object) -> MountOptions:
         _number(owner, "Gid"),
         _number(owner, "Mode"),
         found.get("NoCopy") is True,
+        quota.get("Image") is True,
         owner.get("Pending") is True,
     )
 
@@ -107,7 +108,7 @@ def _number(found: dict[str, object], key: str) -> int | None:
 
 def render_options(options: MountOptions) -> str:
     """Docker's keys, and where they are wanted ours, which Docker skips."""
-    quota = {"Size": options.quota_bytes}
+    quota: dict[str, int] = {"Size": options.quota_bytes}
     record: dict[str, object] = {
         "MountType": options.fs_type,
         "MountOpts": options.options,
@@ -116,6 +117,8 @@ def render_options(options: MountOptions) -> str:
     }
     if options.inodes:
         quota["Inodes"] = options.inodes
+    if options.in_image:
+        quota["Image"] = True
     if options.has_owner:
         owner = {"Uid": options.uid, "Gid": options.gid, "Mode": options.mode}
         pending = {"Pending": True} if options.owner_pending else {}

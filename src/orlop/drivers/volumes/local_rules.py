@@ -40,6 +40,7 @@ class MountOptions:
     gid: int | None = None
     mode: int | None = None
     no_copy: bool = False
+    in_image: bool = False  # its bytes are in a file beside the data directory (local_image)
     owner_pending: bool = False  # the top directory has not got its owner yet: it is there only while it is mounted
 
     @property

@@ -216,9 +216,15 @@ def _unmount(path: Path, entry: MountEntry) -> None:
 
 
 def _sync(path: Path) -> None:
+    """What a disk that fails or is full does not take any more is lost, mounted or not: its users were told when they
+    synced. So that is no reason to stay mounted for ever."""
     fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         sync_file_system(fd)
+    except OSError as error:
+        if error.errno not in (errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            raise
+        log.error("%s: not everything reached the disk: %s", path, error.strerror)
     finally:
         os.close(fd)
 
