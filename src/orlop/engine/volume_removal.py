@@ -3,6 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from orlop.engine.events import Events
 from orlop.engine.retirement import BATCH, Retirements
@@ -73,6 +74,8 @@ class VolumeRemoval:
         with self._locks.hold([use.volume]):
             volume = self._records.find(use.volume)
             if volume is not None and volume.name == use.volume and not self._records.holders(volume.name):
+                labels = {key: value for key, value in (volume.labels or {}).items() if key != PROTECT_LABEL}
+                volume = replace(volume, labels=labels or None)  # or it would be kept for ever
                 self._retire(volume, "the container it was made for was not created")
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:

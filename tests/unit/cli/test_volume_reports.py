@@ -88,6 +88,13 @@ def test_a_removal_shows_what_goes_only_at_a_terminal(orlop: Run, at_a_terminal:
     assert quiet.err == ""
 
 
+def test_letting_go_of_an_alias_is_told_at_a_terminal(orlop: Run, at_a_terminal: None) -> None:
+    why = "only this name of the volume new goes; its data stays"
+    answers = {PREVIEW: {"Volumes": [departure("old", why)]}, "DELETE /volumes/old": 204}
+    outcome = orlop("volume", "rm", "old", answers=answers)
+    assert (outcome.out, outcome.err) == ("old\n", f"orlop: old: {why}\n")
+
+
 def test_a_removal_in_a_script_says_names_alone(orlop: Run) -> None:
     outcome = orlop("volume", "rm", "data", answers={"DELETE /volumes/data": 204})
     assert (outcome.out, outcome.err) == ("data\n", "")

@@ -30,8 +30,7 @@ def command(app: App, names: tuple[str, ...], force: bool, quiet: bool, dry_run:
     """
     if dry_run:
         return _show(app, names, force)
-    if not quiet and os.isatty(2):
-        _tell(app, names)
+    stays = _tell(app, names) if not quiet and os.isatty(2) else {}
     removed: list[str] = []
 
     def remove(name: str) -> None:
@@ -39,6 +38,9 @@ def command(app: App, names: tuple[str, ...], force: bool, quiet: bool, dry_run:
         removed.append(name)
 
     status = each(names, remove)
+    for name in [name for name in removed if name in stays]:  # an alias
+        warn(f"{name}: {stays[name]}")
+        removed.remove(name)
     if removed and not quiet:
         from orlop.cli.retired import tell_how_to_restore
 
@@ -57,13 +59,15 @@ def _show(app: App, names: tuple[str, ...], force: bool) -> int:
     return int(any(not it["Goes"] and not (force and it["Usage"] is None) for it in found))
 
 
-def _tell(app: App, names: tuple[str, ...]) -> None:
+def _tell(app: App, names: tuple[str, ...]) -> dict[str, str]:
+    """Returns what stays, and why."""
     from orlop.cli.departures import ask_for_names, render_departures
 
     try:
         found = ask_for_names(app, names)
     except ClientError as error:  # no reason not to do what was asked for
         warn(f"what goes cannot be shown: {error.message}")
-        return
+        return {}
     if goes := [it for it in found or () if it["Goes"]]:
         sys.stderr.write(render_departures(goes))
+    return {it["Name"]: it["StaysBecause"] for it in found or () if not it["Goes"]}
