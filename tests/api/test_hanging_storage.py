@@ -3,14 +3,19 @@
 import os
 import subprocess
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from orlop.kernel.mounts import MNT_DETACH, mount, unmount
-from support.daemon import LiveDaemon
+from orlop.kernel.mounts import MNT_DETACH, bind, mount, unmount
+from support.daemon import LiveDaemon, wait_for
+from support.storage import Storage, mounted_storage
 
-USERS = 12
+USERS = 30  # more than the daemon has threads for short calls
+AT_ONCE = 8  # seconds; on a busy machine, and still less than any deadline
+DEADLINE = 60
+WRITING = "while :; do date > /x/now; sleep 0.05; done"
 
 
 @pytest.fixture
@@ -27,16 +32,125 @@ def hanging(tmp_path: Path, needs_root: None) -> Iterator[Path]:
         unmount(place, MNT_DETACH)
 
 
+@pytest.fixture
+def storage(tmp_path: Path, needs_root: None) -> Iterator[Storage]:
+    """Storage that takes requests and, when it hangs, answers none: not even SIGKILL ends who waits for it."""
+    with mounted_storage(tmp_path) as made:
+        (made.behind / "part").mkdir()
+        (made.behind / "part" / "note").write_text("kept")
+        yield made
+
+
+@contextmanager
+def mounted_below(storage: Storage, place: Path) -> Iterator[None]:
+    place.mkdir(exist_ok=True)
+    bind(storage.place, place)
+    try:
+        yield
+    finally:
+        unmount(place, MNT_DETACH)
+
+
+def others_go_on(daemon: LiveDaemon) -> None:
+    for command in (("ps", "-a"), ("volume", "ls"), ("system", "df", "-v"), ("info",)):
+        daemon.docker(*command, timeout=AT_ONCE)
+    assert daemon.docker("run", "--rm", "-v", "fine:/d", "busybox", "echo", "fine", timeout=AT_ONCE).stdout == "fine\n"
+    daemon.docker("volume", "rm", "fine", timeout=AT_ONCE)
+
+
+def told(daemon: LiveDaemon, *commands: tuple[str, ...]) -> list[str]:
+    """What each says that fails; they run at the same time, and others go on meanwhile."""
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE}
+    running = [daemon.spawn(*command, **quiet) for command in commands]
+    others_go_on(daemon)
+    said = []
+    for command, process in zip(commands, running, strict=True):
+        _, complaint = process.communicate(timeout=DEADLINE)
+        assert process.returncode != 0, f"docker {' '.join(command)} did not fail"
+        said.append(complaint.decode())
+    return said
+
+
+def make_bind_volume(daemon: LiveDaemon, storage: Storage) -> None:
+    options = ("type=none", f"device={storage.place}/part", "o=bind")
+    daemon.docker("volume", "create", *(word for option in options for word in ("-o", option)), "shared")
+
+
+def test_containers_on_storage_that_hangs_end_at_a_deadline_and_start_again_when_it_heals(
+    daemon: LiveDaemon, storage: Storage, tmp_path: Path
+) -> None:
+    source = f"{storage.place}:/x"
+    make_bind_volume(daemon, storage)
+    daemon.docker("run", "-d", "--name", "writer", "-v", source, "busybox", "sh", "-c", WRITING)
+    daemon.docker("create", "--name", "later", "-v", source, "busybox", "cat", "/x/part/note")
+    daemon.docker("create", "--name", "shares", "-v", "shared:/x", "busybox", "cat", "/x/note")
+    wait_for("the first write", (storage.behind / "now").exists)
+    storage.hang()
+    daemon.docker("exec", "writer", "true", timeout=AT_ONCE)
+    daemon.docker("export", "-o", tmp_path / "tar", "writer", timeout=AT_ONCE)
+    daemon.docker("commit", "--pause=false", "writer", "copy", timeout=AT_ONCE)
+    daemon.docker("logs", "writer", timeout=AT_ONCE)
+    assert daemon.inspect("container", "writer")["State"]["Status"] == "running"
+    (tmp_path / "upload").write_text("x")
+    stopped, down, started, attached, stat = told(
+        daemon,
+        ("stop", "-t", "0", "writer"),
+        ("cp", "writer:/x/now", str(tmp_path / "down")),
+        ("start", "later"),
+        ("start", "shares"),
+        ("cp", "later:/x/now", "-"),
+    )
+    assert "did not end within 10 s of SIGKILL" in stopped and str(storage.place) in stopped
+    assert "/x/now in container writer: its storage gave no answer" in down
+    assert f"bind source {storage.place}: the storage under {storage.place} gave no answer" in started
+    assert f"{storage.place}/part" in attached and "no answer" in attached
+    assert f"the storage under {storage.place} gave no answer" in stat
+    assert daemon.stop() == 0, "a thread that sleeps there would keep the daemon from ending"
+    daemon.start()
+    others_go_on(daemon)
+    storage.heal()
+    daemon.docker("rm", "-f", "writer")
+    assert daemon.docker("start", "-a", "later").stdout == "kept"
+    assert daemon.docker("start", "-a", "shares").stdout == "kept"
+    daemon.docker("rmi", "copy")
+
+
+def test_a_start_that_gets_stuck_half_way_ends_at_a_deadline(daemon: LiveDaemon, storage: Storage) -> None:
+    """The storage answers the look that comes before, and then no more: the runtime hangs."""
+    storage.hang(after=4)
+    (said,) = told(daemon, ("run", "--name", "app", "-v", f"{storage.place}/part:/x", "busybox", "cat", "/x/note"))
+    assert f"bind source {storage.place}/part" in said and "gave no answer" in said
+    storage.heal()
+    assert daemon.docker("start", "-a", "app").stdout == "kept"
+
+
+@pytest.mark.parametrize("below", ["share", ""], ids=["below the data", "on the data"])
+def test_storage_that_hangs_in_a_volume_is_not_touched(daemon: LiveDaemon, storage: Storage, below: str) -> None:
+    daemon.docker("volume", "create", "data")
+    with mounted_below(storage, daemon.volume_data("data") / below):
+        storage.hang()
+        others_go_on(daemon)
+        assert daemon.inspect("volume", "data")["Name"] == "data"
+        for force in ((), ("-f",)):
+            refused = daemon.docker("volume", "rm", *force, "data", code=1, timeout=AT_ONCE).stderr
+            assert "volume has active mounts" in refused
+        assert "data" not in daemon.docker("volume", "prune", "-a", "-f", timeout=AT_ONCE).stdout
+        daemon.orlop("volume", "ls", "--size", timeout=AT_ONCE)
+        if not below:
+            (said,) = told(daemon, ("create", "-v", "data:/etc", "busybox", "true"))
+            assert "data" in said and "gave no answer" in said
+        storage.heal()
+    assert (storage.behind / "part" / "note").read_text() == "kept"
+
+
 def test_a_bind_source_that_hangs_holds_up_its_users_only(daemon: LiveDaemon, hanging: Path) -> None:
     users = [
         daemon.spawn("run", "--rm", "-v", f"{hanging}:/x", "busybox", "true", stderr=subprocess.PIPE)
         for _ in range(USERS)
     ]
-    assert daemon.docker("run", "--rm", "busybox", "echo", "fine", timeout=8).stdout == "fine\n"
-    daemon.docker("ps", "-a", timeout=8)
-    daemon.docker("volume", "ls", timeout=8)
+    others_go_on(daemon)
     for user in users:
         _, complaint = user.communicate(timeout=40)
         assert user.returncode == 125
-        assert f"bind source {hanging}: its storage gave no answer".encode() in complaint
+        assert f"bind source {hanging}: the storage under {hanging} gave no answer".encode() in complaint
     assert daemon.docker("ps", "-aq").stdout == "", "nothing of them is left"

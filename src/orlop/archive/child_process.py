@@ -9,13 +9,15 @@ child dies with the daemon: the kernel sends it SIGKILL.
 import fcntl
 import json
 import os
+import select
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import IO, Any, BinaryIO
 
 from orlop import errors
+from orlop.archive.stalling import Stall
 from orlop.errors import HostFailure, OrlopError
 from orlop.kernel.process import die_with_parent
 
@@ -34,9 +36,11 @@ def run_task(
     out: BinaryIO | None,
     progress: Callable[[Any], None] | None,
     pass_fds: Sequence[int] = (),
+    stall: Stall | None = None,
 ) -> dict[str, Any]:
     """Do `task` in `module`, whose `main` is `serve` with a table of tasks. Descriptors in `pass_fds` have the same
-    numbers there. When `progress` or `out` raises, the child is killed."""
+    numbers there. When `progress` or `out` raises, the child is killed. With `stall` (and no `out`) it is left behind,
+    killed, and TimeoutError raised, once it does not get on any more."""
     read_end, write_end = os.pipe()
     with suppress(OSError):  # a convenience, and limited for those who are not root
         fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
@@ -53,24 +57,50 @@ def run_task(
         raise
     finally:
         os.close(write_end)
+    stalled = False
+    assert process.stdin and process.stdout
     try:
-        assert process.stdin and process.stdout
         with suppress(BrokenPipeError):  # it has died: `_result` says so
             process.stdin.write(json.dumps({**task, "out": write_end}).encode() + b"\n")
             process.stdin.flush()
         if out is not None:
             while data := os.read(read_end, _CHUNK_BYTES):
                 out.write(data)
-        return _result(process, process.stdout, progress)
+        return _result(process, _lines(process, process.stdout, stall), progress)
+    except TimeoutError:
+        stalled = True
+        raise
     finally:
         # After an error of ours (the client has gone, the disk is full) the child's work is of no use.
         process.kill()
-        process.communicate()
+        if stalled:
+            # Not waited for: where even SIGKILL has to wait for the storage, so would we. Popen reaps it later.
+            process.stdout.close()
+        else:
+            process.communicate()
         os.close(read_end)
 
 
+def _lines(process: "subprocess.Popen[bytes]", answers: IO[bytes], stall: Stall | None) -> Iterator[bytes]:
+    if stall is None:
+        yield from answers
+        return
+    poller = select.poll()
+    poller.register(answers.fileno(), select.POLLIN | select.POLLHUP)
+    said = b""
+    while True:
+        if not poller.poll(1000):
+            stall.check(process.pid)
+            continue
+        data = os.read(answers.fileno(), _CHUNK_BYTES)
+        if not data:
+            return
+        *lines, said = (said + data).split(b"\n")
+        yield from lines
+
+
 def _result(
-    process: "subprocess.Popen[bytes]", answers: IO[bytes], progress: Callable[[Any], None] | None
+    process: "subprocess.Popen[bytes]", answers: Iterator[bytes], progress: Callable[[Any], None] | None
 ) -> dict[str, Any]:
     for line in answers:
         answer: dict[str, Any] = json.loads(line)

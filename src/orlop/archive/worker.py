@@ -18,11 +18,13 @@ from orlop.archive.layer_tar import LayerTar, apply_layer
 from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.recipe import rebuild
 from orlop.archive.source import ArchiveSource
+from orlop.archive.stalling import Stall
 from orlop.archive.stream import TarStream
 from orlop.archive.unpack import Options, Whiteouts, unpack
 from orlop.errors import HostFailure
 from orlop.store.files import remove_tree
 
+PATIENCE_SECONDS = 30.0  # with storage of somebody else's
 _SMALL_BYTES = 2 << 20
 _SMALL_RECIPE_BYTES = 32 << 10  # of some 1000 members
 _FEW_ENTRIES = 500
@@ -85,7 +87,8 @@ def export_aside(root_fd: int, out_fd: int, comment: str) -> None:
     """A directory as it is, itself as the first member, into a pipe or file; a global header with the comment goes
     ahead. Whoever reads it gets it from the process itself: closing that end ends the work."""
     task = {"task": "export", "root": root_fd, "to": out_fd, "comment": comment}
-    _raise_failure(run_task(__name__, task, None, None, (root_fd, out_fd)))
+    stall = Stall(PATIENCE_SECONDS, writes_to=out_fd)
+    _raise_failure(run_task(__name__, task, None, None, (root_fd, out_fd), stall))
 
 
 def unpack_aside(source_fd: int, start: bytes, target_fd: int, options: Options) -> Arrived:
@@ -98,7 +101,8 @@ def unpack_aside(source_fd: int, start: bytes, target_fd: int, options: Options)
         "target": target_fd,
         "options": asdict(options),
     }
-    found = run_task(__name__, task, None, None, (source_fd, target_fd))
+    stall = Stall(PATIENCE_SECONDS, reads_from=source_fd)
+    found = run_task(__name__, task, None, None, (source_fd, target_fd), stall)
     _raise_failure(found)
     return Arrived(found["members"], found["size_bytes"], tuple(found["lost_xattrs"]))
 

@@ -36,7 +36,7 @@ async def stream_output(
     running = service.long(produce)
     running.add_done_callback(lambda ended: ended.cancelled() or ended.exception())  # told here if nobody waits
     try:
-        first = await _read(read_end)
+        first = await _read(read_end, running)
         if not first:  # ended without a byte: with an error, or empty
             await finished(running)
     except BaseException:
@@ -48,7 +48,7 @@ async def stream_output(
         try:
             while data:
                 await writer.write(data)
-                data = await _read(read_end)
+                data = await _read(read_end, running)
         finally:
             os.close(read_end)
         await finished(running)
@@ -56,20 +56,30 @@ async def stream_output(
     return Stream(200, content_type, send, headers or {})
 
 
-async def _read(descriptor: int) -> bytes:
-    """The next bytes; b"" when all writers have closed."""
+async def _read(descriptor: int, running: "asyncio.Future[None]") -> bytes:
+    """The next bytes; b"" when all writers have closed, or the call has ended: a process that it left behind, stuck in
+    storage that hangs, still has the other end and will write no more."""
     while True:
+        ended = running.done()
         try:
             return os.read(descriptor, READ_BYTES)
         except BlockingIOError:
-            await _until_readable(descriptor)
+            if ended:
+                return b""
+            await _until_readable(descriptor, running)
 
 
-async def _until_readable(descriptor: int) -> None:
+async def _until_readable(descriptor: int, running: "asyncio.Future[None]") -> None:
     loop = asyncio.get_running_loop()
     ready = asyncio.Event()
-    loop.add_reader(descriptor, ready.set)
+
+    def wake(_: object = None) -> None:
+        ready.set()
+
+    loop.add_reader(descriptor, wake)
+    running.add_done_callback(wake)
     try:
         await ready.wait()
     finally:
+        running.remove_done_callback(wake)
         loop.remove_reader(descriptor)

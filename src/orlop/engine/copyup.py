@@ -21,8 +21,8 @@ from pathlib import Path
 
 from orlop.drivers.volumes.driver import Staging, VolumeDriver
 from orlop.engine.executor import Executor
-from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable, Unsupported
-from orlop.kernel.answering import require_answer
+from orlop.engine.patience import require_storage
+from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.openat2 import open_beneath, open_in_root
 from orlop.model.volume import Volume
@@ -31,7 +31,6 @@ from orlop.store.files import remove_tree_at
 from orlop.store.trees import copy_tree, count_entries
 
 FEW_ENTRIES, FEW_BYTES = 50, 8 << 20
-_ANSWER_SECONDS = 10.0
 
 log = logging.getLogger(__name__)
 
@@ -136,7 +135,7 @@ def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int, subpath: str
     use = secrets.token_hex(32)
     path = driver.attach(volume.name, use)
     try:
-        _require_answer(volume, path)
+        require_storage(f"populate {volume.name}", path)
         with _opened(path) as top_fd, _part(top_fd, subpath) as target_fd:
             if target_fd is None or os.listdir(target_fd):
                 return False
@@ -149,14 +148,6 @@ def _in_place(driver: VolumeDriver, volume: Volume, source_fd: int, subpath: str
         return True
     finally:
         driver.detach(volume.name, use)
-
-
-def _require_answer(volume: Volume, path: Path) -> None:
-    try:
-        require_answer(str(path), _ANSWER_SECONDS)
-    except TimeoutError as error:
-        hint = "Bring its server back, or create the container with nocopy"
-        raise Unavailable(f"populate {volume.name}", f"the storage under {path} gave no answer", hint) from error
 
 
 @contextmanager

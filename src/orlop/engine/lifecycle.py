@@ -19,6 +19,7 @@ from orlop.engine.container_records import ContainerRecords, WaitResult
 from orlop.engine.container_steps import ContainerSteps
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.patience import silent_storage
 from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError
 from orlop.kernel.signals import parse_signal
 from orlop.model.container import Container, ContainerState, HostConfig, with_status
@@ -241,7 +242,7 @@ class Lifecycle:
         if not _ends_within(ended, None if timeout_seconds < 0 else timeout_seconds):
             self._signal(container, SIGKILL)
             if not _ends_within(ended, _KILL_PATIENCE_SECONDS):
-                raise _deathless("stop", reference)
+                raise _deathless("stop", reference, container)
         self.emit(container, "stop")
         return True
 
@@ -262,7 +263,7 @@ class Lifecycle:
         if number != SIGKILL:
             ended.cancel()
         elif not _ends_within(ended, _KILL_PATIENCE_SECONDS):
-            raise _deathless("kill", reference)
+            raise _deathless("kill", reference, container)
 
     def _signal(self, container: Container, number: int) -> None:
         runtime = self._steps.runtime_of(container)
@@ -356,11 +357,13 @@ def _ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
     return True
 
 
-def _deathless(what: str, reference: str) -> HostFailure:
+def _deathless(what: str, reference: str, container: Container) -> HostFailure:
+    silent = silent_storage(mount.source for mount in container.mounts)
+    waits_for = f"the storage under {', '.join(silent)}" if silent else "storage"
     return HostFailure(
         f"cannot {what} container: {reference}",
         f"its process did not end within {_KILL_PATIENCE_SECONDS} s of SIGKILL",
-        "It is probably waiting for storage that does not answer",
+        f"It {'waits' if silent else 'is probably waiting'} for {waits_for}, which gives no answer",
     )
 
 

@@ -22,6 +22,7 @@ from orlop.engine.mount_trees import MountTrees
 from orlop.engine.rootfs import open_rootfs
 from orlop.errors import HostFailure
 from orlop.kernel import mounts as kernel
+from orlop.kernel.foreign import real_path
 from orlop.model.container import Container
 from orlop.model.mount import IdMapping, Mount, MountKind
 from orlop.model.mount_spec import refuse_kernels_place
@@ -106,7 +107,7 @@ class MountPlaces:
     def _with_possible_propagation(self, mount: Mount, source: Path, table: Sequence[kernel.MountEntry]) -> Mount:
         """Only a shared mount passes on what is mounted later. Where we chose to have it passed on, because the source
         shows the data root, and it cannot be, nothing needs to be."""
-        at = kernel.mount_of(source, table)
+        at = kernel.mount_of(real_path(source), table)
         passes_on = any(word.startswith("shared:") for word in at.propagation)
         receives = any(word.startswith("master:") for word in at.propagation)
         if mount.propagation in _SHARED and not passes_on:
@@ -146,7 +147,7 @@ def _is_more_than_a_path(mount: Mount, source: Path) -> bool:
         return True
     recursive = not mount.non_recursive and not mount.read_only_non_recursive
     # One mounted on the source itself is what `source` names; those below are what a plain "ro" forgets.
-    return mount.read_only and recursive and kernel.has_mounts_below(source)
+    return mount.read_only and recursive and kernel.has_mounts_below(real_path(source))
 
 
 def _put_away(place: Path) -> None:

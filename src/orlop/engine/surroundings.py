@@ -6,15 +6,13 @@ from pathlib import Path
 
 from orlop.engine.accounts import find_account
 from orlop.engine.container_files import container_hostname
+from orlop.engine.patience import require_storage
 from orlop.engine.rootfs import open_rootfs
-from orlop.errors import Conflict, HostFailure, Malformed, Unavailable
-from orlop.kernel.answering import require_answer
+from orlop.errors import Conflict, HostFailure, Malformed
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
 from orlop.model.network import NetworkAttachment
 from orlop.planning.bundles import Surroundings
-
-_ANSWER_SECONDS = 10.0
 
 
 def find_surroundings(
@@ -57,15 +55,8 @@ def prepare_bind_source(mount: Mount) -> Path:
     """The host path of a bind mount. With -v a missing one is made a directory; with --mount it is refused. Raises
     Unavailable when its storage does not answer: whoever else does not use it must not wait with us."""
     source = Path(mount.source)
-    try:
-        if require_answer(mount.source, _ANSWER_SECONDS):
-            return source
-    except TimeoutError as error:
-        raise Unavailable(
-            f"bind source {source}",
-            "its storage gave no answer",
-            "Bring its server back, or unmount it; everything else goes on",
-        ) from error
+    if require_storage(f"bind source {source}", source):
+        return source
     if not mount.create_source:
         raise Malformed(
             'invalid mount config for type "bind"',

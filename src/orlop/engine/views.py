@@ -30,9 +30,11 @@ from orlop.engine.accounts import find_account
 from orlop.engine.archive_paths import open_resolved, resolve
 from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.mount_trees import MountTrees
+from orlop.engine.patience import require_storage
 from orlop.engine.rootfs import make_directories, open_rootfs
 from orlop.errors import Conflict, OrlopError
 from orlop.kernel import mounts as kernel
+from orlop.kernel.foreign import foreign_mounts, real_path
 from orlop.kernel.openat2 import open_in_root
 from orlop.kernel.process import is_same_process, parent_pid
 from orlop.model.container import Container, Status
@@ -78,6 +80,7 @@ class View:
     root_fd: int
     passed_over: tuple[int, ...] = ()  # devices whose trees an archive does not descend into
     aside: Mapping[str, int] = field(default_factory=dict)  # destination -> root of a mount that has no place yet
+    foreign: tuple[str, ...] = ()  # where somebody else's storage is mounted in it, which may not answer
 
     @contextmanager
     def open(self, path: str, flags: int, follow_last: bool) -> Iterator[Found]:
@@ -154,7 +157,8 @@ class Views:
                 yield view
             else:
                 stack.callback(os.close, root_fd)
-                yield View(root_fd, _kernel_devices(container.status.pid))
+                table = _mounts_of(container.status.pid)
+                yield View(root_fd, _kernel_devices(table), foreign=tuple(foreign_mounts("/", table)))
 
     def _assemble(self, container: Container, stack: ExitStack, writing: bool) -> View:
         # What is put on the stack first is let go of last: the sources outlive the view that shows them, and the
@@ -168,12 +172,14 @@ class Views:
             if path.exists():
                 _mount_inside(root_fd, destination, _copy_of_mount(path, stack))
         aside: dict[str, int] = {}
+        foreign: list[str] = []
 
         def ids(user: str) -> tuple[int, int]:
             account = find_account(root_fd, user or container.config.user)
             return account.uid, account.gid
 
         for mount, source in sources:
+            foreign += _foreign_storage(mount, source)
             # Isolated: what is mounted inside must not show at the source.
             tree = self._trees.open(mount, source, ids, isolated=True)
             stack.callback(os.close, tree)
@@ -184,7 +190,7 @@ class Views:
                 _mount_inside(root_fd, mount.destination, tree)
             else:
                 aside[mount.destination] = tree
-        return View(root_fd, aside=aside)
+        return View(root_fd, aside=aside, foreign=tuple(foreign))
 
     def _attach_all(self, container: Container, stack: ExitStack) -> list[tuple[Mount, Path]]:
         """The mounts that can be shown, outermost first, with where their data is."""
@@ -260,11 +266,25 @@ def _is_containers_process(status: Status) -> bool:
     return parent == status.supervisor_pid and is_same_process(parent, status.supervisor_started)
 
 
-def _kernel_devices(pid: int) -> tuple[int, ...]:
+def _foreign_storage(mount: Mount, source: Path) -> list[str]:
+    """Where it is mounted on the host. Raises Unavailable where it does not answer, for it is opened next."""
+    if mount.kind is MountKind.IMAGE:
+        return []
+    found = foreign_mounts(source)
+    if mount.kind is MountKind.BIND or found:  # a bind's path may lead there by links
+        require_storage(f"{mount.kind} at {mount.destination}", source)
+        found = found or foreign_mounts(real_path(source))
+    return found
+
+
+def _mounts_of(pid: int) -> list[kernel.MountEntry]:
     try:
-        entries = kernel.read_mounts(f"/proc/{pid}/mountinfo")
+        return kernel.read_mounts(f"/proc/{pid}/mountinfo")
     except OSError:
-        return ()
+        return []
+
+
+def _kernel_devices(entries: Sequence[kernel.MountEntry]) -> tuple[int, ...]:
     devices = (e.device for e in entries if e.fs_type in _KERNEL_FILE_SYSTEMS or e.mount_point == "/dev")
     return tuple({os.makedev(*(int(part) for part in device.split(":"))) for device in devices})
 

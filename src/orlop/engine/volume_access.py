@@ -19,6 +19,7 @@ from orlop.engine.mounting import Mounting
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import HostFailure, OrlopError
+from orlop.kernel.foreign import foreign_mounts
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -31,6 +32,7 @@ _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class OpenVolume:
     volume: Volume
     fd: int  # its top directory
+    foreign: tuple[str, ...] = ()  # where somebody else's storage is mounted in it, which may not answer
 
     @property
     def is_read_only(self) -> bool:
@@ -61,14 +63,14 @@ class VolumeAccess:
         """Raises NoSuchVolume, and what attaching raises. Detached at the end whatever happens."""
         with ExitStack() as stack:
             with self._mounting.keeping([self._records.get(name).id]):
-                volume, fd = self._enter(name)
+                volume, fd, foreign = self._enter(name)
                 if not only_looks:
                     stack.callback(self.written, volume.id)
                 stack.callback(self._leave, volume)
                 stack.callback(os.close, fd)
-            yield OpenVolume(volume, fd)
+            yield OpenVolume(volume, fd, foreign)
 
-    def _enter(self, name: str) -> tuple[Volume, int]:
+    def _enter(self, name: str) -> tuple[Volume, int, tuple[str, ...]]:
         """Between attaching and opening, where no lock is held, the volume may be renamed or removed: then it is looked
         up once more."""
         for may_have_moved in (True, True, False):
@@ -77,7 +79,7 @@ class VolumeAccess:
                 path = self._attach(volume, OUR_USE)
                 self._open[volume.id] += 1
             try:
-                return volume, os.open(path, _DIRECTORY)
+                return volume, os.open(path, _DIRECTORY), tuple(foreign_mounts(path))
             except OSError as error:
                 self._leave(volume)
                 if may_have_moved and error.errno == errno.ENOENT:

@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from orlop.archive.pack import PackOptions, pack_opened
 from orlop.archive.stream import read_comment
 from orlop.archive.unpack import Options
 from orlop.archive.worker import Arrived, export_aside, unpack_aside
+from orlop.engine.archive_child import ArchiveChild
 from orlop.engine.archive_paths import parse_requested_path
-from orlop.engine.archives import PathStat, describe_path, found_path
+from orlop.engine.archive_work import PathStat, found_path, get_from, stat_in
+from orlop.engine.patience import WAY_OUT
 from orlop.engine.views import View
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_copies import NewVolume, VolumeCopies
-from orlop.errors import HostFailure, Malformed
+from orlop.errors import HostFailure, Malformed, Unavailable
 from orlop.model.volume import ANONYMOUS_LABEL, Volume
 from orlop.model.volume_description import (
     VolumeDescription,
@@ -60,20 +61,22 @@ class VolumeArchives:
 
     def stat(self, name: str, path: str) -> PathStat:
         """Raises NoSuchVolume, and NotFound naming the path."""
-        wanted = parse_requested_path(path)
+        parse_requested_path(path)
         with self._access.open(name) as opened:
-            view = View(opened.fd)
-            with found_path(view, wanted, path, f"volume {name}") as found:
-                return describe_path(view, wanted, found)
+            view = View(opened.fd, foreign=opened.foreign)
+            if view.foreign:
+                return ArchiveChild(view, path, f"volume {name}").stat()
+            return stat_in(view, path, f"volume {name}")
 
     def get(self, name: str, path: str, out: BinaryIO, tell: Callable[[PathStat], None] = lambda _: None) -> None:
         """The file or directory as a tar, its members named from the last part of `path`; `tell` as for containers."""
-        wanted = parse_requested_path(path)
+        parse_requested_path(path)
         with self._access.open(name) as opened:
-            view = View(opened.fd)
-            with found_path(view, wanted, path, f"volume {name}") as found:
-                tell(describe_path(view, wanted, found))
-                pack_opened(found.fd, out, wanted.name, PackOptions(sparse=False))
+            view = View(opened.fd, foreign=opened.foreign)
+            if view.foreign:
+                ArchiveChild(view, path, f"volume {name}").get(out, tell)
+            else:
+                get_from(view, path, f"volume {name}", out, tell)
 
     def put(self, name: str, path: str, archive_fd: int, no_overwrite_dir_non_dir: bool) -> None:
         """Unpack an archive that arrives through a pipe into the directory `path`, links followed. Raises Malformed for
@@ -135,6 +138,8 @@ def _failing(subject: str) -> Iterator[None]:
         yield
     except ConnectionError:
         raise
+    except TimeoutError as error:
+        raise Unavailable(subject, "its storage gave no answer", WAY_OUT) from error
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         hint = "Free some space on that disk and try again" if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

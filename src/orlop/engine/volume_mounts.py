@@ -9,13 +9,16 @@ from orlop.drivers.volumes.driver import LastingUses, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.mounting import Mounting
+from orlop.engine.patience import require_storage
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_health import MEND, check_identity, missing, problem_of
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
-from orlop.errors import HostFailure, NotFound, OrlopError
+from orlop.errors import HostFailure, NotFound, OrlopError, Unavailable
+from orlop.kernel.foreign import foreign_mounts
+from orlop.kernel.mounts import mounts_at_or_below
 from orlop.model.mount import Mount
 from orlop.model.volume import Volume
 
@@ -88,6 +91,11 @@ class VolumeMounts:
             self._records.mark(volume.name, problem_of(driver, volume))
             raise
         self._records.mark(volume.name, "")
+        try:
+            _require_answer(volume, path)
+        except Unavailable:
+            driver.detach(volume.name, use)
+            raise
         return path
 
     def remember_attached(self, mount: Mount, container_id: str) -> None:
@@ -136,6 +144,12 @@ class VolumeMounts:
             in_use = len(self._records.holders(name)) > 1
             self._copyup.populate(volume, source_root, source_path, in_use, subpath)
         self._facts.changed(volume.id)
+
+
+def _require_answer(volume: Volume, path: Path) -> None:
+    """Of what is mounted on a volume, where it is not of this host: whoever attached it is going to look at it."""
+    if mounts_at_or_below(path) and foreign_mounts(path):
+        require_storage(f"attaching volume {volume.name}", path)
 
 
 def use_id(mount: Mount, container_id: str, purpose: str = "") -> str:

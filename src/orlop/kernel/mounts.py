@@ -209,14 +209,14 @@ def mounts_at_or_below(path: _Target, table: Iterable[MountEntry] | None = None)
 
 
 def has_mounts_below(path: _Target) -> bool:
-    """Whether anything is mounted under `path`, other than on it."""
-    top = os.path.realpath(path)
-    return any(entry.mount_point != top for entry in mounts_at_or_below(top))
+    """Whether anything is mounted under `path`, whose links are resolved, other than on it."""
+    prefix = os.fspath(path).rstrip("/") + "/"
+    return _is_in_table(prefix) and any(entry.mount_point.startswith(prefix) for entry in read_mounts())
 
 
 def mount_of(path: _Target, table: Iterable[MountEntry] | None = None) -> MountEntry:
-    """The mount that `path` is in."""
-    here = os.path.realpath(path)
+    """The mount that `path` is in, whose links are resolved."""
+    here = os.fspath(path)
     entries = read_mounts() if table is None else table
     above = [e for e in entries if e.mount_point in ("/", here) or here.startswith(e.mount_point + "/")]
     # Of those at one place the last in the table is on top.

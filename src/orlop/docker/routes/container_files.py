@@ -9,7 +9,7 @@ from orlop.docker.messages import Reply, Request, Response, empty, json_response
 from orlop.docker.produce import stream_output
 from orlop.docker.router import Routes
 from orlop.docker.service import Service, finished
-from orlop.engine.archives import PathStat
+from orlop.engine.archive_work import PathStat
 from orlop.errors import Malformed
 from orlop.model.timestamp import render_timestamp
 

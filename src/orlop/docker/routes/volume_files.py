@@ -6,7 +6,7 @@ from orlop.docker.produce import stream_output
 from orlop.docker.router import Routes
 from orlop.docker.routes.container_files import STAT_HEADER, TAR, render_path_stat
 from orlop.docker.service import Service
-from orlop.engine.archives import PathStat
+from orlop.engine.archive_work import PathStat
 from orlop.errors import Malformed
 
 routes = Routes()

@@ -4,12 +4,12 @@ The kernel gives a bind mount the flags of its source; crun then sets those it w
 source that is read-only, or from which nothing may be executed, says so in the bundle.
 """
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from orlop.drivers.runtimes.driver import BundleMount
+from orlop.kernel.foreign import real_path
 from orlop.kernel.mounts import escape
 
 _RESTRICTIONS = ("ro", "nosuid", "nodev", "noexec")
@@ -33,7 +33,7 @@ def _options_by_place(table: bytes) -> dict[bytes, bytes]:
 
 
 def _restricted(mount: BundleMount, options: Mapping[bytes, bytes]) -> BundleMount:
-    place = escape(os.path.realpath(mount.source))
+    place = escape(real_path(mount.source))
     while place not in options and place not in (b"/", b""):
         place = place.rpartition(b"/")[0] or b"/"
     shown = options.get(place, b"").decode().split(",")
