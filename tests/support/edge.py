@@ -390,10 +390,18 @@ class FakeReports:
         self.facts = VolumeFacts()
         self.users: tuple[VolumeUser, ...] = ()
         self.wanted: list[str] = []
+        self.looked_at: list[str] = []
         self.asked: list[Any] = []
 
     def of(self, volume: Volume) -> VolumeReport:
         return VolumeReport(volume, self.facts, Limits(), self.users)
+
+    def was_looked_at(self, volume: Volume) -> bool:
+        return volume.name in self.looked_at
+
+    def look_at(self, volume: Volume) -> Volume:
+        self.looked_at.append(volume.name)
+        return volume
 
     def want(self, volume: Volume) -> None:
         self.wanted.append(volume.name)

@@ -22,6 +22,7 @@ from orlop.model.sizes import parse_size
 from orlop.model.volume import PROTECT_LABEL, Volume, VolumeFacts, VolumeUser
 
 _MOST_REMEMBERED = 10_000
+LOOK_HOLDS_NS = 100_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class VolumeReports:
     clock: Callable[[], int] = time.time_ns
     _limits: dict[str, _KnownLimits] = field(default_factory=dict)
     _wanted: dict[str, int] = field(default_factory=dict)  # when, so that nobody keeps the disk busy by asking
+    _looked_at: dict[str, int] = field(default_factory=dict)
     _in_vain: dict[str, int] = field(default_factory=dict)  # when it was tried and could not be told
 
     # From memory
@@ -108,6 +110,17 @@ class VolumeReports:
         return _limits_asked_for(volume.options)
 
     # With a look at the disk
+
+    def was_looked_at(self, volume: Volume) -> bool:
+        """So short a time ago that what was seen then will do."""
+        return self.clock() - self._looked_at.get(volume.id, 0) < LOOK_HOLDS_NS
+
+    def look_at(self, volume: Volume) -> Volume:
+        """With what is wrong with it now. Raises NoSuchVolume."""
+        now = self.clock()
+        found = self.volumes.look_at(volume.name)
+        self._remember(self._looked_at, found, now)
+        return found
 
     def list_reports(self, filters: Filters, wait_seconds: float = 0.0) -> list[VolumeReport]:
         """By name. Whose figure is too old is counted anew in the background; for those that were never counted this

@@ -39,6 +39,14 @@ def test_an_inspect_has_an_old_figure_counted_anew(served: Served, fakes: Fakes)
     assert fakes.volume_reports.wanted == ["data"]
 
 
+def test_an_inspect_looks_at_the_disk_unless_somebody_just_did(served: Served, fakes: Fakes) -> None:
+    make(served)
+    for _ in range(2):
+        assert served.call("GET", "/volumes/data").status == 200
+    assert fakes.volume_reports.looked_at == ["data"]
+    assert served.call("GET", "/volumes/ghost").status == 404
+
+
 def test_a_listing_waits_as_long_as_it_is_told_to(served: Served, fakes: Fakes) -> None:
     make(served)
     answer = served.call("GET", '/orlop/v1/volumes?size=1&wait=3&filters={"dangling":["true"]}')

@@ -1,5 +1,7 @@
 """/volumes"""
 
+from collections.abc import Awaitable
+
 from orlop.docker.filters import parse_filters
 from orlop.docker.messages import Reply, Request, empty, json_response
 from orlop.docker.router import Routes
@@ -7,8 +9,10 @@ from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.translate.volume_report_out import inspect_volume
 from orlop.docker.wire import volume as wire
+from orlop.engine.volume_reports import VolumeReports
 from orlop.errors import Malformed, Unavailable
 from orlop.model.filters import Filters, parse_bool
+from orlop.model.volume import Volume
 
 routes = Routes()
 
@@ -60,16 +64,20 @@ def _asks_for_all(filters: Filters) -> bool:
 
 
 @routes.get("/volumes/{name}")
-async def inspect(service: Service, request: Request) -> Reply:
-    volumes, reports = service.engine.volumes, service.engine.volume_reports
+def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
+    """From memory, when the volume was looked at on the disk a moment ago: many clients poll a few volumes."""
+    reports = service.engine.volume_reports
+    volume = service.engine.volumes.get(request.parameters["name"])
+    if reports.was_looked_at(volume):
+        return _inspected(reports, volume)
+    return service.quick(lambda: _inspected(reports, reports.look_at(volume)))
 
-    def looking() -> Reply:
-        report = reports.of(volumes.look_at(request.parameters["name"]))
-        if not report.is_current:
-            reports.want(report.volume)
-        return json_response(inspect_volume(report))
 
-    return await service.quick(looking)
+def _inspected(reports: VolumeReports, volume: Volume) -> Reply:
+    report = reports.of(volume)
+    if not report.is_current:
+        reports.want(volume)
+    return json_response(inspect_volume(report))
 
 
 @routes.put("/volumes/{name}", since=(1, 42))
