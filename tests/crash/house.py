@@ -38,6 +38,11 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     found += _difference("container folder", set(containers), _names(root / "containers"))
     found += _difference("volume folder", set(volumes), _visible(root / "volumes"))
     found += _untold(root / "volumes", volumes)
+    found += [
+        f"record of retired volume {retired_id} is not the journal's"
+        for retired_id, record in records["retired"].items()
+        if _read_json(root / "volumes/.retired" / retired_id / "retired.json") != record
+    ]
     found += _difference("retired folder", set(records["retired"]), _names(root / "volumes" / ".retired"))
     uses = {(use["volume"], use["container_id"]) for use in records["uses"].values()}
     wanted = {
@@ -62,8 +67,7 @@ def _untold(root: Path, volumes: dict[str, Any]) -> list[str]:
 
     found = []
     for name, record in volumes.items():
-        path = root / name / "orlop.json"
-        beside = json.loads(path.read_text()) if path.exists() else {}
+        beside = _read_json(root / name / "orlop.json")
         if told(beside) != told(record):
             found.append(f"record beside volume {name} says {beside}, the journal {record}")
     return found
@@ -76,6 +80,14 @@ def _settled_records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
     while (records := _records(daemon))["operations"] and time.monotonic() < deadline:
         time.sleep(0.05)
     return records
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+        return found
+    except FileNotFoundError:
+        return {}
 
 
 def _kernel(daemon: LiveDaemon, containers: dict[str, Any]) -> list[str]:
