@@ -143,7 +143,7 @@ def test_every_volume_comes_back(destroy: Callable[[LiveDaemon], None], daemon: 
 
     said = recover(daemon)
     assert "5 volumes and 1 removed ones are in the new journal" in said
-    assert "1 containers: their settings stood in the journal alone" in said
+    assert "containers (1): their settings stood in the journal alone" in said
     assert "Load the images again" in said
 
     daemon.start()
@@ -282,6 +282,7 @@ def test_what_lost_containers_had_mounted_is_let_go(daemon: LiveDaemon) -> None:
     pid = daemon.inspect("container", "busy")["State"]["Pid"]
     daemon.kill()
     lose(daemon)
+    assert f"pid {pid}: sleep 1000, uses memory" in recover(daemon, "--dry-run")
     os.kill(pid, signal.SIGKILL)
     wait_for("the container to end", lambda: "still run" not in recover(daemon, "--dry-run"))
     recover(daemon)

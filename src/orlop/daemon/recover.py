@@ -113,12 +113,12 @@ def _lost(data_root: DataRoot, orphans: list[Path]) -> tuple[str, ...]:
     """What stood in the journal alone."""
     lost = []
     for folder in orphans:
-        count = len([name for name in os.listdir(folder) if len(name.removesuffix("-init")) == 64])
+        count = sum(len(name) == 64 for name in os.listdir(folder)) or "some"
         if folder == data_root.containers:
-            lost.append(f"{count or 'some'} containers: their settings stood in the journal alone. Create them again")
+            lost.append(f"containers ({count}): their settings stood in the journal alone. Create them again")
         else:
-            text = f"images and containers' own files ({count or 'some'} folders in {folder.name}): what they were "
-            lost.append(text + "stood in the journal alone. Load the images again")
+            what = f"images and containers' own files ({count} folders in {folder.name})"
+            lost.append(f"{what}: what they are stood in the journal alone. Load the images again")
     return tuple(lost)
 
 

@@ -85,14 +85,27 @@ def _command(pid: int) -> str:
 
 
 def _volumes_of(pid: int, volumes: Path) -> tuple[str, ...]:
+    """Names of the volumes of which the process has something mounted."""
     try:
-        place = place_of(volumes)
+        directories = place_of(volumes)
+        mounted = _mounted_in(volumes.resolve())
         table = read_mounts(f"/proc/{pid}/mountinfo")
     except OSError:
         return ()
-    return tuple(sorted({name for entry in table if (name := _volume_in(place, entry.device, entry.root))}))
+    inside = directories.path.rstrip("/") + "/"
+    found = set()
+    for entry in table:
+        if directories.holds(entry) and entry.root.startswith(inside):
+            found.add(entry.root[len(inside) :].partition("/")[0])
+        found |= {name for name, place in mounted if place.holds(entry)}
+    return tuple(sorted(name for name in found if not name.startswith(".")))
 
 
-def _volume_in(place: Place, device: str, root: str) -> str:
-    prefix = place.path.rstrip("/") + "/"
-    return root[len(prefix) :].partition("/")[0] if device == place.device and root.startswith(prefix) else ""
+def _mounted_in(volumes: Path) -> list[tuple[str, Place]]:
+    """What is mounted as the data of volumes, whose options say so."""
+    prefix = f"{volumes}/"
+    return [
+        (entry.mount_point[len(prefix) :].partition("/")[0], Place(entry.device, entry.root))
+        for entry in read_mounts()
+        if entry.mount_point.startswith(prefix)
+    ]

@@ -98,8 +98,9 @@ def _refuse_strangers(path: Path, present: set[str]) -> None:
     way_out = "Choose an empty directory with --data-root"
     for marks, engine in ((_PODMAN, "Podman"), (_DOCKER, "Docker")):
         if present & set(marks):
-            take_over = f"{way_out}, and take its volumes over from there: orlop adopt {path} --dry-run"
-            raise Conflict(f"data root {path}", f"it belongs to {engine}", take_over)
+            take_over = f", and take its volumes over from there: orlop adopt {path} --dry-run"
+            hint = way_out + take_over if "volumes" in present else way_out
+            raise Conflict(f"data root {path}", f"it belongs to {engine}", hint)
     if is_own_without_memory(path, present):
         why = "the daemon's memory of it, the folder orlop, is missing"
         raise Conflict(f"data root {path}", why, recovery_hint(DataRoot(path).journal))

@@ -18,7 +18,7 @@ from orlop.foreign.locks import held_databases
 from orlop.foreign.volume import DamagedRoot, Folder, ForeignVolume, folder_names, look_at, resolved_place
 from orlop.model.volume import ANONYMOUS_LABEL
 
-MARKS = ("volumes/metadata.db", "containers", "image", "engine-id", "buildkit", "network")
+_MARKS = ("image", "buildkit", "engine-id")  # in a root whose metadata.db is lost
 _MOST_BYTES = 16 << 20
 
 
@@ -47,6 +47,11 @@ class _Options(msgspec.Struct, rename="pascal"):
     mount_opts: str = ""
     mount_device: str = ""
     quota: _Quota | None = None
+
+
+def is_docker_root(path: Path) -> bool:
+    volumes = path / "volumes"
+    return (volumes / "metadata.db").exists() or (volumes.is_dir() and any((path / mark).exists() for mark in _MARKS))
 
 
 class DockerRoot:

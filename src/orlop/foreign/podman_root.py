@@ -31,7 +31,6 @@ from orlop.foreign.volume import (
 )
 from orlop.model.volume import ANONYMOUS_LABEL
 
-MARKS = ("libpod", "db.sql", "storage.lock")
 _KNOWN_OPTIONS = ("type", "device", "o")  # Podman notes others in capitals that it takes out of these
 
 
@@ -53,6 +52,10 @@ class _Memory:
     containers: dict[str, list[str]] = field(default_factory=lambda: defaultdict(list))  # names, by volume
     graph_root: str = ""
     volume_path: str = ""
+
+
+def is_podman_root(path: Path) -> bool:
+    return any((path / mark).exists() for mark in ("libpod", "db.sql", "storage.lock"))
 
 
 class PodmanRoot:

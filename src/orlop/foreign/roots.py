@@ -3,9 +3,8 @@
 from pathlib import Path
 
 from orlop.errors import Conflict, Malformed, NotFound
-from orlop.foreign import docker_root, podman_root
-from orlop.foreign.docker_root import DockerRoot
-from orlop.foreign.podman_root import PodmanRoot
+from orlop.foreign.docker_root import DockerRoot, is_docker_root
+from orlop.foreign.podman_root import PodmanRoot, is_podman_root
 from orlop.foreign.volume import DamagedRoot, ForeignRoot
 
 
@@ -17,13 +16,14 @@ def open_foreign_root(text: str) -> ForeignRoot:
     path = Path(text)
     try:
         path = path.resolve(strict=True)
-        names = {entry.name for entry in path.iterdir()}
-        if "orlop" in names and (path / "orlop/FORMAT").exists():
+        if not path.is_dir():
+            raise NotADirectoryError
+        if (path / "orlop/FORMAT").exists():
             hint = "Run a daemon on it, and use: orlop volume export, orlop volume import"
             raise Conflict(subject, "it is a data root of Orlop's own", hint)
-        if names & set(podman_root.MARKS):
+        if is_podman_root(path):
             return PodmanRoot(path)
-        if any((path / mark).exists() for mark in docker_root.MARKS):
+        if is_docker_root(path):
             return DockerRoot(path)
         _hint_at_better(subject, path)
     except (FileNotFoundError, NotADirectoryError) as error:
@@ -39,6 +39,5 @@ def open_foreign_root(text: str) -> ForeignRoot:
 
 def _hint_at_better(subject: str, path: Path) -> None:
     for better in (path / "storage", path.parent):
-        marks = (*podman_root.MARKS, "volumes/metadata.db")
-        if any((better / mark).exists() for mark in marks):
+        if is_podman_root(better) or is_docker_root(better):
             raise NotFound(subject, "it is no data root", f"Did you mean {better}?")

@@ -34,8 +34,12 @@ def test_somebody_elses_root_is_refused_with_a_way_out(tmp_path: Path, stranger:
         open_data_root(DataRoot(tmp_path))
     assert whose in caught.value.message
     assert "--data-root" in caught.value.message
-    assert ("orlop adopt" in caught.value.message) == (whose != "photos")
+    assert "orlop adopt" not in caught.value.message
     assert [entry.name for entry in tmp_path.iterdir()] == [stranger]
+    (tmp_path / "volumes").mkdir()
+    with pytest.raises(Conflict) as caught:
+        open_data_root(DataRoot(tmp_path))
+    assert (f"orlop adopt {tmp_path} --dry-run" in caught.value.message) == (whose != "photos")
 
 
 def test_a_newer_format_is_refused(tmp_path: Path) -> None:

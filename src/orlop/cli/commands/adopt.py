@@ -45,9 +45,7 @@ def _renaming(text: str) -> tuple[str, str]:
 @option("-f", "--force", is_flag=True,
               help="Also volumes that containers there refer to (they lose them); with --copy also those in use now; "
               "where the other engine's memory is damaged, what lies there by its folders.")  # fmt: skip
-@option(
-    "--as", "renamings", multiple=True, check=_renaming, metavar="OLD=NEW", help="Another name here; may be repeated."
-)
+@option("--as", "renamings", multiple=True, metavar="OLD=NEW", help="Another name here; may be repeated.")
 @format_option
 @argument("root", metavar="ROOT")
 @argument("names", many=True, metavar="[NAME...]")
@@ -58,7 +56,7 @@ def command(
     copy: bool,
     dry_run: bool,
     force: bool,
-    renamings: tuple[tuple[str, str], ...],
+    renamings: tuple[str, ...],
     output_format: str,
 ) -> int:
     """Take over the volumes of Docker's or Podman's data root ROOT: all, or those named.
@@ -73,7 +71,7 @@ def command(
         "Copy": copy,
         "DryRun": True,
         "Force": force,
-        "As": dict(renamings),
+        "As": dict(map(_renaming, renamings)),
     }
     planned = _ask(app, body, None)
     if dry_run:

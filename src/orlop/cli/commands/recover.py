@@ -79,7 +79,7 @@ def _print_report(report: "RecoveryReport", dry_run: bool) -> None:
         what = f"pid {it['Pid']}: {it['Command']}{uses}"
         warn(f"container {it['Name']} still runs ({what}): stop it first: kill {it['Pid']}")
     for text in report.lost:
-        warn(f"cannot be brought back: {text}")
+        warn(f"not brought back: {text}")
     if dry_run:
         print_line(f"{len(rows)} volumes and {len(retired)} removed ones would be brought back. Nothing was changed.")
         return

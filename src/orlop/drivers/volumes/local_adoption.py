@@ -103,7 +103,6 @@ def _describe(fd: int, options: MountOptions | None, metadata: str) -> None:
     else:
         replace_file(fd, OPTIONS, render_options(options))
     replace_file(fd, METADATA, metadata)
-    os.fsync(fd)
 
 
 def _is_here(root: VolumesRoot, name: str, metadata: str) -> bool:
