@@ -6,7 +6,7 @@ same.
 
 import importlib
 import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -93,8 +93,7 @@ def _option(option: Option) -> click.Option:
     if not option.multiple:
         settings["default"] = option.default
     if option.check is not None:
-        check, default = option.check, option.default
-        settings["callback"] = lambda _context, _option, value: value if value == default else check(value)
+        settings["callback"] = _check(option.check, option)
     return click.Option(
         [*option.given_names, option.field] if option.field not in option.given_names else list(option.given_names),
         multiple=option.multiple,
@@ -103,6 +102,15 @@ def _option(option: Option) -> click.Option:
         hidden=option.hidden,
         **settings,
     )
+
+
+def _check(check: Callable[[str], Any], option: Option) -> Callable[[Any, Any, Any], Any]:
+    def call(_context: Any, _option: Any, value: Any) -> Any:
+        if option.multiple:
+            return tuple(check(each) for each in value)
+        return value if value == option.default else check(value)
+
+    return call
 
 
 def _argument(argument: Argument) -> click.Argument:

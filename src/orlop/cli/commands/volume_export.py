@@ -14,11 +14,11 @@ from orlop.client.api import quote
     ],
 )
 @option("-o", "--output", default="", metavar="FILE", help="Write to this file [default: standard output].")
-@option("--compress", default="", choices=COMPRESSIONS, metavar="KIND",
+@option("--compress", choices=COMPRESSIONS, metavar="KIND",
         help="none, gzip or zstd [default: as FILE's name says].")  # fmt: skip
 @option("-q", "--quiet", is_flag=True, help="No progress.")
 @argument("volume", metavar="VOLUME")
-def command(app: App, volume: str, output: str, compress: str, quiet: bool) -> None:
+def command(app: App, volume: str, output: str, compress: str | None, quiet: bool) -> None:
     """Write a volume as a tar archive: its data with owners, times, extended attributes, links and holes, and its name,
     labels and options. Options with a secret in them are left out.
 
@@ -27,6 +27,6 @@ def command(app: App, volume: str, output: str, compress: str, quiet: bool) -> N
     """
     from orlop.cli.transfer import open_output, receive_archive
 
-    with open_output(output) as file, open_packer(choose_compression(compress, output), file) as target:
+    with open_output(output) as file, open_packer(choose_compression(compress or "", output), file) as target:
         response = app.api.stream("GET", f"/orlop/v1/volumes/{quote(volume)}/export")
         receive_archive(response, target, "receiving", quiet)
