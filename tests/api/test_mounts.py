@@ -184,7 +184,7 @@ def test_an_image_is_mounted_read_only_and_kept(daemon: LiveDaemon) -> None:
     assert by_orlop(daemon, "--mount", f"{where},image-subpath=d/note", "busybox", "cat", "/i") == "in\n"
     missing = by_orlop(daemon, "--mount", f"{where},image-subpath=none", "busybox", "true", code=127)
     assert "cannot access path" in missing
-    assert "relative path within the image" in by_orlop(
+    assert "relative path within the volume" in by_orlop(
         daemon, "--mount", f"{where},image-subpath=../x", "busybox", "true", code=125
     )
     assert nothing_is_left(daemon)

@@ -233,10 +233,9 @@ def _wrong_subpath(request: MountRequest) -> str:
         return ""
     if not request.source:
         return "must not set Subpath when using anonymous volumes"
-    where = "image" if request.kind is MountKind.IMAGE else "volume"
     cleaned = posixpath.normpath(request.subpath)
     if cleaned.startswith(("/", "../")) or cleaned == ".." or "\x00" in cleaned:
-        return f"subpath must be a relative path within the {where}"
+        return "subpath must be a relative path within the volume"
     return ""
 
 

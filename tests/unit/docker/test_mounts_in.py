@@ -85,8 +85,11 @@ def test_fields_younger_than_the_api_asked_for_do_not_count() -> None:
 
 
 def test_older_clients_are_not_given_read_only_below() -> None:
-    fields = host(Binds=["/a:/b:ro", "/c:/d"], Mounts=[{**VOLUME, "ReadOnly": True}])
-    assert [each.read_only_non_recursive for each in mount_requests(fields, (1, 43))] == [True, False, True]
+    """Of binds; a volume is theirs all the way down anyway."""
+    mounts = [{**VOLUME, "ReadOnly": True}, {**BIND, "ReadOnly": True}]
+    fields = host(Binds=["/a:/b:ro", "/c:/d", "v:/e:ro"], Mounts=mounts)
+    found = [each.read_only_non_recursive for each in mount_requests(fields, (1, 43))]
+    assert found == [True, False, False, False, True]
     assert not any(each.read_only_non_recursive for each in mount_requests(fields, (1, 44)))
 
 

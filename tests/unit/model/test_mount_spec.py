@@ -150,10 +150,10 @@ def test_what_is_put_together_comes_apart_again(source: str, destination: str, m
         (MountRequest(MountKind.IMAGE, "/x"), "field Source must not be empty"),
         (MountRequest(MountKind.IMAGE, "/x", "i", no_copy=True), "field VolumeOptions must not be specified"),
         (MountRequest(MountKind.IMAGE, "/x", "i", propagation="shared"), "field BindOptions must not be specified"),
-        (MountRequest(MountKind.IMAGE, "/x", "i", subpath="/a"), "subpath must be a relative path within the image"),
+        (MountRequest(MountKind.IMAGE, "/x", "i", subpath="/a"), "subpath must be a relative path within the volume"),
         (
             MountRequest(MountKind.IMAGE, "/x", "i", subpath="a/../.."),
-            "subpath must be a relative path within the image",
+            "subpath must be a relative path within the volume",
         ),
         # Foreign options are found before a missing target, that before the root, that before a relative path.
         (MountRequest(MountKind.BIND, "", no_copy=True), "field VolumeOptions must not be specified"),

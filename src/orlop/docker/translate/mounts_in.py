@@ -17,8 +17,12 @@ def mount_requests(host: wire.HostConfig, api: ApiVersion) -> tuple[MountRequest
     binds = [parse_bind(spec, host.VolumeDriver) for spec in host.Binds or ()]
     requests = (*binds, *(_mount(mount, api) for mount in host.Mounts or ()))
     if api < _RECURSIVE_SINCE:
-        requests = tuple(replace(each, read_only_non_recursive=each.read_only) for each in requests)
+        requests = tuple(replace(each, read_only_non_recursive=_is_read_only_bind(each)) for each in requests)
     return requests
+
+
+def _is_read_only_bind(request: MountRequest) -> bool:
+    return request.read_only and request.kind is MountKind.BIND
 
 
 def mount_warnings(host: wire.HostConfig, api: ApiVersion) -> list[str]:
