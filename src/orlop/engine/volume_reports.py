@@ -218,6 +218,8 @@ class VolumeReports:
             return
         driver = self.drivers.get(volume.driver)
         if isinstance(driver, Limited):
+            if len(self._limits) >= _MOST_REMEMBERED:
+                self._limits.clear()
             try:
                 self._limits[volume.id] = _KnownLimits(volume.options, driver.limits(volume.name))
             except (OrlopError, OSError):

@@ -161,3 +161,19 @@ def test_a_walk_that_fails_says_why(orlop: Run) -> None:
     outcome = orlop("volume", "du", "data", answers={"GET /orlop/v1/volumes/data/usage": answer})
     assert outcome.status == 1
     assert "has not answered" in outcome.err
+
+
+def test_disk_usage_tells_what_removed_volumes_still_take(orlop: Run) -> None:
+    def retired(*sizes: int) -> dict[str, Any]:
+        return {"Retired": [{"Name": f"v{size}", "RetiredAt": NEVER, "SizeBytes": size} for size in sizes]}
+
+    def last_row(answer: Any) -> str:
+        answers = {"GET /system/df": {}, "GET /orlop/v1/volumes/retired": answer}
+        return orlop("system", "df", answers=answers).out.splitlines()[-1]
+
+    assert last_row(retired(1000, 500)).split("   ")[0] == "Removed Volumes"
+    assert "1.5kB (volume purge)" in last_row(retired(1000, 500))
+    assert "> 1kB" in last_row(retired(1000, -1))
+    assert "unknown" in last_row(retired(-1))
+    assert last_row(retired()).startswith("Local Volumes")
+    assert last_row((404, {"message": "page not found"})).startswith("Local Volumes")

@@ -7,7 +7,9 @@ from orlop.cli.app import App
 from orlop.cli.declaring import declare, option
 from orlop.cli.human import render_size, short_id
 from orlop.cli.output import format_option, print_json, print_line
+from orlop.cli.retired import list_retired
 from orlop.cli.table import render_table
+from orlop.client.errors import ApiError
 
 _ACTIVE = ("running", "paused", "restarting")
 
@@ -16,7 +18,8 @@ _ACTIVE = ("running", "paused", "restarting")
 @option("-v", "--verbose", is_flag=True, help="Each image, container and volume.")
 @format_option
 def command(app: App, verbose: bool, output_format: str) -> None:
-    """Show how much disk images, containers and volumes use, and how much of it nobody needs now.
+    """Show how much disk images, containers and volumes use, and how much of it nobody needs now. Removed volumes keep
+    theirs until they can no longer be restored.
 
     With --format json: the API's answer, one JSON document.
     """
@@ -39,7 +42,23 @@ def command(app: App, verbose: bool, output_format: str) -> None:
             lambda it: max(0, (it.get("UsageData") or {}).get("Size") or 0),
         ),
     ]  # fmt: skip
+    if removed := _removed(app):
+        rows.append(removed)
     sys.stdout.write(render_table(("TYPE", "TOTAL", "ACTIVE", "SIZE", "RECLAIMABLE"), rows))
+
+
+def _removed(app: App) -> list[str]:
+    """Removed volumes keep their room until their time has run out or they are purged."""
+    try:
+        retired = list_retired(app)
+    except ApiError:
+        return []
+    if not retired:
+        return []
+    known = [it["SizeBytes"] for it in retired if it.get("SizeBytes", -1) >= 0]
+    size = render_size(sum(known))
+    shown = size if len(known) == len(retired) else f"> {size}" if known else "unknown"
+    return ["Removed Volumes", str(len(retired)), "0", shown, f"{shown} (volume purge)"]
 
 
 def _references(volume: dict[str, Any]) -> int:
