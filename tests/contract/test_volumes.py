@@ -12,7 +12,7 @@ from orlop.drivers.volumes.driver import Limited, VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.kernel.process import CAP_SYS_RESOURCE, has_capability
-from orlop.testing.volume_changes import ChangingContract, RenamingContract
+from orlop.testing.volume_changes import ChangingContract, LastingUsesContract, RenamingContract
 from orlop.testing.volume_filling import FillingContract
 from orlop.testing.volume_limits import InodeLimitContract, LimitContract
 from orlop.testing.volumes import (
@@ -31,7 +31,12 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
 
 
 class LocalContract(
-    VolumeDriverContract, RetirementContract, SelfDescribingContract, RenamingContract, ChangingContract
+    VolumeDriverContract,
+    RetirementContract,
+    SelfDescribingContract,
+    RenamingContract,
+    ChangingContract,
+    LastingUsesContract,
 ):
     """What every form of a local volume has."""
 

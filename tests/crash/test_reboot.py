@@ -52,3 +52,35 @@ def test_after_a_power_cut_data_is_there_and_containers_start_by_their_policy(ma
     assert disorder(daemon) == []
     daemon.docker("start", "once")
     assert disorder(daemon) == []
+
+
+def test_after_a_power_cut_volumes_that_are_mounted_are_mounted_again(make_daemon: DaemonMaker, tmp_path: Path) -> None:
+    """Memory is empty, a directory of the host and an image file have what was written; nobody counts who used them."""
+    daemon = make_daemon()
+    (tmp_path / "host").mkdir()
+    forms = {
+        "memory": ["type=tmpfs", "device=tmpfs", "o=size=1m"],
+        "directory": ["type=none", f"device={tmp_path / 'host'}", "o=bind"],
+        "image": ["size=16m", "uid=5"],
+    }
+    for name, options in forms.items():
+        daemon.docker("volume", "create", *(word for option in options for word in ("--opt", option)), name)
+    mounts = [word for name in forms for word in ("-v", f"{name}:/{name}")]
+    script = "for v in memory directory image; do echo x >> /$v/log; done; sync; sleep 1000"
+    daemon.docker("run", "-d", "--name", "one", *mounts, "busybox", "sh", "-c", script)
+    wait_for("the last line", lambda: (daemon.volume_data("image") / "log").exists())
+    subprocess.run(["sync"], check=True)
+    cut_the_power(daemon, [daemon.inspect("container", "one")["State"]["Pid"]])
+
+    daemon.start()
+    assert not any(os.path.ismount(daemon.volume_data(name)) for name in forms)
+    daemon.docker("start", "one")
+    lines = 'for v in memory directory image; do wc -l < "/$v/log"; done; stat -c %u /image'
+    wait_for("its second life", lambda: (daemon.volume_data("memory") / "log").exists())
+    wait_for(
+        "all of it", lambda: daemon.docker("exec", "one", "sh", "-c", lines).stdout.split() == ["1", "2", "2", "5"]
+    )
+    daemon.docker("rm", "-f", "one")
+    assert not any(os.path.ismount(daemon.volume_data(name)) for name in forms)
+    daemon.docker("volume", "rm", *forms)
+    assert disorder(daemon) == []

@@ -1,10 +1,10 @@
-"""The contract suites of volume drivers that can rename a volume or give it other options."""
+"""The contract suites of volume drivers that can rename a volume, give it other options, or remember its uses."""
 
 import os
 
 import pytest
 
-from orlop.drivers.volumes.driver import Changing, Renaming, Retirement, SelfDescribing, VolumeDriver
+from orlop.drivers.volumes.driver import Changing, LastingUses, Renaming, Retirement, SelfDescribing, VolumeDriver
 from orlop.errors import Conflict, Malformed, NotFound
 from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 
@@ -124,3 +124,30 @@ class ChangingContract(VolumeFixtures):
         with pytest.raises(NotFound):
             self.changed(driver)
         assert names(driver) == []
+
+
+class LastingUsesContract(VolumeFixtures):
+    def test_uses_that_a_crash_cut_off_end_and_the_others_go_on(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        running, cut_off = new_id(), new_id()
+        path = driver.attach("data", running)
+        driver.attach("data", cut_off)
+        (path / "note").write_text("kept")
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        for _ in range(2):
+            again.detach_others([running, new_id()])
+        assert (path / "note").read_text() == "kept"
+        again.detach("data", running)
+        if isinstance(again, Retirement):
+            again.retire("data", new_id(), RECORD)
+
+    def test_a_volume_that_nobody_uses_any_more_can_be_removed(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        driver.attach("data", new_id())
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        again.detach_others([])
+        if isinstance(again, Retirement):
+            again.retire("data", new_id(), RECORD)
+            assert names(again) == []

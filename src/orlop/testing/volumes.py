@@ -6,8 +6,8 @@ class TestLocal(VolumeDriverContract):
     def reopened(self, driver) -> VolumeDriver: ...           # as a daemon started anew would have it
 
 The suites of the abilities (`RetirementContract`, `StagingContract`, `UsageContract`, `SelfDescribingContract`; in
-volume_changes `RenamingContract`, `ChangingContract`) are mixed in by those who have them. What is different for one
-kind of volume is a trait, declared in its class.
+volume_changes `RenamingContract`, `ChangingContract`, `LastingUsesContract`) are mixed in by those who have them. What
+is different for one kind of volume is a trait, declared in its class.
 """
 
 import os
