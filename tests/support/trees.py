@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 CAPABILITY = bytes.fromhex("0100000200040000000000000000000000000000")  # cap_net_bind_service=ep
-# user::rwx, user:1000:r--, group::r-x, mask::r-x, other::--- as the kernel keeps it
-ACL = bytes.fromhex("02000000 01000700ffffffff 02000400e8030000 04000500ffffffff 10000500ffffffff 20000000ffffffff")
+# user::rwx, user:54321:r--, group::r-x, mask::r-x, other::--- as the kernel keeps it
+ACL = bytes.fromhex("02000000 01000700ffffffff 0200040031d40000 04000500ffffffff 10000500ffffffff 20000000ffffffff")
 HOUR_NS = 3600 * 10**9
 
 

@@ -6,6 +6,7 @@ import os
 import stat
 from collections.abc import Mapping
 
+from orlop.archive import acl
 from orlop.archive.member import Member
 
 _RESERVED = "trusted.overlay."  # overlayfs' own: `redirect` from an archive could show any directory of the disk
@@ -42,9 +43,38 @@ def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None, exa
     return lost
 
 
+def has_default_acl(xattrs: Mapping[str, bytes]) -> bool:
+    return DEFAULT_ACL in xattrs or "SCHILY.acl.default" in xattrs
+
+
+def split_default_acl(xattrs: Mapping[str, bytes]) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """What a directory gets at once, and what it gets last."""
+    last = (DEFAULT_ACL, "SCHILY.acl.default")
+    return (
+        {key: value for key, value in xattrs.items() if key not in last},
+        {key: value for key, value in xattrs.items() if key in last},
+    )
+
+
+def _with_acls(xattrs: Mapping[str, bytes], exact: bool, lost: list[str]) -> Mapping[str, bytes]:
+    """Lists written as text become attributes, in exact copies. Docker's tools pass them over, and so do images."""
+    if acl.KEYS.isdisjoint(xattrs):
+        return xattrs
+    found = {}
+    for key, value in xattrs.items():
+        if key not in acl.KEYS:
+            found[key] = value
+        elif exact:
+            try:
+                found.setdefault(acl.attribute_of(key), acl.parse_acl(value.decode()))
+            except ValueError:
+                lost.append(key)
+    return found
+
+
 def set_xattrs(target: int | str, xattrs: Mapping[str, bytes], exact: bool = False) -> list[str]:
-    lost = []
-    for name, value in xattrs.items():
+    lost: list[str] = []
+    for name, value in _with_acls(xattrs, exact, lost).items():
         if (name.startswith(_RESERVED) and not exact) or name in SHADOWS:
             continue
         try:

@@ -1,11 +1,13 @@
 """Pax extended headers: records `LENGTH KEY=VALUE\\n`, and what they mean for the next member. Pure.
 
-Of the vendors' keys we know SCHILY.xattr.* (what GNU tar, bsdtar, Docker and podman all write) and GNU.sparse.*.
+Of the vendors' keys we know SCHILY.xattr.* (what GNU tar, bsdtar, Docker and podman all write), SCHILY.acl.* and
+GNU.sparse.*.
 bsdtar repeats each attribute as LIBARCHIVE.xattr.*; that copy is ignored, as by everyone else.
 """
 
 from collections.abc import Iterable
 
+from orlop.archive import acl
 from orlop.archive.member import Overrides
 
 Record = tuple[str, bytes]
@@ -41,7 +43,9 @@ def interpret(records: Iterable[Record]) -> Overrides:
     sparse: dict[str, str] = {}
     pairs: list[int] = []
     for key, value in records:
-        if key.startswith(_XATTR):
+        if key in acl.KEYS:
+            _set_xattr(xattrs, key, value)  # as the text that it is: only an exact copy makes something of it
+        elif key.startswith(_XATTR):
             _set_xattr(xattrs, key.removeprefix(_XATTR), value)
         elif key in ("GNU.sparse.offset", "GNU.sparse.numbytes"):
             if (len(pairs) % 2 == 0) != (key == "GNU.sparse.offset"):

@@ -152,7 +152,7 @@ class _Unpacker:
     def _finish_last(self, parts: list[str], mtime_ns: int) -> None:
         directory = self.tree.find(parts, create=False)
         if acl := self._default_acls.get("/".join(parts)):
-            self.result.lost_xattrs.update(attributes.set_xattrs(directory.fd, acl))
+            self.result.lost_xattrs.update(attributes.set_xattrs(directory.fd, acl, self._options.exact))
         os.utime(directory.fd, ns=(mtime_ns, mtime_ns))
 
     def _blame(self, member: Member, error: OSError) -> Never:
@@ -217,7 +217,7 @@ class _Unpacker:
             if fd is not None:
                 os.close(fd)
         self.result.size_bytes += member.size_bytes
-        if member.stored_bytes:
+        if member.stored_bytes and self._options.whiteouts is not Whiteouts.IGNORE:  # a layer's: for its recipe
             self._placed.append(PlacedFile(path, member.data_offset, member.stored_bytes, member.segments))
 
     def _give_name(self, fd: int, parent: Directory, name: str, path: str, member: Member) -> None:
@@ -258,9 +258,8 @@ class _Unpacker:
         self._finish_directory(fd, path, member)
 
     def _finish_directory(self, fd: int, path: str, member: Member) -> None:
-        if attributes.DEFAULT_ACL in member.xattrs:
-            xattrs = dict(member.xattrs)
-            self._default_acls[path] = {attributes.DEFAULT_ACL: xattrs.pop(attributes.DEFAULT_ACL)}
+        if member.xattrs and attributes.has_default_acl(member.xattrs):
+            xattrs, self._default_acls[path] = attributes.split_default_acl(member.xattrs)
             member = replace(member, xattrs=xattrs)
         else:
             self._default_acls.pop(path, None)
