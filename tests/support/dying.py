@@ -1,4 +1,5 @@
-"""A process that is killed just before its Nth call that changes something outside it: files, mounts, devices."""
+"""A process that ends just before its Nth call to the file system (dies_before), or is killed before its Nth call that
+changes anything outside it: files, mounts, devices (dies_at)."""
 
 import os
 import signal
@@ -9,6 +10,9 @@ from typing import Any
 
 _MODULES = ("posix", "fcntl", "_posixsubprocess")
 _CALLS = ("mkdir", "rmdir", "rename", "unlink", "ftruncate", "chmod", "fchmod", "fchown", "write", "ioctl", "fork_exec")
+
+_EVENTS = ("open", "os.rename", "os.remove", "os.rmdir", "os.mkdir", "os.chown", "os.chmod", "os.link", "os.symlink")
+_DIED = 7
 
 
 def dies_at(step: int, act: Callable[[], object]) -> bool:
@@ -45,3 +49,28 @@ def _count_down(step: int) -> None:
             left -= 1
 
     sys.setprofile(watch)
+
+
+def dies_before(number: int, act: Callable[[], object]) -> bool:
+    """Do `act` in a child that ends before call `number` (from 0). False when it came to its end before that."""
+    child = os.fork()
+    if child == 0:
+        calls = 0
+
+        def count(event: str, arguments: tuple[object, ...]) -> None:
+            nonlocal calls
+            if event in _EVENTS:
+                if calls == number:
+                    os._exit(_DIED)
+                calls += 1
+
+        code = 1
+        try:
+            sys.addaudithook(count)
+            act()
+            code = 0
+        finally:
+            os._exit(code)
+    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert code in (0, _DIED), f"the child failed with {code}"
+    return code == _DIED
