@@ -7,6 +7,7 @@ import lzma
 import os
 import subprocess
 import tarfile
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -172,7 +173,14 @@ def test_what_gnu_tar_writes_comes_in(full: VolumeWorld, form: list[str]) -> Non
     assert here == there
 
 
-def test_ten_thousand_files_travel(world: VolumeWorld) -> None:
+def test_ten_thousand_files_travel(tmp_path: Path) -> None:
+    with tempfile.TemporaryDirectory(prefix="orlop-", dir="/dev/shm") as memory:
+        world = VolumeWorld(tmp_path, Path(memory))
+        send_ten_thousand(world)
+        world.stop()
+
+
+def send_ten_thousand(world: VolumeWorld) -> None:
     world.volumes.create("data", "", None, None)
     top = world.data("data")
     for folder in range(100):
