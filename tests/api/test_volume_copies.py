@@ -289,6 +289,18 @@ def test_volumes_that_need_mounting_are_mounted_for_the_call_only(daemon: LiveDa
     assert [leak for leak in find_leaks([daemon.data_root]) if leak.startswith("mount")] == []
 
 
+def test_nothing_is_written_into_memory_that_nobody_holds(daemon: LiveDaemon) -> None:
+    daemon.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "mem")
+    put = f"{BASE}/mem/archive?path=/"
+    status, _, body = call(daemon, "PUT", put, make_tar(file("note", b"x")))
+    assert status == 409 and b"in memory and nobody uses it" in body
+    daemon.docker("run", "-d", "--name", "app", "-v", "mem:/mem", "busybox", "sleep", "1000")
+    assert call(daemon, "PUT", put, make_tar(file("note", b"x")))[0] == 200
+    assert daemon.docker("exec", "app", "cat", "/mem/note").stdout == "x"
+    daemon.orlop("volume", "cp", "mem", "kept")
+    assert (daemon.volume_data("kept") / "note").read_text() == "x"
+
+
 def test_a_container_that_swaps_links_never_leads_outside(daemon: LiveDaemon, tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.mkdir()

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.driver import Fleeting, VolumeDriver
 from orlop.engine.mounting import Mounting
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
@@ -86,6 +86,11 @@ class VolumeAccess:
                     continue
                 raise HostFailure(f"opening volume {volume.name}", f"{path}: {error.strerror}") from error
         raise AssertionError(name)
+
+    def vanishes(self, opened: OpenVolume) -> bool:
+        """Whether what is written to it is gone when our work ends, because it is in memory and nobody else uses it."""
+        driver = self._drivers.get(opened.volume.driver)
+        return isinstance(driver, Fleeting) and driver.vanishes(self._find(opened.volume).name, OUR_USE)
 
     def let_go(self) -> None:
         """At start: what a crash left attached. Only volumes with options can have anything mounted."""

@@ -22,7 +22,7 @@ from orlop.engine.patience import WAY_OUT
 from orlop.engine.views import View
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_copies import NewVolume, VolumeCopies
-from orlop.errors import HostFailure, Malformed, Unavailable
+from orlop.errors import Conflict, HostFailure, Malformed, Unavailable
 from orlop.model.volume import ANONYMOUS_LABEL, Volume
 from orlop.model.volume_description import (
     VolumeDescription,
@@ -88,6 +88,9 @@ class VolumeArchives:
         ):
             if opened.is_read_only:
                 raise Malformed("", "mounted volume is marked read-only")
+            if self._access.vanishes(opened):
+                why = "it is in memory and nobody uses it: what is written would be gone at once"
+                raise Conflict(f"copying into volume {name}", why, "Start a container that uses it first")
             base = tuple(part for part in found.path.split("/") if part)
             options = Options(keep_kinds=no_overwrite_dir_non_dir, base=base)
             with _failing(f"copying into volume {name}"):

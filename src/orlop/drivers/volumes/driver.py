@@ -270,3 +270,11 @@ class Renaming(Protocol):
     def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
         """In one step, durable, also while it is attached. Raises Conflict when the new name is taken, NotFound when
         neither name is there. Renamed already (the new name is there with this metadata) is success."""
+
+
+@runtime_checkable
+class Fleeting(Protocol):
+    """Some volumes of this driver are in memory."""
+
+    def vanishes(self, name: str, use_id: str) -> bool:
+        """Whether the volume's content is gone when this use, which has it attached, lets go of it."""

@@ -73,7 +73,7 @@ from orlop.drivers.volumes.local_staging_within import (
     stage_within,
     unstage_within,
 )
-from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, keep_uses
+from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, is_only_use, keep_uses
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError
 from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below
@@ -260,6 +260,10 @@ class LocalVolumes:
                     keep_uses(volume, use_ids)
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
+
+    def vanishes(self, name: str, use_id: str) -> bool:
+        with self._root.open(name) as volume:
+            return read_options(volume).fs_type in ("tmpfs", "ramfs") and is_only_use(volume, use_id)
 
     def usage_bytes(self, name: str) -> int:
         try:

@@ -93,6 +93,10 @@ def is_attached(volume: VolumeDirectory) -> bool:
     return False
 
 
+def is_only_use(volume: VolumeDirectory, use_id: str) -> bool:
+    return _marks(volume) == [use_id]
+
+
 def detach_mounted(volume: VolumeDirectory, use_id: str) -> None:
     """Nothing to do is success."""
     if exists(volume.fd, USES):
