@@ -19,7 +19,10 @@ def place(tmp_path: Path) -> Iterator[Path]:
         unmount(entry.mount_point, MNT_DETACH)
 
 
-@pytest.mark.parametrize("name", ["plain", "with space", "tab\tand\nline", "back\\slash", "ünï", "#hash"])
+@pytest.mark.parametrize(
+    "name",
+    ["plain", "with space", "tab\tand\nline", "back\\slash", "ünï", "#hash", "a\rb", "a\x0bb", "a\u2028b", "a\x85b"],
+)
 def test_a_mount_is_seen_at_once_and_no_longer_than_it_is_there(place: Path, name: str) -> None:
     target = place / name
     target.mkdir()

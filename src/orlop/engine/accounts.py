@@ -107,7 +107,7 @@ def _parse_groups(text: str) -> Sequence[_Group]:
 def _records(text: str, at_least: int) -> Iterator[list[str]]:
     """Lines of colon-separated fields. A line that makes no sense is passed over, as the C library does: guessing 0
     for an unreadable number would make somebody root."""
-    for line in text.splitlines():
+    for line in text.split("\n"):
         fields = line.strip().split(":")
         if len(fields) >= at_least and fields[0]:
             yield fields

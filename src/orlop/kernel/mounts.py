@@ -157,9 +157,10 @@ _ESCAPE = re.compile(r"\\([0-7]{3})")
 
 
 def read_mounts(table: str = "/proc/self/mountinfo") -> list[MountEntry]:
-    """The mount table of this process's namespace. Reads the whole file at once: the kernel shows each line whole."""
-    with Path(table).open(encoding="utf-8", errors="surrogateescape") as lines:
-        return [_parse_line(line) for line in lines.read().splitlines()]
+    """The mount table of this process's namespace. Reads the whole file at once: the kernel shows each line whole. A
+    line ends with a newline and nothing else: whatever else Python takes for an end may stand in a path."""
+    text = Path(table).read_bytes().decode(errors="surrogateescape")
+    return [_parse_line(line) for line in text.split("\n") if line]
 
 
 def _parse_line(line: str) -> MountEntry:

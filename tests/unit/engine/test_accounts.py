@@ -130,3 +130,11 @@ def test_a_giant_file_is_refused(rootfs: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(accounts, "MAXIMUM_FILE_BYTES", 64)
     with pytest.raises(Malformed, match="is larger than"):
         find(rootfs, "postgres")
+
+
+@pytest.mark.parametrize("between", ["\x0b", "\x0c", "\x1c", "\x85", "\u2028", "\r"])
+def test_only_a_newline_ends_a_line(rootfs: Path, between: str) -> None:
+    (rootfs / "etc/passwd").write_text(f"app:x:1000:1000:a comment{between}hidden:x:0:0::/:/bin/sh\n", newline="")
+    assert find(rootfs, "app").uid == 1000
+    with pytest.raises(Malformed):
+        find(rootfs, "hidden")

@@ -26,7 +26,7 @@ def keep_restrictions(mounts: Sequence[BundleMount], table: bytes | None = None)
 def _options_by_place(table: bytes) -> dict[bytes, bytes]:
     """Of those mounted at one place, the last is on top."""
     found: dict[bytes, bytes] = {}
-    for line in table.splitlines():
+    for line in filter(None, table.split(b"\n")):
         fields = line.split(b" ", 6)
         found[fields[4]] = fields[5]
     return found
