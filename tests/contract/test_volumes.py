@@ -12,6 +12,7 @@ from orlop.drivers.volumes.driver import Limited, VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.kernel.process import CAP_SYS_RESOURCE, has_capability
+from orlop.testing.volume_adoption import AdoptingContract
 from orlop.testing.volume_changes import ChangingContract, LastingUsesContract, RenamingContract
 from orlop.testing.volume_filling import FillingContract
 from orlop.testing.volume_limits import InodeLimitContract, LimitContract
@@ -58,7 +59,7 @@ class LocalContract(
         return self.opened[-1]
 
 
-class TestLocal(LocalContract, UsageContract, StagingContract, FillingContract):
+class TestLocal(LocalContract, UsageContract, StagingContract, FillingContract, AdoptingContract):
     pass
 
 

@@ -131,11 +131,23 @@ def _usable_options(
             pass
         else:
             return volume.options, ()
-    options = {key: value for key, value in volume.options.items() if key not in _LIMITS}
+    options, lost = _without_limits(volume.options)
     facts.check(name, options)
-    lost = {key: value for key, value in volume.options.items() if key in _LIMITS}
     notes = tuple(
         f"its limit {key}={value} is not taken over: orlop volume update {name} --opt {key}={value}"
         for key, value in lost.items()
     )
     return options or None, notes
+
+
+def _without_limits(given: Mapping[str, str]) -> tuple[dict[str, str], dict[str, str]]:
+    """The options without limits, and the limits. Alone, `o` holds words that are options themselves."""
+    options = {key: value for key, value in given.items() if key not in _LIMITS}
+    lost = {key: value for key, value in given.items() if key in _LIMITS}
+    if "o" in options and not (options.get("type") or options.get("device")):
+        words = options.pop("o").split(",")
+        limits = [word for word in words if word.partition("=")[0].strip() in _LIMITS]
+        lost |= {key.strip(): value for key, _, value in (word.partition("=") for word in limits)}
+        if kept := ",".join(word for word in words if word not in limits):
+            options["o"] = kept
+    return options, lost

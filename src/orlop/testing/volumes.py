@@ -6,8 +6,8 @@ class TestLocal(VolumeDriverContract):
     def reopened(self, driver) -> VolumeDriver: ...           # as a daemon started anew would have it
 
 The suites of the abilities (`RetirementContract`, `StagingContract`, `UsageContract`, `SelfDescribingContract`; in
-volume_changes `RenamingContract`, `ChangingContract`, `LastingUsesContract`) are mixed in by those who have them. What
-is different for one kind of volume is a trait, declared in its class.
+volume_changes `RenamingContract`, `ChangingContract`, `LastingUsesContract`; in volume_adoption `AdoptingContract`) are
+mixed in by those who have them. What is different for one kind of volume is a trait, declared in its class.
 """
 
 import os
@@ -233,6 +233,30 @@ class SelfDescribingContract(VolumeFixtures):
         assert driver.retired_metadata("a" * 64) == '{"why": "rm"}'
         driver.restore("a" * 64, "data", '{"id": "new"}')
         assert driver.metadata("data") == '{"id": "new"}'
+
+    def test_another_record_is_kept_and_nothing_else_changes(self, driver: VolumeDriver) -> None:
+        assert isinstance(driver, SelfDescribing)
+        driver.create("data", self.options_of("data"), RECORD)
+        self.written(driver)
+        options = driver.options("data")
+        driver.describe("data", '{"id": "new"}')
+        again = self.reopened(driver)
+        assert isinstance(again, SelfDescribing)
+        assert again.metadata("data") == '{"id": "new"}' and again.options("data") == options
+        assert self.read(again) == self.lasting("kept")
+        with pytest.raises(NotFound):
+            driver.describe("unknown", RECORD)
+        with pytest.raises(NotFound):
+            driver.options("unknown")
+
+    def test_the_options_it_tells_make_the_same_volume_again(self, driver: VolumeDriver) -> None:
+        assert isinstance(driver, SelfDescribing)
+        driver.create("data", self.options_of("data"), RECORD)
+        told = driver.options("data")
+        driver.check("other", told)
+        driver.discard("data")
+        driver.create("data", told, RECORD)
+        assert driver.options("data") == told
 
 
 class UsageContract(VolumeFixtures):

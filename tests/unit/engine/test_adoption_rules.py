@@ -67,6 +67,24 @@ def test_a_forced_copy_of_what_is_in_use_says_so() -> None:
     assert (found.action, found.notes) == (Action.COPY, ("copied while process 1",))
 
 
+@pytest.mark.parametrize(
+    ("given", "kept", "lost"),
+    [
+        ({"size": "10g"}, None, "size=10g"),
+        ({"o": "size=10g,uid=5"}, {"o": "uid=5"}, "size=10g"),
+        ({"o": "inodes=7"}, None, "inodes=7"),
+        (
+            {"type": "tmpfs", "device": "tmpfs", "o": "size=10m"},
+            {"type": "tmpfs", "device": "tmpfs", "o": "size=10m"},
+            "",
+        ),
+    ],
+)
+def test_a_limit_does_not_come_along_with_a_move(given: dict[str, str], kept: dict[str, str] | None, lost: str) -> None:
+    found = decide(replace(DATA, options=given))
+    assert found.options == kept and [lost in note for note in found.notes] == [True] * bool(lost)
+
+
 @pytest.mark.parametrize("wish", [MOVE, COPY])
 def test_a_limit_that_cannot_be_had_is_left_out_and_said(wish: AdoptionWish) -> None:
     found = decide(replace(DATA, options={"size": "10g", "o": "uid=5"}), wish)

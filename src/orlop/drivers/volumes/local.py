@@ -74,7 +74,7 @@ from orlop.drivers.volumes.local_staging_within import (
     unstage_within,
 )
 from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, is_only_use, keep_uses
-from orlop.errors import Conflict, HostFailure, NotFound, OrlopError
+from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
 from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.kernel.project_quota import ProjectQuota
@@ -226,7 +226,11 @@ class LocalVolumes:
 
     def adopt(self, source: Path, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
         check_name(name)
-        local_adoption.adopt(self._root, source, name, parse_options(name, options), bool(options), metadata)
+        wanted = parse_options(name, options, "adopt")
+        if wanted.is_limited:
+            hint = "Leave out size and inodes"
+            raise Unsupported(f"adopt {name}", "a directory cannot get a limit while it is taken over", hint)
+        local_adoption.adopt(self._root, source, name, wanted, bool(options), metadata)
         return self.get(name)
 
     def give_back(self, name: str, source: Path) -> None:
