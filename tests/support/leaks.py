@@ -12,11 +12,25 @@ def find_leaks(places: Sequence[Path], bridge: str = "") -> list[str]:
     needles = [str(place) for place in places]
     found = [f"mount {line}" for line in _mounts("self") if any(needle in line for needle in needles)]
     found += _processes(needles)
+    found += [line for place in places for line in loop_devices_below(place)]
     if bridge:
         links = json.loads(_run("ip", "-json", "link", "show") or "[]")
         found += [f"interface {link['ifname']}" for link in links if link.get("master") == bridge]
         tables = _run("nft", "list", "tables").splitlines()
         found += [line for line in tables if line.endswith(f" orlop-{bridge}")]
+    return found
+
+
+def loop_devices_below(place: Path) -> list[str]:
+    """Those whose file is there, also when it has been deleted."""
+    found = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        try:
+            file = backing.read_text().strip()
+        except OSError:
+            continue  # it went while we looked
+        if file.startswith(f"{place}/"):
+            found.append(f"loop device {backing.parts[3]} {file}")
     return found
 
 

@@ -93,11 +93,12 @@ class XfsFormat:
     mount_options: Mapping[str, str] = {"discard": "", "nouuid": ""}  # a copy of an image has the same id
 
     LEAST_BYTES = 16 * _MIB
+    _LOG = 64 * _MIB
     _SUPPORTED = 300 * _MIB  # below, mkfs.xfs wants to be told twice
     _FEW_GROUPS = 256 * _MIB  # one that starts small is not to end in thousands of allocation groups
 
     def first_guess(self, size_bytes: int, inodes: int) -> int:
-        log_bytes = 64 * _MIB if size_bytes >= self._SUPPORTED else 3 * _MIB
+        log_bytes = self._LOG if size_bytes >= self._SUPPORTED else 3 * _MIB
         return size_bytes + log_bytes
 
     def make(self, fd: int, subject: str, size_bytes: int, inodes: int) -> None:
@@ -107,6 +108,9 @@ class XfsFormat:
             options += ["-d", "agcount=1"]
         if os.fstat(fd).st_size < self._SUPPORTED:
             options.append("--unsupported")
+        else:
+            # By itself it would take up to two gigabytes, and write all of them at once.
+            options += ["-l", f"size={self._LOG}"]
         _run(fd, subject, "mkfs.xfs", options)
 
     def resize(self, top_fd: int, blocks: int) -> None:
