@@ -36,8 +36,8 @@ import errno
 import logging
 import os
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -100,13 +100,22 @@ class LocalVolumes:
         self._retirement.close()
         self._root.close()
 
+    @contextmanager
+    def opened(self, name: str, exclusive: bool = False) -> Iterator[VolumeDirectory]:
+        """For a driver that keeps its volumes so."""
+        with self._root.open(name, exclusive) as volume:
+            yield volume
+
     # Create and find
 
     def check(self, name: str, options: Mapping[str, str]) -> None:
         check_name(name)
         parse_options(name, options)
 
-    def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+    def create(
+        self, name: str, options: Mapping[str, str], metadata: str, files: Mapping[str, str] | None = None
+    ) -> StoredVolume:
+        """`files` lie beside the data as well: what another driver that keeps its volumes so wants to know of them."""
         check_name(name)
         wanted = parse_options(name, options)
         if exists(self._root.fd, name):
@@ -114,7 +123,7 @@ class LocalVolumes:
         token = f"new-{secrets.token_hex(8)}"
         try:
             with self._root.folder(STAGING) as staging_fd:
-                self._build(staging_fd, token, wanted, metadata, bool(options), name)
+                self._build(staging_fd, token, wanted, metadata, bool(options), name, files or {})
                 # rename(2) replaces nothing but an empty directory, and a volume's is never empty.
                 os.rename(token, name, src_dir_fd=staging_fd, dst_dir_fd=self._root.fd)
         except BaseException as error:
@@ -126,7 +135,14 @@ class LocalVolumes:
         return self.get(name)
 
     def _build(
-        self, staging_fd: int, token: str, wanted: MountOptions, metadata: str, keep_options: bool, name: str = ""
+        self,
+        staging_fd: int,
+        token: str,
+        wanted: MountOptions,
+        metadata: str,
+        keep_options: bool,
+        name: str = "",
+        files: Mapping[str, str] | None = None,
     ) -> None:
         """A whole volume, out of sight. The umask was in mkdir's way, so the mode is set again."""
         os.mkdir(token, 0o701, dir_fd=staging_fd)
@@ -138,6 +154,8 @@ class LocalVolumes:
             if keep_options:
                 wanted = replace(wanted, in_image=has_image(volume))
                 write_file(volume.fd, OPTIONS, render_options(wanted), sync=True)
+            for file, text in (files or {}).items():
+                write_file(volume.fd, file, text, sync=True)
 
     def _adopt(self, name: str) -> StoredVolume:
         found = self.get(name)
@@ -145,7 +163,7 @@ class LocalVolumes:
             raise Conflict(f"create {name}", f"{self.root / name} is there already, but {found.problem}")
         return found
 
-    def discard(self, name: str) -> None:
+    def discard(self, name: str, files: Collection[str] = ()) -> None:
         try:
             with self._root.open(name, exclusive=True) as volume:
                 try:
@@ -155,7 +173,7 @@ class LocalVolumes:
                 with suppress(FileNotFoundError):
                     os.rmdir(USES, dir_fd=volume.fd)
                 sweep(volume.fd, os.listdir(volume.fd))
-                for file in (CHANGE, MOUNTED, METADATA, OPTIONS, RETIRED_METADATA):
+                for file in (CHANGE, MOUNTED, METADATA, OPTIONS, RETIRED_METADATA, *files):
                     with suppress(FileNotFoundError):
                         os.unlink(file, dir_fd=volume.fd)
         except NotFound:

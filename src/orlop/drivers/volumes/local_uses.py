@@ -97,6 +97,11 @@ def is_only_use(volume: VolumeDirectory, use_id: str) -> bool:
     return _marks(volume) == [use_id]
 
 
+def is_last_use(volume: VolumeDirectory, use_id: str) -> bool:
+    """Whether nobody would have it mounted any more without this use."""
+    return exists(volume.fd, USES) and set(_marks(volume)) <= {use_id}
+
+
 def detach_mounted(volume: VolumeDirectory, use_id: str) -> None:
     """Nothing to do is success."""
     if exists(volume.fd, USES):

@@ -1,0 +1,148 @@
+"""A program that serves a mount (rclone, juicefs, gocryptfs, ...): started, found again, ended.
+
+    <place>/              0700, on the exec root, which a reboot clears
+      program.json        pid and start time: who it is, whatever the daemon's fate
+      log                 what it said
+      <file>              0600, what it is configured with, secrets resolved
+
+It outlives the daemon, as the containers do that use its mount: it has a session of its own and no pipe to us. Whoever
+comes next knows it by pid and start time. Secrets go into files, never into its arguments: those everybody can read.
+"""
+
+import json
+import logging
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from orlop.errors import HostFailure, Unavailable, Unsupported
+from orlop.kernel.process import is_same_process, open_pidfd, start_ticks
+from orlop.store.files import remove_tree, write_durably
+
+log = logging.getLogger(__name__)
+
+_LOOK_SECONDS = 0.02
+_LAST_WORDS_BYTES = 2000
+_ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    argv: tuple[str, ...]
+    files: Mapping[str, str] = field(default_factory=dict)  # written into the program's place before it starts
+    environment: Mapping[str, str] = field(default_factory=dict)
+
+
+def find_program(name: str, package: str) -> str:
+    """Where a program is: on the PATH, or beside the interpreter, where a wheel puts it. Raises Unsupported."""
+    found = shutil.which(name) or shutil.which(name, path=str(Path(sys.executable).parent))
+    if found is None:
+        raise Unsupported(f"the program {name}", "it is not installed", f"Install {package}")
+    return found
+
+
+class MountProgram:
+    """Of one volume. The caller sees to it that nobody else starts or ends it at the same time."""
+
+    # Those that this process started have to be waited for by it when they end.
+    _children: dict[int, "subprocess.Popen[bytes]"] = {}
+    _children_lock = threading.Lock()
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def start(self, subject: str, command: Command, is_mounted: Callable[[], bool], seconds: float) -> None:
+        """Returns once it has mounted. Raises HostFailure with its last words when it ends before, Unavailable when it
+        has not in time; then it runs no longer."""
+        self.end(0.0)
+        self.place.mkdir(parents=True, mode=0o700)
+        for name, text in command.files.items():
+            write_durably(self.place / name, text.encode())
+        with (self.place / "log").open("xb") as said:
+            child = subprocess.Popen(
+                command.argv,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                start_new_session=True,
+                cwd=self.place,
+                env={**_ENVIRONMENT, **command.environment},
+            )
+        with self._children_lock:
+            self._children[child.pid] = child
+        record = {"pid": child.pid, "ticks": start_ticks(child.pid)}
+        write_durably(self.place / "program.json", json.dumps(record).encode())
+        self._wait(subject, is_mounted, seconds)
+
+    def _wait(self, subject: str, is_mounted: Callable[[], bool], seconds: float) -> None:
+        deadline = time.monotonic() + seconds
+        while not is_mounted():
+            if not self.is_alive():
+                words = self.last_words() or "it said nothing"
+                self.end(0.0)
+                raise HostFailure(subject, f"its program ended: {words}")
+            if time.monotonic() > deadline:
+                words = self.last_words()
+                self.end(1.0)
+                why = f"its program did not mount within {seconds:g} s" + (f"; it said: {words}" if words else "")
+                raise Unavailable(subject, why, "Check that the storage can be reached from here")
+            time.sleep(_LOOK_SECONDS)
+
+    @property
+    def pid(self) -> int:
+        """0 when there is none, or it has ended."""
+        try:
+            record = json.loads((self.place / "program.json").read_text())
+            pid, ticks = int(record["pid"]), int(record["ticks"])
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return 0
+        with self._children_lock:
+            child = self._children.get(pid)
+            if child is not None and child.poll() is not None:
+                del self._children[pid]
+                return 0
+        return pid if is_same_process(pid, ticks) else 0
+
+    def is_alive(self) -> bool:
+        return self.pid != 0
+
+    def last_words(self) -> str:
+        """The end of what it said, on one line."""
+        try:
+            with (self.place / "log").open("rb") as said:
+                said.seek(max(0, os.fstat(said.fileno()).st_size - _LAST_WORDS_BYTES))
+                lines = said.read().decode(errors="replace").splitlines()
+        except FileNotFoundError:
+            return ""
+        return " / ".join(line.strip() for line in lines[-5:] if line.strip())
+
+    def end(self, seconds: float) -> None:
+        """Asked to end; killed when it has not in time. Gone already is success. Its place goes with it."""
+        pid = self.pid
+        if pid:
+            with suppress(ProcessLookupError):
+                pidfd = open_pidfd(pid, start_ticks(pid))
+                try:
+                    if seconds:
+                        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
+                        _wait_for_end(self, seconds)
+                    if self.is_alive():
+                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                        _wait_for_end(self, 5.0)
+                finally:
+                    os.close(pidfd)
+        remove_tree(self.place)
+
+
+def _wait_for_end(program: MountProgram, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while program.is_alive() and time.monotonic() < deadline:
+        time.sleep(_LOOK_SECONDS)

@@ -1,0 +1,234 @@
+"""Volumes that a program mounts: the shared part of the drivers for cloud storage, NAS by protocol and the like.
+
+    <root>/<name>/                  as the local driver lays it out: _data, orlop.json, uses/
+    <root>/<name>/served.json 0600  the options, as they were given: secrets by name
+    <root>/<name>/cache/            what the program keeps on this disk, where it keeps something
+    <run>/<served id>/              the running program (mount_program)
+
+A backend says which options there are and which program mounts them; everything else is here. The data is elsewhere:
+what is removed, restored and renamed is the volume, never what it shows.
+
+    attach   first use: the program is started and mounts on _data; every other: marked
+    detach   last use: the backend flushes, _data is unmounted, the program ends
+"""
+
+import json
+import logging
+import secrets
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.local import LocalVolumes
+from orlop.drivers.volumes.local_directory import VolumeDirectory, exists, read_file, replace_file
+from orlop.drivers.volumes.local_rules import check_name
+from orlop.drivers.volumes.local_uses import USES, attach_mounted, detach_mounted, is_last_use, keep_uses
+from orlop.drivers.volumes.mount_program import Command, MountProgram
+from orlop.errors import Conflict, HostFailure, NotFound, OrlopError
+from orlop.kernel.mounts import MountEntry, is_mount_point
+
+log = logging.getLogger(__name__)
+
+SERVED, CACHE = "served.json", "cache"
+START_SECONDS = 60.0
+END_SECONDS = 10.0
+_NOBODY = "nobody"  # a use that nobody has
+
+Options = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """What a backend works with."""
+
+    name: str
+    options: Options  # secrets resolved
+    mountpoint: Path
+    place: Path  # of the program; gone after a reboot
+    cache: Path  # on the disk of the volumes; stays until the volume is purged
+
+
+class Backend(Protocol):
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scope(self) -> str: ...
+
+    def check(self, subject: str, options: Options) -> None:
+        """Raises Malformed for options that could never work, before anything is asked of the storage."""
+
+    def command(self, served: Served) -> Command:
+        """The program that mounts on `served.mountpoint`. Raises Unsupported where it is not installed."""
+
+    def is_own(self, entry: MountEntry) -> bool:
+        """Whether a mount is of this backend's kind."""
+
+    def before_unmount(self, served: Served, program: MountProgram) -> None:
+        """Nobody uses it any more: what was written and is not yet where it belongs goes there now. Raises Unavailable
+        where that cannot be; then it stays mounted and goes on by itself."""
+
+
+class ServedVolumes:
+    """`resolve` gives options with the secrets that they name."""
+
+    def __init__(self, root: Path, run: Path, backend: Backend, resolve: Callable[[Options], Options]) -> None:
+        self._tree = LocalVolumes(root)
+        self.root = self._tree.root
+        self._run = run
+        self._backend = backend
+        self._resolve = resolve
+
+    @property
+    def name(self) -> str:
+        return self._backend.name
+
+    @property
+    def scope(self) -> str:
+        return self._backend.scope
+
+    def close(self) -> None:
+        self._tree.close()
+
+    # Create and find
+
+    def check(self, name: str, options: Options) -> None:
+        check_name(name)
+        self._backend.check(f"create {name}", options)
+
+    def create(self, name: str, options: Options, metadata: str) -> StoredVolume:
+        self.check(name, options)
+        record = json.dumps({"id": secrets.token_hex(16), "options": dict(options)})
+        self._tree.create(name, {}, metadata, {SERVED: record})
+        self._tree.settle()
+        return self.get(name)
+
+    def discard(self, name: str) -> None:
+        with suppress(NotFound), self._tree.opened(name) as volume:
+            if exists(volume.fd, CACHE):
+                raise Conflict(f"discarding volume {name}", "it has been in use")
+        self._tree.discard(name, (SERVED,))
+
+    def get(self, name: str) -> StoredVolume:
+        return self._tree.get(name)
+
+    def list_volumes(self) -> Sequence[StoredVolume]:
+        return self._tree.list_volumes()
+
+    def metadata(self, name: str) -> str:
+        return self._tree.metadata(name)
+
+    def retired_metadata(self, retired_id: str) -> str:
+        return self._tree.retired_metadata(retired_id)
+
+    def describe(self, name: str, metadata: str) -> None:
+        self._tree.describe(name, metadata)
+
+    def options(self, name: str) -> Options:
+        with self._tree.opened(name) as volume:
+            return _read(volume)[1]
+
+    # Use
+
+    def attach(self, name: str, use_id: str) -> Path:
+        with self._tree.opened(name, exclusive=True) as volume:
+            attach_mounted(volume, use_id, mount=lambda: self._mount(volume))
+            return volume.data_path
+
+    def _mount(self, volume: VolumeDirectory) -> None:
+        served, program = self._served(volume)
+        subject = f"attaching volume {volume.name}"
+        served.cache.mkdir(mode=0o700, exist_ok=True)
+        command = self._backend.command(served)
+        program.start(subject, command, lambda: is_mount_point(volume.data_path), START_SECONDS)
+
+    def detach(self, name: str, use_id: str) -> None:
+        with suppress(NotFound), self._tree.opened(name, exclusive=True) as volume:
+            if is_last_use(volume, use_id):
+                served, program = self._served(volume)
+                self._backend.before_unmount(served, program)
+                detach_mounted(volume, use_id)
+                program.end(END_SECONDS)
+            else:
+                detach_mounted(volume, use_id)
+
+    def detach_others(self, use_ids: Collection[str]) -> None:
+        """At start. A program whose volume nobody uses any more, or whose mount is gone, ends: in a thread of its own,
+        for it may have to bring away what was written."""
+        running, unused = set(), []
+        for name in self._tree.names():
+            try:
+                with self._tree.opened(name, exclusive=True) as volume:
+                    if exists(volume.fd, USES):
+                        keep_uses(volume, use_ids)
+                    if is_mount_point(volume.data_path):
+                        running.add(self._run / _read(volume)[0])
+                        if is_last_use(volume, _NOBODY):
+                            unused.append(name)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s stays mounted: %s", name, error)
+        threading.Thread(target=self._end_unused, args=(running, unused), name=f"end {self.name}", daemon=True).start()
+
+    def _end_unused(self, running: set[Path], unused: Sequence[str]) -> None:
+        for name in unused:
+            try:
+                self.detach(name, _NOBODY)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s stays mounted: %s", name, error)
+        try:
+            for place in self._run.iterdir() if self._run.exists() else ():
+                if place not in running:
+                    MountProgram(place).end(END_SECONDS)
+        except (OrlopError, OSError) as error:
+            log.warning("what is left of programs that mounted volumes stays: %s", error)
+
+    def _served(self, volume: VolumeDirectory) -> tuple[Served, MountProgram]:
+        served_id, options = _read(volume)
+        place = self._run / served_id
+        resolved = self._resolve(options)
+        return Served(volume.name, resolved, volume.data_path, place, volume.path / CACHE), MountProgram(place)
+
+    # Change and rename
+
+    def change(self, name: str, options: Options, metadata: str) -> None:
+        """From the next mount on."""
+        self._backend.check(f"update {name}", options)
+        with self._tree.opened(name, exclusive=True) as volume:
+            served_id, _ = _read(volume)
+            replace_file(volume.fd, SERVED, json.dumps({"id": served_id, "options": dict(options)}))
+        self._tree.describe(name, metadata)
+
+    def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
+        return self._tree.rename(name, new_name, metadata)
+
+    # Retire: the volume, not what it shows
+
+    def retire(self, name: str, retired_id: str, metadata: str) -> None:
+        self._tree.retire(name, retired_id, metadata)
+        self._tree.settle()
+
+    def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
+        return self._tree.restore(retired_id, name, metadata)
+
+    def purge(self, retired_id: str) -> None:
+        self._tree.purge(retired_id)
+
+    def cleanup(self) -> None:
+        self._tree.cleanup()
+
+    def list_retired(self) -> Sequence[str]:
+        return self._tree.list_retired()
+
+
+def _read(volume: VolumeDirectory) -> tuple[str, dict[str, str]]:
+    text = read_file(volume.fd, SERVED)
+    try:
+        found = json.loads(text)
+        return str(found["id"]), {str(key): str(value) for key, value in found["options"].items()}
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        why = f"{volume.path / SERVED} is unreadable" if text else f"{volume.path / SERVED} is missing"
+        raise HostFailure(f"volume {volume.name}", why, "Restore that file from a backup") from error

