@@ -110,3 +110,18 @@ def test_a_server_that_is_silent_is_given_up(driver: LocalVolumes, monkeypatch: 
         driver.attach("share", USE)
     assert "no answer within 30 s" in refused.value.message and "hush" not in refused.value.message
     driver.retire("share", "a" * 64, "")
+
+
+def test_a_password_may_stand_in_a_file_of_the_host(
+    driver: LocalVolumes, asked: list[tuple[str, str, int, str]], tmp_path: Path
+) -> None:
+    file = tmp_path / "credentials"
+    file.write_text("username=me\npassword=hush\n")
+    driver.create("share", {"type": "cifs", "device": "//nas/x", "o": f"credentials={file},uid=5"}, "")
+    driver.attach("share", USE)
+    assert asked == [("//nas/x", "cifs", 0, "uid=5,username=me,password=hush,addr=10.0.0.9")]
+    assert "hush" not in (driver.root / "share" / "opts.json").read_text()
+    driver.detach("share", USE)
+    file.unlink()
+    with pytest.raises(HostFailure, match=f"its file of credentials {file}: No such file or directory"):
+        driver.attach("share", USE)

@@ -247,6 +247,33 @@ def test_a_block_device_is_mounted_and_its_bytes_are_on_it_after_the_detach(
         subprocess.run(["losetup", "-d", loop], check=True)
 
 
+@pytest.mark.parametrize("words", ["loop", "loop,ro"])
+def test_a_file_is_mounted_as_a_disk_and_its_device_goes_with_the_last_user(
+    driver: LocalVolumes, tmp_path: Path, words: str
+) -> None:
+    image = tmp_path / "image"
+    with image.open("wb") as file:
+        file.truncate(4 << 20)
+    subprocess.run(["mkfs.ext4", "-q", "-d", root_with_note(tmp_path), image], check=True)
+    driver.create("disk", {"type": "ext4", "device": str(image), "o": words}, "")
+    assert (driver.attach("disk", ID) / "note").read_text() == "on the disk"
+    driver.attach("disk", "b" * 64)
+    for use in (ID, "b" * 64):
+        driver.detach("disk", use)
+    devices = subprocess.run(["losetup", "-j", image], check=True, capture_output=True, text=True).stdout
+    assert devices == ""
+    driver.create("bare", {"type": "ext4", "device": str(image)}, "")
+    with pytest.raises(HostFailure, match="block device required") as refused:
+        driver.attach("bare", ID)
+    assert "put the word loop into o" in refused.value.hint
+
+
+def root_with_note(tmp_path: Path) -> Path:
+    (tmp_path / "top").mkdir()
+    (tmp_path / "top" / "note").write_text("on the disk")
+    return tmp_path / "top"
+
+
 def test_a_mount_that_fails_says_what_was_tried_and_hides_the_password(driver: LocalVolumes, root: Path) -> None:
     driver.create("nas", {"type": "cifs", "device": "//127.0.0.1/x", "o": "username=u,password=hush"}, "")
     with pytest.raises(HostFailure) as refused:

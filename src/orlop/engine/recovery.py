@@ -87,6 +87,7 @@ class Recovery:
                     alive.append(container)
             except (OrlopError, OSError) as error:
                 log.error("recovering container %s: %s", container.name, error)
+                self._remember_volumes(container)  # it may well run, and then it has them
         self._volumes.detach_others()
         self._networks.restore([(item.id, item.network) for item in alive if item.network is not None])
         for container in self._records.all():
@@ -135,11 +136,14 @@ class Recovery:
             self._lifecycle.ended(ended)
             return False
         self._mounts.acquire(container.layer_id, "process")
+        self._remember_volumes(container)
+        self._lifecycle.watch_again(container)
+        return True
+
+    def _remember_volumes(self, container: Container) -> None:
         for mount in container.mounts:
             if mount.kind is MountKind.VOLUME:
                 self._volumes.remember_attached(mount, container.id)
-        self._lifecycle.watch_again(container)
-        return True
 
     def _put_away(self, container: Container) -> None:
         """Cheap where there is nothing: only what the drivers say is there is swept."""

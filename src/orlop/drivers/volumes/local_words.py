@@ -45,9 +45,20 @@ _PROPAGATION = {
     "unbindable": mounts.MS_UNBINDABLE,
     "runbindable": mounts.MS_UNBINDABLE | mounts.MS_REC,
 }
+# Words for the programs that read /etc/fstab, from which people copy them. The kernel knows none, and many file systems
+# refuse what they do not know.
+_FOR_FSTAB = frozenset({"_netdev", "nofail", "auto", "noauto", "nouser"})
+_FOR_FSTAB_BEGINS = ("x-", "X-", "comment=")
 _ATIME = mounts.MS_NOATIME | mounts.MS_RELATIME | mounts.MS_STRICTATIME
 _SHOWN = ("ro", "nosuid", "nodev", "noexec", "noatime", "nodiratime", "relatime")
-_RESOLVED = ("nfs", "nfs4", "cifs", "smb3")
+_CIFS = ("cifs", "smb3")
+_RESOLVED = ("nfs", "nfs4", *_CIFS)
+_CREDENTIALS = ("credentials=", "cred=")
+_CREDENTIAL_KEYS = {
+    **dict.fromkeys(("username", "user"), "username"),
+    **dict.fromkeys(("password", "pass"), "password"),
+    **dict.fromkeys(("domain", "dom", "workgroup"), "domain"),
+}
 _NFS_DEVICE = re.compile(r"(\[[^\]]+\]|[^\[\]:/]+):/.*", re.DOTALL)
 
 
@@ -57,6 +68,7 @@ class MountWords:
     cleared: int = 0  # bits that a word takes away, for a bind mount that begins with those of its source
     data: str = ""
     propagation: int = 0  # to be set afterwards; 0: as it comes
+    is_loop: bool = False  # the device is a file, to be had as a block device
 
     @property
     def is_bind(self) -> bool:
@@ -64,7 +76,7 @@ class MountWords:
 
 
 def parse_mount_words(words: str) -> MountWords:
-    flags, cleared, propagation = 0, 0, 0
+    flags, cleared, propagation, is_loop = 0, 0, 0, False
     data: list[str] = []
     for word in words.split(","):  # an empty one stays: two commas in a row are one in a value, for cifs
         if word in _FLAGS:
@@ -73,9 +85,11 @@ def parse_mount_words(words: str) -> MountWords:
             cleared = (cleared | remove) & ~add
         elif word in _PROPAGATION:
             propagation = _PROPAGATION[word]
-        else:
+        elif word == "loop":
+            is_loop = True
+        elif word not in _FOR_FSTAB and not word.startswith(_FOR_FSTAB_BEGINS):
             data.append(word)
-    return MountWords(flags, cleared, ",".join(data), propagation)
+    return MountWords(flags, cleared, ",".join(data), propagation, is_loop)
 
 
 def owner_words(options: MountOptions) -> str:
@@ -115,7 +129,7 @@ def host_to_resolve(options: MountOptions) -> str:
     for word in options.options.split(","):
         if word.startswith("addr="):
             return word.removeprefix("addr=")
-    if options.fs_type in ("cifs", "smb3"):
+    if options.fs_type in _CIFS:
         return urlsplit(options.device).hostname or ""
     found = _NFS_DEVICE.fullmatch(options.device)
     return found[1].strip("[]") if found else ""
@@ -129,3 +143,22 @@ def with_address(words: str, address: str) -> str:
             parts[position] = f"addr={address}"
             return ",".join(parts)
     return ",".join([*parts, f"addr={address}"])
+
+
+def credentials_file(options: MountOptions) -> str:
+    """Where the user and the password stand, for cifs; "" when they do not stand in a file."""
+    if options.fs_type not in _CIFS:
+        return ""
+    found = [word for word in options.options.split(",") if word.startswith(_CREDENTIALS)]
+    return found[0].partition("=")[2] if found else ""
+
+
+def with_credentials(words: str, text: str) -> str:
+    """`o` with what stands in such a file (mount.cifs(8)) in the place of its name. A comma in a value is doubled."""
+    kept = [word for word in words.split(",") if not word.startswith(_CREDENTIALS)]
+    for line in text.splitlines():
+        key, separator, value = line.strip().partition("=")
+        key = _CREDENTIAL_KEYS.get(key.strip().lower(), "")
+        if key and separator:
+            kept.append(f"{key}={value.replace(',', ',,')}")
+    return ",".join(kept)

@@ -5,11 +5,13 @@ import pytest
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_words import (
     MountWords,
+    credentials_file,
     host_to_resolve,
     owner_words,
     parse_mount_words,
     remount_flags,
     with_address,
+    with_credentials,
 )
 from orlop.kernel import mounts
 from orlop.kernel.mounts import MountEntry
@@ -25,7 +27,8 @@ from orlop.kernel.mounts import MountEntry
         ("rw,ro", MountWords(mounts.MS_RDONLY, 0)),
         ("rbind,rslave", MountWords(mounts.MS_BIND | mounts.MS_REC, 0, "", mounts.MS_SLAVE | mounts.MS_REC)),
         ("username=u,password=a,,b,ro", MountWords(mounts.MS_RDONLY, 0, "username=u,password=a,,b")),
-        ("_netdev", MountWords(0, 0, "_netdev")),
+        ("_netdev,nofail,x-systemd.automount,vers=4,comment=y", MountWords(0, 0, "vers=4")),
+        ("loop,ro", MountWords(mounts.MS_RDONLY, 0, "", 0, True)),
         ("remount", MountWords(0, 0, "remount")),
     ],
 )
@@ -85,3 +88,21 @@ def test_memory_gets_its_owner_as_words() -> None:
 def test_a_remount_names_again_what_is_to_stay(words: str, flags: int) -> None:
     entry = MountEntry(1, 0, "0:1", "/", "/x", "rw,nosuid,relatime", (), "ext4", "/dev/x", "rw")
     assert remount_flags(parse_mount_words(words), entry) == flags
+
+
+@pytest.mark.parametrize(
+    ("fs_type", "words", "file"),
+    [
+        ("cifs", "credentials=/etc/smb,uid=5", "/etc/smb"),
+        ("smb3", "cred=/etc/smb", "/etc/smb"),
+        ("cifs", "username=u", ""),
+        ("nfs", "credentials=/etc/smb", ""),
+    ],
+)
+def test_the_file_that_the_password_stands_in(fs_type: str, words: str, file: str) -> None:
+    assert credentials_file(MountOptions(fs_type, "//nas/x", words)) == file
+
+
+def test_what_stands_in_that_file_takes_its_place() -> None:
+    text = "username=me\npassword=a,b=c\n# remark\ndomain=HOME\nother=x\n"
+    assert with_credentials("credentials=/etc/smb,uid=5", text) == "uid=5,username=me,password=a,,b=c,domain=HOME"
