@@ -27,19 +27,23 @@ def refuse_strayed(container: Container, pid: int) -> None:
 def find_strayed(table: Iterable[MountEntry], mounts: Sequence[Mount]) -> list[MountEntry]:
     """Entries below /proc that neither the user nor the runtime put there."""
     wanted = {mount.destination for mount in mounts}
+    entries = list(table)
+    if wanted <= {entry.mount_point for entry in entries}:
+        return []  # each is where it should be
     if "/proc" in wanted:
         return []  # the host's own, with whatever is mounted in it
     return [
         entry
-        for entry in table
+        for entry in entries
         if entry.mount_point.startswith("/proc/") and entry.mount_point not in wanted and not _is_the_runtimes(entry)
     ]
 
 
 def _is_the_runtimes(entry: MountEntry) -> bool:
-    """It makes parts of /proc read-only, and hides others under /dev/null or an empty tmpfs."""
+    """It makes parts of /proc read-only, and hides others under /dev/null, an empty tmpfs or an empty directory."""
     hides_a_file = entry.root == "/null" and entry.fs_type in ("devtmpfs", "tmpfs")
-    hides_a_directory = entry.fs_type == "tmpfs" and "ro" in entry.options.split(",")
+    is_empty = entry.fs_type == "tmpfs" or entry.root.endswith("/.empty-directory")
+    hides_a_directory = is_empty and "ro" in entry.options.split(",")
     return entry.fs_type == "proc" or hides_a_file or hides_a_directory
 
 
