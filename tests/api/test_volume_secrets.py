@@ -1,6 +1,7 @@
 """A password in a volume's options: nobody is shown it, and only root can read where it is kept."""
 
 import json
+import os
 import stat
 import threading
 from collections.abc import Iterator
@@ -40,9 +41,13 @@ def watched_processes() -> Iterator[set[str]]:
 
 
 def files_with_secrets(root: Path) -> Iterator[Path]:
-    for path in root.rglob("*"):
-        if path.is_file() and not path.is_symlink():
-            content = path.read_bytes()
+    """What is just being deleted does not count."""
+    for folder, _, names in os.walk(root):
+        for path in (Path(folder) / name for name in names):
+            try:
+                content = path.read_bytes() if stat.S_ISREG(path.lstat().st_mode) else b""
+            except FileNotFoundError:
+                continue
             if any(secret.encode() in content for secret in SECRETS):
                 yield path
 
