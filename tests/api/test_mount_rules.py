@@ -221,6 +221,17 @@ def test_what_was_inherited_stays_when_its_source_is_gone(api: Api) -> None:
     assert daemon.docker("exec", "box", "ls", "/v").stdout == "kept\n"
 
 
+@pytest.mark.skipif(BY_PEER, reason="Docker takes the reference at the first start")
+def test_an_heir_holds_what_it_inherits_from_its_creation_on(api: Api) -> None:
+    create(api, "source", Binds=["named:/v"], Mounts=[{"Type": "volume", "Source": "other", "Target": "/o"}])
+    create(api, "heir", VolumesFrom=["source"])
+    api.daemon.docker("rm", "source")
+    for name in ("named", "other"):
+        assert "heir" in api.refused(409, "DELETE", f"/volumes/{name}")
+    api.daemon.docker("rm", "heir")
+    api.ok("DELETE", "/volumes/named")
+
+
 # What lies over what
 
 

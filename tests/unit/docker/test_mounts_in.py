@@ -110,6 +110,12 @@ def test_an_id_mapping_is_a_word_or_an_object(said: object, mapping: IdMapping, 
         assert (request.id_mapping, request.id_mapping_user) == (mapping, user)
 
 
+def test_inspect_gives_back_the_mapping_as_it_was_said() -> None:
+    for said in ("match-user", {"Source": "match-user"}, {"Source": "match-user", "User": "7"}):
+        mount = host(Mounts=[{**BIND, "BindOptions": {"IDMapping": said}}]).Mounts
+        assert msgspec.json.decode(msgspec.json.encode(mount))[0]["BindOptions"] == {"IDMapping": said}
+
+
 def test_a_mapping_by_a_user_namespace_is_not_to_be_had() -> None:
     with pytest.raises(Unsupported, match="match-user"):
         one({**BIND, "BindOptions": {"IDMapping": {"Source": "userns"}}})
