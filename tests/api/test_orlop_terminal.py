@@ -105,3 +105,13 @@ def test_questions_are_asked_in_the_terminal(daemon: LiveDaemon) -> None:
         terminal.type("y\n")
         assert terminal.wait() == 0
     assert daemon.orlop("volume", "ls", "-q").stdout == ""
+
+
+def test_a_copy_of_a_volume_shows_how_far_it_is(daemon: LiveDaemon) -> None:
+    daemon.docker("volume", "create", "data")
+    for number in range(2000):
+        (daemon.volume_data("data") / f"file{number}").touch()
+    with open_terminal(daemon, "volume", "cp", "data", "again") as terminal:
+        terminal.read_until("copying data: ")
+        terminal.read_until("again")
+        assert terminal.wait() == 0
