@@ -69,6 +69,19 @@ def test_an_image_fills_it_at_the_first_use(limited: LiveDaemon) -> None:
     assert "passwd" in said.split() and not re.search(r"lost|orlop", said)
 
 
+def test_an_image_with_more_than_fits_says_how_to_get_more(limited: LiveDaemon) -> None:
+    limited.docker("volume", "create", "--opt", "size=4m", "small")
+    build = "dd if=/dev/urandom of=/srv/much bs=1M count=6"
+    limited.docker("run", "--name", "built", "busybox", "sh", "-c", f"mkdir -p /srv && {build}")
+    limited.docker("commit", "built", "large")
+    said = limited.docker("run", "--rm", "-v", "small:/srv", "large", "true", code=125).stderr
+    assert "failed to populate volume" in said and "orlop volume update --size SIZE small" in said
+    limited.orlop("volume", "update", "--size", "16m", "small")
+    assert "much" in limited.docker("run", "--rm", "-v", "small:/srv", "large", "ls", "/srv").stdout
+    limited.docker("rm", "built")
+    limited.docker("rmi", "large")
+
+
 def test_df_and_prune_count_it_like_any_other(limited: LiveDaemon) -> None:
     fill = ("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "head -c 4000000 /dev/urandom > /data/much; sync")
     limited.docker(*fill)

@@ -12,6 +12,7 @@ import pytest
 from orlop.drivers.volumes import local_image_file
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.errors import Conflict, HostFailure, Malformed, Unsupported
+from orlop.kernel import loop
 from orlop.kernel.loop import find_loop_device, is_in_use
 from orlop.kernel.mounts import MNT_DETACH, bind, is_mount_point, mounts_at_or_below, unmount
 from orlop.testing.volume_limits import MIB, fill
@@ -87,6 +88,20 @@ def test_without_mkfs_it_says_which_package_has_it(driver: LocalVolumes, monkeyp
     with pytest.raises(Unsupported, match="Install e2fsprogs"):
         driver.create("data", {"size": "8m"}, "")
     assert driver.list_volumes() == [] and driver.list_staged() == []
+
+
+def test_without_loop_devices_it_says_what_is_missing(driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch) -> None:
+    made(driver)
+
+    def refuse(file_fd: int) -> tuple[int, str]:
+        raise FileNotFoundError(2, "No such file or directory", "/dev/loop-control")
+
+    monkeypatch.setattr(loop, "_new", refuse)
+    with pytest.raises(HostFailure, match="modprobe loop"):
+        driver.attach("data", USE)
+    with pytest.raises(HostFailure, match="modprobe loop"):
+        driver.create("more", {"size": "8m"}, "")
+    assert [stored.name for stored in driver.list_volumes()] == ["data"] and driver.list_staged() == []
 
 
 def test_a_file_larger_than_the_disk_can_name_is_refused(driver: LocalVolumes) -> None:

@@ -19,12 +19,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Staging, VolumeDriver
+from orlop.drivers.volumes.driver import Limited, Staging, VolumeDriver
 from orlop.engine.executor import Executor
 from orlop.engine.patience import require_storage
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.openat2 import open_beneath, open_in_root
+from orlop.model.sizes import describe_size
 from orlop.model.volume import Volume
 from orlop.planning.volumes import plan_publish
 from orlop.store.files import remove_tree_at
@@ -59,7 +60,7 @@ class CopyUp:
             return _in_place(driver, volume, source_fd, subpath)
         except OSError as error:
             why = f"{error.strerror or error}"
-            hint = "Free some space on that disk and try again" if error.errno == errno.ENOSPC else ""
+            hint = _room(driver, volume) if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
             raise HostFailure(f"populate {volume.name}", f"failed to populate volume: {why}", hint) from error
         finally:
             os.close(source_fd)
@@ -112,6 +113,14 @@ def copy_durably(source_fd: int, target_fd: int) -> None:
     copy_tree(source_fd, target_fd, sync_each=few)
     if not few:
         sync_file_system(target_fd)
+
+
+def _room(driver: VolumeDriver, volume: Volume) -> str:
+    with suppress(OrlopError, OSError):
+        if isinstance(driver, Limited) and (limits := driver.limits(volume.name)).size_bytes:
+            limit = describe_size(limits.size_bytes)
+            return f"The volume may hold {limit}; for more: orlop volume update --size SIZE {volume.name}"
+    return "Free some space on that disk and try again"
 
 
 def _open_source(root: Path, path: str) -> int | None:

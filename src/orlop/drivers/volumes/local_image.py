@@ -26,6 +26,7 @@ from orlop.drivers.volumes.local_directory import (
     remove_data_directory,
 )
 from orlop.drivers.volumes.local_image_file import (
+    attached_image,
     grow_image,
     image_size,
     make_image,
@@ -42,7 +43,7 @@ from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.filesystems import FileSystemSize
 from orlop.kernel.libc import sync_file_system
-from orlop.kernel.loop import find_loop_device, is_in_use, loop_device
+from orlop.kernel.loop import find_loop_device, is_in_use
 from orlop.kernel.mounts import move_mount, read_mounts
 from orlop.model.sizes import describe_size
 from orlop.store.trees import copy_tree
@@ -98,7 +99,7 @@ class ImageContent:
         with opened_image(volume.fd, IMAGE, subject) as image_fd:
             if not find_loop_device(image_fd) and image_size(image_fd).bytes < self.options.quota_bytes:
                 self._finish_growing(image_fd, subject)
-            with loop_device(image_fd) as (_, device), entered(volume.fd, DATA) as data_fd:
+            with attached_image(image_fd, subject) as (_, device), entered(volume.fd, DATA) as data_fd:
                 tree_fd = mount_image(image_fd, device, subject)
                 try:
                     move_mount(tree_fd, data_fd)

@@ -4,7 +4,7 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 
 from orlop.drivers.volumes.local_image_format import BLOCK, EXT4, choose_format, format_of
 from orlop.errors import HostFailure, Malformed, Unsupported
@@ -94,9 +94,22 @@ def opened_image(directory_fd: int, name: str, subject: str) -> Iterator[int]:
 
 
 @contextmanager
+def attached_image(image_fd: int, subject: str) -> Iterator[tuple[int, str]]:
+    """Its loop device, open, and the path of that."""
+    with ExitStack() as stack:
+        try:
+            found = stack.enter_context(loop_device(image_fd))
+        except OSError as error:
+            why = f"its disk.img gets no loop device: {error.strerror or error}"
+            hint = "Is there a /dev/loop-control? If not: modprobe loop; in a container, hand it in"
+            raise HostFailure(subject, why, hint) from error
+        yield found
+
+
+@contextmanager
 def mounted_nowhere(image_fd: int, subject: str, read_only: bool = False) -> Iterator[int]:
     """The top directory of the file system in the image, for us alone; the same file system where it is mounted."""
-    with loop_device(image_fd) as (_, device):
+    with attached_image(image_fd, subject) as (_, device):
         tree_fd = mount_image(image_fd, device, subject, read_only)
         try:
             top_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree_fd)
@@ -123,7 +136,7 @@ def mount_image(image_fd: int, device: str, subject: str, read_only: bool = Fals
 def grow_image(image_fd: int, subject: str, size_bytes: int) -> None:
     """Whether or not it is in use, and safe against a crash at any point: the kernel does it through its journal.
     Raises PermissionError where this process may not (CAP_SYS_RESOURCE)."""
-    with loop_device(image_fd) as (loop_fd, device):
+    with attached_image(image_fd, subject) as (loop_fd, device):
         tree_fd = mount_image(image_fd, device, subject)
         try:
             top_fd = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=tree_fd)

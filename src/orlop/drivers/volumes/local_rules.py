@@ -24,6 +24,7 @@ _DOCKERS = frozenset({"type", "o", "device", "size"})
 _VALUED = ("uid", "gid", "mode", "inodes")
 _BARE = ("nocopy", "copy", "noquota")
 OPTIONS = _DOCKERS | {*_VALUED, "nocopy", "copy"}
+_MOST_BYTES = 2**62
 _MOST_ID = 2**32 - 2  # the last one, -1, means "leave it" to chown(2)
 
 
@@ -169,11 +170,13 @@ def _quota(subject: str, given: Mapping[str, str]) -> int:
         suffix = re.fullmatch(r"[0-9.]+ ?([^0-9. ]+)", size)
         why = f"invalid suffix: '{suffix[1].lower()}'" if suffix else f"invalid size: '{size}'"
         raise Malformed(subject, why, "For example 512m or 10g") from error
+    if wanted > _MOST_BYTES:
+        raise Malformed(subject, f"size {size} is larger than any file system")
     return wanted
 
 
 def _count(subject: str, given: Mapping[str, str]) -> int:
-    return _number(subject, "inodes", given, 2**63 - 1, "how many files and directories it may hold") or 0
+    return _number(subject, "inodes", given, _MOST_BYTES, "how many files and directories it may hold") or 0
 
 
 def _id(subject: str, key: str, given: Mapping[str, str]) -> int | None:

@@ -39,6 +39,7 @@ def said(options: dict[str, str]) -> str:
         ({"size": "x"}, "invalid size: 'x'"),
         ({"size": "10q"}, "invalid suffix: 'q'"),
         ({"size": "-1"}, "invalid size: '-1'"),
+        ({"size": "99999999p"}, "size 99999999p is larger than any file system"),
     ],
 )
 def test_what_docker_refuses_is_refused_with_its_text(options: dict[str, str], why: str) -> None:
