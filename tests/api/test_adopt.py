@@ -272,11 +272,24 @@ def test_from_another_file_system_volumes_are_copied(small_disk: Callable[[int],
     root = small_disk(64 << 20) / "docker"
     said = unpack_docker_root(root)
     found = adopt(daemon, root, "plain", code=1)
-    assert found["plain"]["Reason"] == "it is on another file system, where a directory cannot be moved from"
+    assert found["plain"]["Reason"].startswith("it is on another file system")
     assert found["plain"]["Hint"] == "Copy it: --copy"
     assert all(it["Done"] for it in adopt(daemon, root, "--copy").values())
     assert_data_is_whole(daemon.volume_data("plain"))
     assert set(daemon.docker("volume", "ls", "-q").stdout.split()) == set(said)
+
+
+def test_through_another_mount_of_the_file_system_nothing_is_moved(
+    daemon: LiveDaemon, docker_root: tuple[Path, Said], tmp_path: Path
+) -> None:
+    root, _ = docker_root
+    subprocess.run(["mount", "--bind", root, tmp_path], check=True)
+    try:
+        found = adopt(daemon, tmp_path, "labelled", code=1)
+        assert "another mount" in found["labelled"]["Reason"] and "--copy" in found["labelled"]["Hint"]
+    finally:
+        subprocess.run(["umount", tmp_path], check=True)
+    assert (root / "volumes/labelled/_data").is_dir()
 
 
 @pytest.mark.parametrize("there", ["nothing", "photos", "ours", "file"])

@@ -275,19 +275,24 @@ def test_what_contradicts_itself_is_said(daemon: LiveDaemon, tmp_path: Path) -> 
     daemon.docker("volume", "rm", "spoilt")
 
 
-def test_what_lost_containers_had_mounted_is_let_go(daemon: LiveDaemon) -> None:
+def test_what_lost_containers_had_mounted_is_let_go(daemon: LiveDaemon, busybox_tar: Path) -> None:
     """A volume with a mount of its own outlives its container's end, and the journal that knew who used it."""
     daemon.docker("volume", "create", "-o", "type=tmpfs", "-o", "device=tmpfs", "-o", "o=size=1m", "memory")
-    daemon.docker("run", "-d", "--name", "busy", "-v", "memory:/data", "busybox", "sleep", "1000")
+    daemon.docker("volume", "create", "-o", "size=16m", "limited")
+    command = ("sh", "-c", "echo kept > /l/note; exec sleep 1000")
+    daemon.docker("run", "-d", "--name", "busy", "-v", "memory:/m", "-v", "limited:/l", "busybox", *command)
     pid = daemon.inspect("container", "busy")["State"]["Pid"]
     daemon.kill()
     lose(daemon)
-    assert f"pid {pid}: sleep 1000, uses memory" in recover(daemon, "--dry-run")
+    assert f"pid {pid}: sleep 1000, uses limited, memory" in recover(daemon, "--dry-run")
     os.kill(pid, signal.SIGKILL)
     wait_for("the container to end", lambda: "still run" not in recover(daemon, "--dry-run"))
     recover(daemon)
     daemon.start()
     daemon.docker("volume", "rm", "memory")
+    daemon.docker("import", busybox_tar, "busybox")
+    read = ("run", "--rm", "--network", "none", "-v", "limited:/l", "busybox", "cat", "/l/note")
+    assert daemon.docker(*read).stdout == "kept\n"
 
 
 def test_recovery_is_killed_at_every_step(daemon: LiveDaemon, tmp_path: Path) -> None:

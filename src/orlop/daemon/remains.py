@@ -32,8 +32,8 @@ def running_containers(data_root: Path, volumes: Path) -> list[RunningContainer]
         if container_id in found or not _is_of(data_root, options):
             continue
         pid = _number_in(options.get("-p", ""))
-        if pid and not Path(f"/proc/{pid}").exists():
-            continue  # it has just ended
+        if pid and not _is_child(pid, supervisor_pid):
+            continue  # it has ended, and its number is perhaps somebody else's
         held = _volumes_of(pid, volumes) if pid else ()
         found[container_id] = RunningContainer(
             container_id, options.get("-n", "") or container_id[:12], pid, supervisor_pid, _command(pid), held
@@ -66,6 +66,14 @@ def _is_of(data_root: Path, options: Mapping[str, str]) -> bool:
         bundle = json.loads(Path(options.get("-b", ""), "config.json").read_bytes())
         return str(bundle["root"]["path"]).startswith(f"{data_root}/")
     except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _is_child(pid: int, parent: int) -> bool:
+    try:
+        # The name before it may hold anything, a parenthesis too (proc_pid_stat(5)).
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1]) == parent
+    except (OSError, ValueError, IndexError):
         return False
 
 

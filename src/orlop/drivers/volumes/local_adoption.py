@@ -33,7 +33,7 @@ from orlop.kernel.openat2 import open_without_links
 from orlop.kernel.rename import rename_if_absent
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-_ELSEWHERE = "it is on another file system, where a directory cannot be moved from"
+_ELSEWHERE = "it is on another file system, or another mount of it, from which no directory can be moved"
 
 
 def why_not(root: VolumesRoot, source: Path) -> str:
