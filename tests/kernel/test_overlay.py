@@ -59,6 +59,12 @@ def test_125_layers_are_mounted_as_one(disk: Path, scenes: LayerScenes) -> None:
         (root / "f1").unlink()
         assert [(change.path, change.kind) for change in driver.changes(layer_id)] == [("/f1", 2)]
         assert driver.describe(layer_id)["LowerDir"].count("/diff") == 126
+    tree = driver.open_tree(parent)
+    try:
+        for name, is_there in (("f1", True), ("f0", False), ("f124", True)):
+            assert (name in os.listdir(f"/proc/self/fd/{tree}")) == is_there
+    finally:
+        os.close(tree)
 
 
 def test_a_container_cannot_lead_changes_and_commit_outside(disk: Path, scenes: LayerScenes) -> None:
