@@ -33,6 +33,7 @@ from orlop.drivers.volumes.local_staging import HIDDEN, Finish, holds_something
 from orlop.drivers.volumes.local_uses import detach_mounted, is_attached, is_foreign
 from orlop.errors import Conflict, NotFound, Unavailable
 from orlop.kernel.answering import require_answer
+from orlop.kernel.mounts import is_mount_point
 from orlop.kernel.rename import rename_if_absent
 from orlop.store.files import remove_tree_at
 from orlop.store.trees import copy_attributes
@@ -160,7 +161,7 @@ def _tokens_in(root: VolumesRoot, volume: VolumeDirectory) -> Iterator[str]:
 
 
 def _expect_answer(volume: VolumeDirectory, content: Content) -> None:
-    if not isinstance(content, MountedContent):
+    if not isinstance(content, MountedContent) and not is_mount_point(volume.data_path):
         return
     try:
         require_answer(str(volume.data_path), _ANSWER_SECONDS)

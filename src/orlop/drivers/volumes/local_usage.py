@@ -7,13 +7,12 @@ from collections.abc import Callable
 
 from orlop.drivers.volumes.driver import Measurement
 from orlop.drivers.volumes.local_directory import DATA, VolumeDirectory, entered
+from orlop.drivers.volumes.local_uses import is_foreign
 from orlop.kernel.mounts import mounts_at_or_below, spelled
 from orlop.kernel.openat2 import open_beneath
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _PASSED_OVER = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
-# Types of file systems with no server behind them.
-_ANSWERS = frozenset("btrfs erofs ext2 ext3 ext4 f2fs iso9660 overlay ramfs squashfs tmpfs vfat xfs".split())
 DEEPEST = 500  # each level costs a descriptor, and whoever writes to the volume could want to use them up
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))
 
@@ -32,7 +31,7 @@ def measure_mounted(volume: VolumeDirectory, stop: Callable[[], bool]) -> Measur
     machine's own, for a server need not answer."""
     mounted = mounts_at_or_below(volume.path)
     content = [entry for entry in mounted if entry.mount_point == spelled(volume.data_path)]
-    if not content or content[-1].fs_type not in _ANSWERS:
+    if not content or is_foreign(content[-1].source, content[-1].fs_type):
         return None
     with entered(volume.fd, DATA) as data_fd:
         return measure(data_fd, stop, has_mounts=len(mounted) > len(content))
