@@ -82,6 +82,30 @@ def test_a_tmpfs_volume_is_memory_with_its_options(daemon: LiveDaemon) -> None:
     assert run_in(daemon, "ram", "ls", "/v") == "", "it dies with its last user"
 
 
+def test_what_cannot_be_mounted_to_be_filled_fails_the_create(daemon: LiveDaemon) -> None:
+    create(daemon, "later", "type=none", "device=/no/such/directory", "o=bind")
+    said = daemon.docker("create", "--name", "one", "-v", "later:/etc", "busybox", "true", code=1).stderr
+    data = daemon.volume_data("later")
+    assert f"failed to mount local volume: mount /no/such/directory:{data}, flags: 0x1000: no such file" in said
+    # Docker 20.10 does not say what it was about, later ones do.
+    assert BY_PEER or f"failed to populate volume: error while mounting volume '{data}': failed" in said
+    assert daemon.docker("ps", "-aq").stdout == ""
+    assert daemon.docker("create", "--name", "one", "-v", "later:/nowhere", "busybox", "true").stdout
+
+
+@ours
+def test_nothing_is_copied_into_memory_that_nobody_uses(daemon: LiveDaemon, tmp_path: Path) -> None:
+    """With Docker it is gone as soon as the copy ends."""
+    (tmp_path / "note").write_text("mine\n")
+    create(daemon, "ram", "type=tmpfs", "device=tmpfs")
+    daemon.docker("create", "--name", "one", "-v", "ram:/v", "busybox", "sleep", "1000")
+    refused = daemon.docker("cp", tmp_path / "note", "one:/v/", code=1).stderr
+    assert "there only while the container runs. Start the container first" in refused
+    daemon.docker("run", "-d", "--name", "two", "-v", "ram:/v", "busybox", "sleep", "1000")
+    daemon.docker("cp", tmp_path / "note", "one:/v/")
+    assert daemon.docker("exec", "two", "cat", "/v/note").stdout == "mine\n"
+
+
 def test_a_bind_volume_is_the_host_s_directory(daemon: LiveDaemon, tmp_path: Path) -> None:
     (tmp_path / "note").write_text("mine\n")
     create(daemon, "host", "type=none", f"device={tmp_path}", "o=bind,ro")

@@ -124,7 +124,8 @@ def assemble(settings: Settings) -> Assembled:
     def generated(container: Container) -> Mapping[str, Path]:
         return generated_files(data_root.container(container.id))
 
-    views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated, trees, volumes.keeping_paths)
+    keeping, vanishes = volumes.keeping_paths, volumes.vanishes
+    views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated, trees, keeping, vanishes)
     archives = Archives(records.find, views, data_root.incoming, lifecycle.emit)
     facts = Facts(
         id=_daemon_id(journal),

@@ -6,8 +6,9 @@ container is not locked while a client reads: it may be started, stopped and ins
 """
 
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -17,6 +18,7 @@ from orlop.engine.archive_paths import parse_requested_path
 from orlop.engine.archive_work import PathStat, Unpacking, get_from, put_into, stat_in
 from orlop.engine.views import Views
 from orlop.model.container import Container
+from orlop.model.mount import Mount, MountKind
 
 Announce = Callable[[Container, str], None]  # publishes a container's event
 
@@ -65,7 +67,8 @@ class Archives:
         rootfs = container.host.readonly_rootfs
         with self._plain(archive) as plain, self._views.open(container, True) as view:
             shows_memory = container.is_running
-            upload = Unpacking(plain, no_overwrite_dir_non_dir, user, container.mounts, rootfs, shows_memory)
+            mounts = tuple(_as_memory(mount, view.vanishing) for mount in container.mounts)
+            upload = Unpacking(plain, no_overwrite_dir_non_dir, user, mounts, rootfs, shows_memory)
             if view.foreign:
                 ArchiveChild(view, path, _named(reference)).put(upload)
             else:
@@ -81,6 +84,11 @@ class Archives:
             plain = Path(file.name)
             decompress(archive, plain, hashed=False)
             yield plain
+
+
+def _as_memory(mount: Mount, vanishing: Collection[str]) -> Mount:
+    """A volume in memory that nobody else uses would lose what is copied into it as soon as the copy ends."""
+    return replace(mount, kind=MountKind.TMPFS) if mount.destination in vanishing else mount
 
 
 def _named(reference: str) -> str:

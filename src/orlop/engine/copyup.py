@@ -22,7 +22,7 @@ from pathlib import Path
 from orlop.drivers.volumes.driver import Limited, Staging, VolumeDriver
 from orlop.engine.executor import Executor
 from orlop.engine.patience import require_storage
-from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
+from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable, Unsupported
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.openat2 import open_beneath, open_in_root
 from orlop.model.sizes import describe_size
@@ -58,6 +58,10 @@ class CopyUp:
                 with suppress(Unsupported):
                     return self._staged(driver, volume, source_fd, in_use)
             return _in_place(driver, volume, source_fd, subpath)
+        except (HostFailure, Unavailable) as error:
+            if not error.subject.startswith("error while mounting volume"):
+                raise
+            raise type(error)(f"failed to populate volume: {error.subject}", error.why, error.hint) from error
         except OSError as error:
             why = f"{error.strerror or error}"
             hint = _room(driver, volume) if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""

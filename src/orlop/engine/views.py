@@ -52,6 +52,7 @@ _KERNEL_FILE_SYSTEMS = frozenset(
 # A volume's data for a container and a purpose, which makes it a use apart from that of the container's process.
 Attach = Callable[[Mount, str, str], Path]
 Detach = Callable[[Mount, str, str], None]
+Vanishes = Callable[[Mount, str, str], bool]  # whether what is in the volume is gone when this use ends
 KeepingPaths = Callable[[Sequence[Mount]], AbstractContextManager[None]]
 _PURPOSE = "view"
 
@@ -81,6 +82,7 @@ class View:
     passed_over: tuple[int, ...] = ()  # devices whose trees an archive does not descend into
     aside: Mapping[str, int] = field(default_factory=dict)  # destination -> root of a mount that has no place yet
     foreign: tuple[str, ...] = ()  # where somebody else's storage is mounted in it, which may not answer
+    vanishing: frozenset[str] = frozenset()  # destinations of volumes in memory that nobody else uses
 
     @contextmanager
     def open(self, path: str, flags: int, follow_last: bool) -> Iterator[Found]:
@@ -123,6 +125,7 @@ class Views:
         generated: Callable[[Container], Mapping[str, Path]],
         trees: MountTrees,
         keeping_paths: KeepingPaths = lambda mounts: nullcontext(),
+        vanishes: Vanishes = lambda mount, container_id, purpose: False,
     ) -> None:
         self._layers = layers
         self._attach = attach
@@ -131,6 +134,7 @@ class Views:
         self._generated = generated
         self._trees = trees
         self._keeping_paths = keeping_paths
+        self._vanishes = vanishes
         self._locks = KeyedLocks()
         self._open: Counter[str] = Counter()  # views a container has, under its lock
 
@@ -190,7 +194,8 @@ class Views:
                 _mount_inside(root_fd, mount.destination, tree)
             else:
                 aside[mount.destination] = tree
-        return View(root_fd, aside=aside, foreign=tuple(foreign))
+        vanishing = frozenset(mount.destination for mount, _ in sources if self._is_vanishing(mount, container.id))
+        return View(root_fd, aside=aside, foreign=tuple(foreign), vanishing=vanishing)
 
     def _attach_all(self, container: Container, stack: ExitStack) -> list[tuple[Mount, Path]]:
         """The mounts that can be shown, outermost first, with where their data is."""
@@ -207,6 +212,9 @@ class Views:
         if mount.kind is MountKind.VOLUME:
             return self._attach(mount, container.id, _PURPOSE)
         return Path(mount.source)
+
+    def _is_vanishing(self, mount: Mount, container_id: str) -> bool:
+        return mount.kind is MountKind.VOLUME and self._vanishes(mount, container_id, _PURPOSE)
 
     def _close(self, container: Container) -> None:
         with self._locks.hold([container.id]):

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import LastingUses, VolumeDriver
+from orlop.drivers.volumes.driver import Fleeting, LastingUses, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.mounting import Mounting
@@ -134,6 +134,12 @@ class VolumeMounts:
                 self._facts.unmounted(volume.id)
         attributes = {"driver": mount.driver, "container": container_id}
         self._events.publish("volume", "unmount", name, attributes)
+
+    def vanishes(self, mount: Mount, container_id: str, purpose: str) -> bool:
+        """Whether what is in the volume is gone when this use of it ends: it is in memory, and nobody else has it."""
+        driver = self._drivers.get(mount.driver)
+        use = use_id(mount, container_id, purpose)
+        return isinstance(driver, Fleeting) and driver.vanishes(self._records.real_name(mount.volume), use)
 
     def populate(self, name: str, source_root: Path, source_path: str, subpath: str = "") -> None:
         """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume, or into an

@@ -386,6 +386,9 @@ class Volumes:
     def detach(self, mount: Mount, container_id: str, purpose: str = "") -> None:
         self._mounts.detach(mount, container_id, purpose)
 
+    def vanishes(self, mount: Mount, container_id: str, purpose: str) -> bool:
+        return self._mounts.vanishes(mount, container_id, purpose)
+
     def populate(self, name: str, source_root: Path, source_path: str, subpath: str = "") -> None:
         """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume, or into an
         empty part of one."""
