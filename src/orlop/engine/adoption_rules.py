@@ -120,8 +120,9 @@ def _decide(volume: ForeignVolume, wish: AdoptionWish, facts: Facts, claimed: se
 def _usable_options(
     volume: ForeignVolume, name: str, wish: AdoptionWish, facts: Facts
 ) -> tuple[Mapping[str, str] | None, tuple[str, ...]]:
-    """The options that it can have here. A limit is held by the file system and does not move along; a copy gets it
-    where limits can be had. Raises what the check raises."""
+    """The options that it can have here. A copy gets its limit where limits can be had; a directory that is moved gets
+    none, whatever the file system still holds it to under the other engine's project number. Raises what the check
+    raises."""
     if volume.options is None:
         return None, ()
     if wish.copy:
@@ -134,7 +135,7 @@ def _usable_options(
     options, lost = _without_limits(volume.options)
     facts.check(name, options)
     notes = tuple(
-        f"its limit {key}={value} is not taken over: orlop volume update {name} --opt {key}={value}"
+        f"its limit {key}={value} does not come along: orlop volume update {name} --opt {key}={value}"
         for key, value in lost.items()
     )
     return options or None, notes

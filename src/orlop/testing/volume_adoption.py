@@ -76,6 +76,20 @@ class AdoptingContract(VolumeFixtures):
             driver.adopt(place / "absent", "data", {}, RECORD)
         assert names(driver) == [] and os.listdir(outside) == [] and link.is_symlink()
 
+    def test_nothing_comes_along_that_the_driver_would_take_for_its_own(
+        self, driver: VolumeDriver, place: Path
+    ) -> None:
+        """A user's Podman keeps volumes where that user can put anything: a disk image, marks, a record."""
+        assert isinstance(driver, Adopting)
+        source = self.theirs(place)
+        (source / "odd").write_text("no business of theirs")
+        before = source.stat()
+        with pytest.raises(Conflict, match="odd"):
+            driver.adopt(source, "data", {}, RECORD)
+        after = source.stat()
+        assert (after.st_uid, after.st_mode) == (before.st_uid, before.st_mode) and names(driver) == []
+        assert sorted(os.listdir(source)) == ["_data", "odd"]
+
     def test_no_link_on_the_way_is_followed(self, driver: VolumeDriver, place: Path) -> None:
         assert isinstance(driver, Adopting)
         self.theirs(place)

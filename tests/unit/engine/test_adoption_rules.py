@@ -88,7 +88,7 @@ def test_a_limit_does_not_come_along_with_a_move(given: dict[str, str], kept: di
 @pytest.mark.parametrize("wish", [MOVE, COPY])
 def test_a_limit_that_cannot_be_had_is_left_out_and_said(wish: AdoptionWish) -> None:
     found = decide(replace(DATA, options={"size": "10g", "o": "uid=5"}), wish)
-    assert found.options == {"o": "uid=5"} and "its limit size=10g is not taken over" in found.notes[0]
+    assert found.options == {"o": "uid=5"} and "its limit size=10g does not come along" in found.notes[0]
 
 
 def test_two_cannot_get_one_name() -> None:

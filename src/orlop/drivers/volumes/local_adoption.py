@@ -9,6 +9,7 @@ instant on the directory says by itself whose it is, and a crash before it has c
 
 import errno
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -33,6 +34,7 @@ from orlop.kernel.openat2 import open_without_links
 from orlop.kernel.rename import rename_if_absent
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_OURS = (METADATA, CHANGE, RETIRED_METADATA)  # there when it was handed back once
 _ELSEWHERE = "it is on another file system, or another mount of it, from which no directory can be moved"
 
 
@@ -54,8 +56,8 @@ def adopt(root: VolumesRoot, source: Path, name: str, options: MountOptions, kee
         refuse_mounts(subject, source)
         if _mount_of(parent_fd) != _mount_of(root.fd):
             raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy")
-        with entered(parent_fd, source.name) as fd:
-            _require_data(subject, fd)
+        with entered(parent_fd, source.name) as fd, _taken_from_its_owner(fd):
+            _require_only_data(subject, fd)
             _describe(fd, options if keep_options else None, metadata)
             try:
                 rename_if_absent(parent_fd, source.name, root.fd, name)
@@ -66,8 +68,6 @@ def adopt(root: VolumesRoot, source: Path, name: str, options: MountOptions, kee
                 if error.errno == errno.EXDEV:
                     raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy") from error
                 raise
-            os.fchown(fd, 0, 0)
-            os.fchmod(fd, 0o701)
         os.fsync(root.fd)
         os.fsync(parent_fd)
 
@@ -85,16 +85,37 @@ def give_back(root: VolumesRoot, name: str, source: Path) -> None:
         os.fsync(root.fd)
 
 
-def _require_data(subject: str, fd: int) -> None:
+@contextmanager
+def _taken_from_its_owner(fd: int) -> Iterator[None]:
+    """The volume's own directory is the daemon's from here on, unless the block fails: nobody puts anything beside the
+    data that we would take for ours. What is in `_data` stays its owners'."""
+    before = os.fstat(fd)
+    os.fchown(fd, os.geteuid(), os.getegid())
+    os.fchmod(fd, 0o701)
+    try:
+        yield
+    except BaseException:
+        os.fchown(fd, before.st_uid, before.st_gid)
+        os.fchmod(fd, stat.S_IMODE(before.st_mode))
+        raise
+
+
+def _require_only_data(subject: str, fd: int) -> None:
     with os.scandir(fd) as entries:
-        found = next((entry for entry in entries if entry.name == DATA), None)
-        if found is None or not found.is_dir(follow_symlinks=False):
-            raise Conflict(subject, f"its {DATA} is no directory")
+        found = {entry.name: entry for entry in entries}
+    data = found.pop(DATA, None)
+    if data is None or not data.is_dir(follow_symlinks=False):
+        raise Conflict(subject, f"its {DATA} is no directory")
+    strange = sorted(set(found) - {OPTIONS, *_OURS})
+    if strange:
+        raise Conflict(
+            subject, f"there is {strange[0]!r} beside its {DATA}", "Move that away; or copy the data: --copy"
+        )
 
 
 def _describe(fd: int, options: MountOptions | None, metadata: str) -> None:
     """Everything beside the data as of a volume of our own, durably."""
-    for left in (CHANGE, RETIRED_METADATA):  # of a time when it was ours before
+    for left in _OURS[1:]:
         with suppress(FileNotFoundError):
             os.unlink(left, dir_fd=fd)
     if options is None:
