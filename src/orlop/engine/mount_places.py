@@ -26,6 +26,7 @@ from orlop.kernel.foreign import real_path
 from orlop.model.container import Container
 from orlop.model.mount import IdMapping, Mount, MountKind
 from orlop.model.mount_spec import refuse_kernels_place
+from orlop.model.volume import DEFAULT_DRIVER
 from orlop.planning.bundles import Surroundings
 from orlop.planning.mounts import check_recursion, shows_data_root
 
@@ -143,6 +144,8 @@ def _is_more_than_a_path(mount: Mount, source: Path) -> bool:
         return True
     if mount.kind is MountKind.TMPFS:
         return False
+    if mount.kind is MountKind.VOLUME and mount.driver == DEFAULT_DRIVER and not mount.subpath:
+        return True  # between our look and the runtime's, another directory, or a link, could take the data's place
     if mount.id_mapping is not IdMapping.NONE or mount.read_only_force_recursive:
         return True
     recursive = not mount.non_recursive and not mount.read_only_non_recursive

@@ -14,8 +14,10 @@ from orlop.engine.id_mapping import IdMapping
 from orlop.engine.subpaths import open_part
 from orlop.errors import Conflict, HostFailure
 from orlop.kernel import mounts as kernel
+from orlop.kernel.openat2 import open_beneath
 from orlop.model.mount import IdMapping as Mapping
 from orlop.model.mount import Mount, MountKind
+from orlop.model.volume import DEFAULT_DRIVER
 
 log = logging.getLogger(__name__)
 
@@ -65,7 +67,26 @@ class MountTrees:
             os.close(tree)
 
 
+def open_data(mount: Mount, path: Path) -> int:
+    """A descriptor that names a local volume's data and nothing that was put in its place: no part of the path may be a
+    link, least of all the last. Raises HostFailure."""
+    root = os.open("/", os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        return open_beneath(root, str(path).lstrip("/"), os.O_PATH, no_symlinks=True)
+    except OSError as error:
+        why = f"{path} is not a directory" if error.errno == errno.ELOOP else f"{path}: {error.strerror}"
+        raise HostFailure(f"attaching volume {mount.volume}", why, "Was it moved meanwhile? Try again") from error
+    finally:
+        os.close(root)
+
+
 def _copy(source: Path, mount: Mount, recursive: bool) -> int:
+    if mount.kind is MountKind.VOLUME and mount.driver == DEFAULT_DRIVER:
+        fd = open_data(mount, source)
+        try:
+            return kernel.open_tree(fd, recursive=recursive)
+        finally:
+            os.close(fd)
     try:
         return kernel.open_tree(_AT_FDCWD, str(source), recursive=recursive)
     except FileNotFoundError as error:
