@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop.drivers.volumes.local_usage import measure
 from orlop.engine import tree_usage
 from orlop.engine.tree_usage import TreeUsage, TreeWalk
 
@@ -39,6 +40,16 @@ def test_the_whole_comes_first_and_counts_hard_links_once(tree: Path) -> None:
     assert whole[0].size_bytes == 300_000 + 20_000 + 1 + 50_000_000 + len("/")
     assert whole[0].disk_bytes < 1_000_000
     assert whole[0].entries == 8
+
+
+def test_the_whole_is_what_the_driver_counts(tree: Path) -> None:
+    fd = os.open(tree, os.O_RDONLY)
+    counted = measure(fd)
+    os.close(fd)
+    assert counted
+    (whole,) = walk(tree, 0)
+    assert (whole.size_bytes, whole.disk_bytes) == (counted.size_bytes, counted.disk_bytes)
+    assert (whole.entries, whole.last_write_ns) == (counted.entries, counted.last_write_ns)
 
 
 def test_below_it_the_biggest_on_disk_is_first(tree: Path) -> None:

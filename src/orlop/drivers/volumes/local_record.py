@@ -34,7 +34,10 @@ def read_change(volume: VolumeDirectory) -> WrittenChange | None:
     if not exists(volume.fd, CHANGE):
         return None
     with _making_sense_of(volume, CHANGE):
-        found = json.loads(read_file(volume.fd, CHANGE))
+        text = read_file(volume.fd, CHANGE)
+        if not text and not exists(volume.fd, CHANGE):
+            return None  # done in between: who only looks does not hold the volume's lock
+        found = json.loads(text)
         options = _parse(found["options"]) if found["options"] is not None else None
         return WrittenChange(options, found["metadata"])
 
