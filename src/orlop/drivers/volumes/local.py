@@ -18,6 +18,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
     local_directory    the tree, one volume's directory, the files in it
     local_record       opts.json and the engine's record
     local_adoption     taking over what another engine made
+    local_looks        what it looks like from outside, and what is wrong with it
     local_changes      other options, another name
     local_owner        uid=, gid= and mode= of the top directory
     local_rules        which names and options are accepted
@@ -49,7 +50,6 @@ from orlop.drivers.volumes.local_content import content_of, new_content
 from orlop.drivers.volumes.local_deletion import delete_tree
 from orlop.drivers.volumes.local_directory import (
     CHANGE,
-    DATA,
     METADATA,
     OPTIONS,
     RETIRED_METADATA,
@@ -61,7 +61,8 @@ from orlop.drivers.volumes.local_directory import (
     sweep,
     write_file,
 )
-from orlop.drivers.volumes.local_image import IMAGE, has_image
+from orlop.drivers.volumes.local_image import has_image
+from orlop.drivers.volumes.local_looks import finish, look_at, problem_of, stored
 from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
 from orlop.drivers.volumes.local_retirement import LocalRetirement
@@ -183,7 +184,7 @@ class LocalVolumes:
 
     def get(self, name: str) -> StoredVolume:
         with self._root.open(name) as volume:
-            return _stored(volume)
+            return stored(volume)
 
     def list_volumes(self) -> Sequence[StoredVolume]:
         return self.look(self.names())
@@ -192,24 +193,7 @@ class LocalVolumes:
         return self._root.names()
 
     def look(self, names: Iterable[str]) -> Sequence[StoredVolume]:
-        return [stored for name in names if (stored := self._look_at(name)) is not None]
-
-    def _look_at(self, name: str) -> StoredVolume | None:
-        """None where there is no volume. One that the disk fails to show keeps nobody from seeing the others."""
-        try:
-            with self._root.open(name) as volume:
-                plain = _plain(volume)
-                if plain is not None:
-                    return plain
-                entries = set(os.listdir(volume.fd))
-                if any(entry == CHANGE or entry.startswith(".") for entry in entries):
-                    _finish(volume, entries)
-                return None if entries.isdisjoint((DATA, OPTIONS, METADATA)) else _stored(volume)
-        except (OrlopError, FileNotFoundError):
-            return None
-        except OSError as error:
-            path = self.root / name
-            return StoredVolume(name, str(path / DATA), 0, f"{path} cannot be looked at: {error.strerror}")
+        return [stored for name in names if (stored := look_at(self._root, name)) is not None]
 
     def metadata(self, name: str) -> str:
         with self._root.open(name) as volume:
@@ -258,11 +242,11 @@ class LocalVolumes:
 
     def attach(self, name: str, use_id: str) -> Path:
         with self._root.open(name, exclusive=True) as volume:
-            problem = _problem(volume)
+            problem = problem_of(volume)
             if problem:
                 hint = "Put it back from a backup, or remove the volume and create it again"
                 raise HostFailure(f"attaching volume {name}", problem, hint)
-            _finish(volume)
+            finish(volume)
             content = content_of(volume)
             content.attach(volume, use_id)
             if not content.is_stageable:
@@ -327,15 +311,15 @@ class LocalVolumes:
 
     def publish(self, name: str, token: str, in_use: bool) -> None:
         with self._root.open(name) as volume, self._root.folder(STAGING) as staging_fd:
-            finish = partial(give_owner, options=read_options(volume))
+            settle_top = partial(give_owner, options=read_options(volume))
             if not is_staged_within(self._root, token):
                 if not in_use:
-                    local_staging.put_in_place(name, volume.fd, staging_fd, token, finish)
+                    local_staging.put_in_place(name, volume.fd, staging_fd, token, settle_top)
                     return
-                local_staging.move_entries(volume.fd, staging_fd, token, finish)
+                local_staging.move_entries(volume.fd, staging_fd, token, settle_top)
                 delete_tree(self._root, STAGING, token)
                 return
-        publish_within(self._root, name, token, in_use, finish)
+        publish_within(self._root, name, token, in_use, settle_top)
 
     def unstage(self, token: str) -> None:
         if is_staged_within(self._root, token):
@@ -399,51 +383,9 @@ class LocalVolumes:
         return self._retirement.metadata(retired_id)
 
 
-def _plain(volume: VolumeDirectory) -> StoredVolume | None:
-    """What nearly all volumes are: data, the record, nothing else to be read. A start looks at every one of them, so
-    this looks once. None: it takes more."""
-    with os.scandir(volume.fd) as entries:
-        kinds = {entry.name: entry.is_dir(follow_symlinks=False) for entry in entries}
-    if not kinds.pop(DATA, False) or kinds.keys() - {METADATA}:
-        return None
-    mountpoint = f"{volume.path}/{DATA}"
-    return StoredVolume(volume.name, mountpoint, os.fstat(volume.fd).st_ctime_ns)
-
-
-def _stored(volume: VolumeDirectory) -> StoredVolume:
-    # ctime, as Docker has it: the mtime of the directory changes with every use.
-    return StoredVolume(volume.name, str(volume.data_path), os.fstat(volume.fd).st_ctime_ns, _problem(volume))
-
-
-def _finish(volume: VolumeDirectory, entries: Iterable[str] = ()) -> None:
-    """What a crash cut off. Readers see a change as it is; where the disk refuses, it is tried again."""
-    try:
-        sweep(volume.fd, entries)
-        finish_change(volume)
-    except (OrlopError, OSError) as error:
-        log.warning("volume %s: a change stays half written: %s", volume.name, error)
-
-
 def _options_or_none(volume: VolumeDirectory) -> MountOptions:
     """What is unreadable keeps nobody from throwing away an empty volume."""
     try:
         return read_options(volume)
     except HostFailure:
         return MountOptions()
-
-
-def _problem(volume: VolumeDirectory) -> str:
-    try:
-        # The entry's type, not a stat of what may be mounted there, whose server may not answer.
-        with os.scandir(volume.fd) as entries:
-            found = next((entry for entry in entries if entry.name == DATA), None)
-            is_directory = found is not None and found.is_dir(follow_symlinks=False)
-        if found is None:
-            return f"its data directory {volume.data_path} is missing"
-        if not is_directory:
-            return f"{volume.data_path} is not a directory"
-        if read_options(volume).in_image and not has_image(volume):
-            return f"{volume.path / IMAGE}, which its data is in, is missing"
-    except HostFailure as error:
-        return error.why
-    return ""
