@@ -430,6 +430,22 @@ def test_podman_at_work_is_waited_for_by_the_user(daemon: LiveDaemon, podman: Po
         assert "Podman is running on it" in daemon.orlop("adopt", podman.root, code=1).stderr
 
 
+def test_a_users_podman_is_taken_over_and_leads_nowhere_else(
+    daemon: LiveDaemon, podman: Podman, tmp_path: Path
+) -> None:
+    os.chown(podman.root, 1000, 1000)
+    os.chown(podman.data("labelled").parent, 1000, 1000)
+    found = adopt(daemon, podman.root, "labelled")
+    assert "a user's Podman shifts them" in found["labelled"]["Notes"][0]
+    folder = daemon.volume_data("labelled").parent.stat()
+    assert (folder.st_uid, folder.st_gid, folder.st_mode & 0o7777) == (0, 0, 0o701)
+    (podman.root / "volumes").rename(tmp_path / "moved")
+    (podman.root / "volumes").symlink_to(tmp_path / "moved")
+    assert "which belongs to the user 1000" in daemon.orlop("adopt", podman.root, code=1).stderr
+    os.chown(podman.root, 0, 0)  # an administrator may keep them on another disk
+    assert all(it["Done"] for it in adopt(daemon, podman.root, "owned", "bound", "--copy").values())
+
+
 @contextmanager
 def newer_podman(root: Path) -> Iterator[Path]:
     """As Podman 5 keeps it: the same records in SQLite. Made here, because Debian's Podman is older."""
