@@ -58,9 +58,11 @@ class LocalRetirement:
                         write_file(volume.fd, RETIRED_METADATA, metadata)
                     os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
             except NotFound:
-                if exists(retired_fd, retired_id):
-                    return
-                raise
+                if not exists(retired_fd, retired_id):
+                    raise
+                # A crash came before the journal's word of it: what it says now is what is to stand beside the data.
+                with entered(retired_fd, retired_id) as fd, room_permitting(name):
+                    write_file(fd, RETIRED_METADATA, metadata)
 
     def note_rename(self) -> None:
         """What is mounted in a volume that was renamed has another path now."""
