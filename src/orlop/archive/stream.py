@@ -29,15 +29,16 @@ class TarStream(MemberWalk):
     def __init__(self, fd: int, start: bytes = b"", subject: str = "archive") -> None:
         """`start` is what was read from `fd` before."""
         super().__init__(subject)
-        self._buffer = bytearray()
-        self._at = 0  # offset in the archive of the buffer's first byte
+        self._buffer = b""
+        self._used = 0  # how much of the buffer is behind us
+        self._at = 0  # offset in the archive of what comes next in it
         self._pipe = fd
         start += _read_fully(fd, BLOCK - len(start))
         self._compression = detect_start(start)
         self._splices = self._compression is Compression.NONE
         self._more: Callable[[], bytes]
         if self._splices:
-            self._buffer += start
+            self._buffer = start
             self._more = lambda: os.read(fd, _PIECE_BYTES)
         else:
             pieces = decode_stream(start, lambda count: os.read(fd, count))
@@ -47,19 +48,19 @@ class TarStream(MemberWalk):
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self._buffer.clear()
+        self._buffer = b""
 
     def copy_into(self, fd: int, offset: int, count: int) -> None:
         self._skip_to(offset)
         while count:
-            if self._buffer:
-                with memoryview(self._buffer) as whole, whole[:count] as view:
+            if self._used < len(self._buffer):
+                with memoryview(self._buffer) as whole, whole[self._used : self._used + count] as view:
                     written = os.write(fd, view)
-                del self._buffer[:written]
+                self._used += written
             else:
                 written = self._splice(fd, count) if self._splices else 0
                 if not written:
-                    self._fill(1, f"inside a member's data, {count} bytes before its end")
+                    self._fill(f"inside a member's data, {count} bytes before its end")
                     continue
             self._at += written
             count -= written
@@ -75,25 +76,24 @@ class TarStream(MemberWalk):
 
     def _read(self, start: int, end: int) -> bytes:
         self._skip_to(start)
-        while len(self._buffer) < end - start and (piece := self._more()):
-            self._buffer += piece
-        return bytes(self._buffer[: end - start])
+        count = end - start
+        while len(self._buffer) - self._used < count and (piece := self._more()):
+            self._buffer, self._used = self._buffer[self._used :] + piece, 0
+        return self._buffer[self._used : self._used + count]
 
     def _skip_to(self, offset: int) -> None:
         assert offset >= self._at
-        while self._at + len(self._buffer) < offset:
-            self._at += len(self._buffer)
-            self._buffer.clear()
-            self._fill(1, f"{offset - self._at} bytes before the end of a member")
-        del self._buffer[: offset - self._at]
+        while self._at + len(self._buffer) - self._used < offset:
+            self._at += len(self._buffer) - self._used
+            self._fill(f"{offset - self._at} bytes before the end of a member")
+        self._used += offset - self._at
         self._at = offset
 
-    def _fill(self, count: int, where: str) -> None:
-        while len(self._buffer) < count:
-            piece = self._more()
-            if not piece:
-                raise Malformed(self._subject, f"it is cut off at byte {self._at + len(self._buffer)}, {where}")
-            self._buffer += piece
+    def _fill(self, where: str) -> None:
+        """More, in the place of what is used up."""
+        self._buffer, self._used = self._more(), 0
+        if not self._buffer:
+            raise Malformed(self._subject, f"it is cut off at byte {self._at}, {where}")
 
     def _ended(self, has_mark: bool, at: int) -> None:
         """What follows is read to the end: the client is still sending its last blocks of zeros, and a packed archive

@@ -399,8 +399,10 @@ def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> N
 
 
 def _read_and_write(source: int, target: int, size: int) -> None:
-    # Asked for a little more than there should be: a buffer of the largest size would cost more than the reading.
-    while data := os.read(source, size + 1):
+    # As much as there should be: a buffer of the largest size would cost more than the reading. What has been added
+    # since is as if it came after the copy.
+    while size > 0 and (data := os.read(source, size)):
+        size -= len(data)
         view = memoryview(data)
         while view:
             view = view[os.write(target, view) :]
