@@ -14,17 +14,15 @@ from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.errors import Conflict
 from orlop.kernel.project_quota import KernelProjectQuota
+from orlop.testing.volume_fixtures import VolumeFixtures
 from orlop.testing.volume_limits import MIB, InodeLimitContract, LimitContract, fill
-from orlop.testing.volumes import RetirementContract, StagingContract, UsageContract
+from orlop.testing.volumes import StagingContract
 from support.disks import mounted_disk
 
 USE = "a" * 64
 
 
-class Limited(LimitContract):
-    options = {"size": "16m"}
-    other_options = {"size": "20m"}
-
+class Driven(VolumeFixtures):
     def drivers(self, root: Path) -> Iterator[VolumeDriver]:
         self.opened = [LocalVolumes(root)]
         yield self.opened[0]
@@ -37,7 +35,7 @@ class Limited(LimitContract):
         return self.opened[-1]
 
 
-class ByProject(Limited, RetirementContract, UsageContract, StagingContract, InodeLimitContract):
+class ByProject(Driven, InodeLimitContract):
     def projects(self, driver: VolumeDriver, *names: str) -> list[int]:
         assert isinstance(driver, LocalVolumes)
         found = []
@@ -106,7 +104,9 @@ class ByProject(Limited, RetirementContract, UsageContract, StagingContract, Ino
             (top / "more").touch()
 
 
-class TestExt4WithQuota(ByProject):
+class TestExt4WithQuota(ByProject, LimitContract, StagingContract):
+    options = {"size": "16m"}
+
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
         features = ("-O", "quota,project", "-E", "quotatype=prjquota")
@@ -121,7 +121,7 @@ class TestXfsWithQuota(ByProject):
             yield from self.drivers(disk / "volumes")
 
 
-class TestImage(Limited):
+class TestImage(Driven, LimitContract):
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:
         yield from self.drivers(tmp_path / "volumes")
