@@ -6,11 +6,13 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from orlop.drivers.volumes import local_image_file
 from orlop.drivers.volumes.local import LocalVolumes
+from orlop.drivers.volumes.local_image_format import EXT4, XFS, ImageFormat
 from orlop.errors import Conflict, HostFailure, Malformed, Unsupported
 from orlop.kernel import loop
 from orlop.kernel.loop import find_loop_device, is_in_use
@@ -52,6 +54,48 @@ def test_the_size_that_df_shows_is_the_limit_and_the_file_takes_what_is_stored(d
         taken = (driver.root / "data" / "disk.img").stat().st_blocks * 512
         assert taken < (4 if wanted < 256 * MIB else 72) * MIB, "the log of an XFS is not sparse"
         driver.retire("data", os.urandom(32).hex(), "")
+
+
+@pytest.mark.parametrize("form", [EXT4, XFS])
+def test_one_file_system_is_made_for_nearly_every_size(
+    driver: LocalVolumes, form: ImageFormat, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first guess at what the file system itself takes is right, and hardly ever too much."""
+    made_so_far: list[int] = []
+    monkeypatch.setattr(local_image_file, "choose_format", lambda size, inodes: form)
+    make = type(form).make
+    monkeypatch.setattr(type(form), "make", lambda *arguments: (made_so_far.append(1), make(*arguments)))
+    sizes = [size << 20 for size in (16, 50, 100, 256, 700, 1 << 10, 10 << 10, 100 << 10)]
+    for number, size in enumerate(sizes):
+        driver.create(f"data{number}", {"size": str(size)}, "")
+        counted = driver.counted(f"data{number}")
+        assert counted is not None and (counted.size_bytes < MIB, counted.entries) == (True, 0)
+    assert len(made_so_far) <= len(sizes) + 1
+
+
+def test_a_device_that_somebody_looks_at_while_a_file_system_is_made_again_does_no_harm(
+    driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is the device of the file before, and shows what was in that."""
+    held: list[int] = []
+    dress = local_image_file._dress
+
+    def look(fd: int, *arguments: Any) -> int:
+        if held:
+            return dress(fd, *arguments)
+        with loop.loop_device(fd) as (_, path):
+            dress(fd, *arguments)
+            held.append(os.open(path, os.O_RDONLY))
+        return 3 * MIB
+
+    monkeypatch.setattr(local_image_file, "_dress", look)
+    try:
+        driver.create("data", {"size": "16m"}, "")
+        found = os.statvfs(driver.attach("data", USE))
+        assert found.f_blocks * found.f_frsize > 16 * MIB
+        driver.detach("data", USE)
+    finally:
+        os.close(held[0])
 
 
 def test_what_was_deleted_goes_back_to_the_disk(driver: LocalVolumes) -> None:

@@ -32,25 +32,35 @@ def make_image(
     if size_bytes < LEAST_BYTES:
         why = f"size is {describe_size(size_bytes)}, and at least {describe_size(LEAST_BYTES)} are needed here"
         raise Malformed(subject, why)
-    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
-    try:
-        if filesystem_name(fd) == "btrfs":
-            never_copy_on_write(fd)
-        wanted = choose_format(size_bytes, inodes)
-        total, more, short_before = wanted.first_guess(size_bytes, inodes), 0, 0
-        for _ in range(_ROUNDS):
+    wanted = choose_format(size_bytes, inodes)
+    total, more, short_before = wanted.first_guess(size_bytes, inodes), 0, 0
+    for _ in range(_ROUNDS):
+        with _new_file(directory_fd, name) as fd:
             _set_length(fd, subject, total)
             wanted.make(fd, subject, size_bytes, inodes)
             short = _dress(fd, subject, size_bytes, inodes, finish)
             if short <= 0:
                 os.fsync(fd)
                 return
-            # A last piece that is too small for tables of its own is left out: then a round brings nothing.
-            more = (2 * more or _MIB) if short == short_before else 0
-            total, short_before = total + short + more, short
+        # A last piece that is too small for tables of its own is left out: then a round brings nothing.
+        more = (2 * more or _MIB) if short == short_before else 0
+        total, short_before = total + short + more, short
+    raise HostFailure(subject, f"mkfs.{wanted.fs_type} made no file system of {describe_size(size_bytes)}")
+
+
+@contextmanager
+def _new_file(directory_fd: int, name: str) -> Iterator[int]:
+    """Another one each time: a device of the one before may still be there, because somebody looks at it, and would
+    show what was in that."""
+    with suppress(FileNotFoundError):
+        os.unlink(name, dir_fd=directory_fd)
+    fd = os.open(name, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600, dir_fd=directory_fd)
+    try:
+        if filesystem_name(fd) == "btrfs":
+            never_copy_on_write(fd)
+        yield fd
     finally:
         os.close(fd)
-    raise HostFailure(subject, f"mkfs.{wanted.fs_type} made no file system of {describe_size(size_bytes)}")
 
 
 def _dress(fd: int, subject: str, size_bytes: int, inodes: int, finish: Callable[[int], None]) -> int:
@@ -74,7 +84,6 @@ def _dress(fd: int, subject: str, size_bytes: int, inodes: int, finish: Callable
 def _set_length(fd: int, subject: str, total: int) -> None:
     """All of it holes."""
     try:
-        os.ftruncate(fd, 0)
         os.ftruncate(fd, -(-total // BLOCK) * BLOCK)
     except OSError as error:
         if error.errno not in (errno.EFBIG, errno.EINVAL):

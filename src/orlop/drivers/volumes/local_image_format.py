@@ -62,8 +62,10 @@ class Ext4Format:
 
     def first_guess(self, size_bytes: int, inodes: int) -> int:
         groups = size_bytes // self._GROUP + 1
-        tables = self._count(size_bytes, inodes) * self._INODE + groups * 4 * BLOCK
-        return size_bytes + self._journal(size_bytes) * _MIB + tables + 32 * BLOCK
+        tables = self._count(size_bytes, inodes) * self._INODE // BLOCK + 3 * groups
+        descriptors = groups // 64 + 1 + min(size_bytes // (8 * _MIB), 1024)  # and room for those of a larger one
+        blocks = tables + tables // 64 + _copies(groups) * (1 + descriptors) + 8
+        return size_bytes + self._journal(size_bytes) * _MIB + blocks * BLOCK
 
     def make(self, fd: int, subject: str, size_bytes: int, inodes: int) -> None:
         # The file is all holes: nothing in it has to be zeroed, now or later.
@@ -88,17 +90,22 @@ class Ext4Format:
         return ext4.parse_superblock(os.pread(image_fd, ext4.SUPERBLOCK_BYTES, ext4.SUPERBLOCK_OFFSET))
 
 
+def _copies(groups: int) -> int:
+    """How many groups hold the superblock and the descriptors: 0, 1 and the powers of 3, 5 and 7."""
+    return 2 + sum(int(base**power) < groups for base in (3, 5, 7) for power in range(1, 24))
+
+
 class XfsFormat:
     fs_type = "xfs"
     mount_options: Mapping[str, str] = {"discard": "", "nouuid": ""}  # a copy of an image has the same id
 
     LEAST_BYTES = 16 * _MIB
-    _LOG = 64 * _MIB
+    _LOG, _SMALL_LOG = 64 * _MIB, 857 * BLOCK  # with what else it takes
     _SUPPORTED = 300 * _MIB  # below, mkfs.xfs wants to be told twice
     _FEW_GROUPS = 256 * _MIB  # one that starts small is not to end in thousands of allocation groups
 
     def first_guess(self, size_bytes: int, inodes: int) -> int:
-        log_bytes = self._LOG if size_bytes >= self._SUPPORTED else 3 * _MIB
+        log_bytes = self._LOG if size_bytes >= self._SUPPORTED else self._SMALL_LOG
         return size_bytes + log_bytes
 
     def make(self, fd: int, subject: str, size_bytes: int, inodes: int) -> None:
