@@ -97,6 +97,32 @@ def _doomed_volume(daemon: LiveDaemon) -> None:
     )
 
 
+def _removed_volume(daemon: LiveDaemon) -> None:
+    """The only removed one of its name."""
+    while daemon.orlop("volume", "purge", "--force", "doomed", code=None).returncode == 0:
+        pass
+    _doomed_volume(daemon)
+    daemon.docker("volume", "rm", "doomed")
+
+
+def _restored(daemon: LiveDaemon) -> None:
+    if daemon.docker("volume", "inspect", "doomed", code=None).returncode:
+        daemon.orlop("volume", "restore", "doomed")
+    assert (daemon.volume_data("doomed") / "note").read_text() == "precious\n"
+    daemon.docker("volume", "rm", "doomed")
+
+
+def _purged(daemon: LiveDaemon) -> None:
+    """It can be brought back with all its bytes, or it is gone for good."""
+    if daemon.orlop("volume", "restore", "doomed", code=None).returncode == 0:
+        assert (daemon.volume_data("doomed") / "note").read_text() == "precious\n"
+        daemon.docker("volume", "rm", "doomed")
+        daemon.orlop("volume", "purge", "--force", "doomed")
+    assert daemon.orlop("volume", "restore", "doomed", code=None).returncode != 0
+    purging = daemon.data_root / "volumes" / ".purging"
+    wait_for("the bytes to go", lambda: not any(purging.iterdir()))
+
+
 def _in_use(daemon: LiveDaemon) -> None:
     _doomed_volume(daemon)
     daemon.docker("run", "-d", "--name", "victim", "-v", "doomed:/d", "busybox", "sleep", "1000")
@@ -203,6 +229,20 @@ def scenarios(archive: Path) -> list[Scenario]:
             ("volume.remove",),
         ),
         Scenario(
+            "volume restore",
+            _removed_volume,
+            lambda d: d.orlop("volume", "restore", "doomed", code=None),
+            _restored,
+            ("volume.restore",),
+        ),
+        Scenario(
+            "volume purge",
+            _removed_volume,
+            lambda d: d.orlop("volume", "purge", "--force", "doomed", code=None),
+            _purged,
+            ("volume.purge",),
+        ),
+        Scenario(
             "volume rename",
             _in_use,
             lambda d: d.orlop("volume", "rename", "doomed", "moved", code=None),
@@ -272,6 +312,8 @@ def archive(ship: LiveDaemon, tmp_path_factory: pytest.TempPathFactory) -> Path:
         "load",
         "rmi",
         "volume rm",
+        "volume restore",
+        "volume purge",
         "volume rename",
         "volume update",
         "volume cp",
@@ -317,20 +359,34 @@ def _kill_at(scenario: Scenario, point: str, daemon: LiveDaemon, bystander: int)
     assert disorder(daemon) == [], f"after doing it again, following a kill at {point}:\n{daemon.logs()}"
 
 
-@pytest.mark.parametrize("name", ["create", "start", "load", "volume cp", "volume import"])
-def test_a_full_disk_at_every_step_of_making(name: str, ship: LiveDaemon, archive: Path, tmp_path: Path) -> None:
-    """The user is told which disk is full, nothing half made stays, and once there is room it works."""
+FULL, FAILING, READ_ONLY = ("ENOSPC", "No space left on device"), ("EIO", "Input/output error"), ("EROFS", "Read-only")
+
+
+@pytest.mark.parametrize(
+    ("name", "trouble"),
+    [
+        *((name, FULL) for name in ("create", "start", "load", "volume cp", "volume import")),
+        *((name, FAILING) for name in ("create", "volume rm", "volume restore", "volume purge")),
+        *((name, READ_ONLY) for name in ("volume rename", "volume update")),
+    ],
+    ids=str,
+)
+def test_a_disk_that_refuses_at_every_step(
+    name: str, trouble: tuple[str, str], ship: LiveDaemon, archive: Path, tmp_path: Path
+) -> None:
+    """The user is told why, nothing half made stays, and once the disk is well again it works."""
+    error, text = trouble
     scenario = next(item for item in scenarios(archive) if item.name == name)
     for point in _points_of(scenario, ship, tmp_path / "points"):
         if not point.endswith("/before"):
             continue  # what comes after a step comes before the next one
         scenario.prepare(ship)
         ship.stop()
-        ship.start(environment={"ORLOP_FAULT": f"{point}=errno:ENOSPC"})
+        ship.start(environment={"ORLOP_FAULT": f"{point}=errno:{error}"})
         told = scenario.act(ship)
-        assert "No space left on device" in told.stderr, f"a full disk at {point} was not told of: {told}"
-        assert disorder(ship) == [], f"after a full disk at {point}:\n{ship.logs()}"
+        assert text in told.stderr, f"{error} at {point} was not told of: {told}"
+        assert disorder(ship) == [], f"after {error} at {point}:\n{ship.logs()}"
         ship.stop()
         ship.start()
         scenario.redo(ship)
-        assert disorder(ship) == [], f"after doing it again, following a full disk at {point}:\n{ship.logs()}"
+        assert disorder(ship) == [], f"after doing it again, following {error} at {point}:\n{ship.logs()}"
