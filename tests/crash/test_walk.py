@@ -369,7 +369,7 @@ FULL, FAILING, READ_ONLY = ("ENOSPC", "No space left on device"), ("EIO", "Input
         *((name, FAILING) for name in ("create", "volume rm", "volume restore", "volume purge")),
         *((name, READ_ONLY) for name in ("volume rename", "volume update")),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else value[0],
 )
 def test_a_disk_that_refuses_at_every_step(
     name: str, trouble: tuple[str, str], ship: LiveDaemon, archive: Path, tmp_path: Path

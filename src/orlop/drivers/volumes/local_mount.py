@@ -32,6 +32,7 @@ from orlop.kernel.resolving import resolve
 from orlop.model.volume import hide_in_device, hide_secret_words
 
 _RESOLVING_SECONDS = 10.0
+_ANSWER_SECONDS = 10.0  # of what is mounted on this host already
 _MOST_CREDENTIALS = 64 << 10
 
 
@@ -97,7 +98,7 @@ def _mount_file(path: Path, options: MountOptions, flags: int, data: str) -> Non
 
 
 def _bind(path: Path, source: str, words: MountWords) -> None:
-    require_answer(source, DEADLINE_SECONDS)
+    require_answer(source, _ANSWER_SECONDS)
     mounts.mount(source, path, "", words.flags & (mounts.MS_BIND | mounts.MS_REC))
     try:
         # The kernel heeds no other flag on the call that makes a bind mount.
