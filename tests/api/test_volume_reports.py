@@ -13,6 +13,7 @@ from conftest import DaemonMaker
 from orlop.kernel.mounts import MNT_DETACH, mount, unmount
 from support.asking import ask
 from support.daemon import LiveDaemon, wait_for
+from support.storage import mounted_storage
 
 WRITE = ["busybox", "sh", "-c", "head -c 100000 /dev/zero > /d/f"]
 
@@ -183,6 +184,23 @@ def test_a_volume_that_hangs_holds_up_no_report_of_the_others(daemon: LiveDaemon
     assert usage == {"data": 100_000, "hanging": -1}
     assert listed(daemon)["data"]["SizeBytes"] == 100_000
     assert listed(daemon)["hanging"]["SizeBytes"] == -1
+
+
+def test_a_walk_that_hangs_ends_at_a_deadline_and_lets_the_daemon_end(daemon: LiveDaemon, tmp_path: Path) -> None:
+    with mounted_storage(tmp_path) as storage:
+        for number in range(40):
+            (storage.behind / f"d{number}").mkdir()
+        options = ("type=none", f"device={storage.place}", "o=bind")
+        daemon.docker("volume", "create", *(word for option in options for word in ("-o", option)), "shared")
+        assert daemon.orlop("volume", "du", "shared").stdout.splitlines()[-1].split()[2] == "40"
+        storage.hang(after=40)
+        refused = daemon.orlop("volume", "du", "shared", code=1).stderr
+        assert "answer" in refused
+        assert listed(daemon)["shared"]["SizeBytes"] == -1
+        assert daemon.stop() == 0, "a thread that sleeps there would keep the daemon from ending"
+        storage.heal()
+        daemon.start()
+        daemon.docker("volume", "rm", "shared")
 
 
 def test_it_is_measured_again_once_the_storage_answers(make_daemon: DaemonMaker) -> None:

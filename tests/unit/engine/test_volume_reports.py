@@ -4,7 +4,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -246,19 +245,28 @@ def test_a_volume_that_moves_before_it_is_opened_is_looked_up_again(
     assert not access._open
 
 
-def test_storage_that_stops_answering_ends_a_walk_at_a_deadline(engine: Engine) -> None:
-    gate = threading.Event()
+def test_storage_that_stops_answering_ends_a_walk_at_a_deadline(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stalled(*_: object) -> None:
+        raise TimeoutError(110, "no progress for 30 s")
 
-    class Silent:
-        @contextmanager
-        def open(self, name: str, only_looks: bool) -> Iterator[None]:
-            gate.wait(SECONDS)
-            yield
-
-    trees = VolumeTrees(Silent(), silence_seconds=0.1)  # type: ignore[arg-type]
+    engine.make("data")
+    monkeypatch.setattr("orlop.engine.volume_trees.run_task", stalled)
     with pytest.raises(Unavailable, match="has not answered"):
-        trees.measure("data", "", 1)
-    gate.set()
+        VolumeTrees(engine.volumes.access).measure("data", "", 1)
+
+
+def test_a_walk_ends_when_nobody_wants_it_any_more(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    def endless(module: str, task: object, out: object, progress: Callable[[object], None], *_: object) -> None:
+        for count in range(100):
+            progress({"path": "", "entries": count})
+        raise AssertionError("it was not stopped")
+
+    engine.make("data")
+    monkeypatch.setattr("orlop.engine.volume_trees.run_task", endless)
+    rows, _ = VolumeTrees(engine.volumes.access).measure("data", "", 1, lambda so_far: so_far.entries < 5)
+    assert rows[0].entries == 5
 
 
 def test_a_counter_is_asked_first_and_a_walk_only_for_the_last_write(
