@@ -28,6 +28,7 @@ from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.images import ImageSummary, LoadedImage
 from orlop.engine.logs import Logs
+from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Exec, ExecWish
 from orlop.engine.system import SystemInfo
 from orlop.engine.tree_usage import TreeUsage
@@ -48,6 +49,7 @@ from orlop.model.network import Network
 from orlop.model.platform import Platform, is_any_of
 from orlop.model.volume import PruneReport, RetiredVolume, Volume, VolumeFacts, VolumeUser
 from orlop.store.paths import DataRoot
+from orlop.store.secrets import SecretFiles
 
 NOW_NS = 1_700_000_000_123_456_789
 IMAGE_ID = "sha256:" + "1" * 64
@@ -498,7 +500,8 @@ def make_engine(fakes: Fakes) -> Engine:
     fields = ("containers", "images", "volumes", "networks", "sessions", "archives", "system", "events")
     more = ("disk_usage", "volume_reports", "volume_trees")
     services: dict[str, Any] = {field: getattr(fakes, field) for field in (*fields, *more)}
-    return Engine(**services, logs=Logs(fakes.find_log), data_root=DataRoot(fakes.root))
+    root = DataRoot(fakes.root)
+    return Engine(**services, logs=Logs(fakes.find_log), secrets=Secrets(SecretFiles(root.secrets)), data_root=root)
 
 
 class Served:

@@ -50,6 +50,7 @@ TOP: Final[dict[str, Entry]] = {
     "rmi": Entry("rmi", "Remove images", IMAGES),
     "history": Entry("history", "Show how an image was made", IMAGES),
     "volume": Entry("", "Manage volumes: the data that stays", OBJECTS),
+    "secret": Entry("", "Keep what options of volumes name instead of passwords", OBJECTS),
     "network": Entry("", "Look at networks", OBJECTS),
     "container": Entry("", "Manage containers", OBJECTS),
     "image": Entry("", "Manage images", OBJECTS),
@@ -82,6 +83,11 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "import": Entry("volume_import", "Make a volume from a tar archive"),
         "restore": Entry("volume_restore", "Bring a removed volume back"),
         "purge": Entry("volume_purge", "Destroy the data of removed volumes, for good"),
+    },
+    "secret": {
+        "create": Entry("secret_create", "Keep a value that options can name as secret://NAME"),
+        "ls": Entry("secret_ls", "List secrets, without their values"),
+        "rm": Entry("secret_rm", "Remove secrets"),
     },
     "network": {
         "ls": Entry("network_ls", "List networks"),

@@ -40,6 +40,7 @@ from orlop.engine.mount_trees import MountTrees
 from orlop.engine.networks import Networks
 from orlop.engine.reaper import Reaper
 from orlop.engine.recovery import Recovery
+from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
@@ -53,6 +54,7 @@ from orlop.model.volume import RetirementPolicy
 from orlop.planning.bundles import NO_LOG
 from orlop.store.journal import Journal, Put
 from orlop.store.paths import DataRoot, ExecRoot
+from orlop.store.secrets import SecretFiles
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,8 @@ def assemble(settings: Settings) -> Assembled:
     layers = _layers(settings, data_root)
     runtimes, default_runtime, warnings = _runtimes(settings, exec_root)
     network_drivers = _network_drivers(settings, exec_root)
-    drivers_of_volumes = volume_drivers(data_root)
+    secrets_kept = Secrets(SecretFiles(data_root.secrets))
+    drivers_of_volumes = volume_drivers(data_root, secrets_kept.resolve)
 
     cleanup = LayerCleanup(layers)
     images = Images(journal, executor, layers, data_root, events, cleanup)
@@ -92,6 +95,7 @@ def assemble(settings: Settings) -> Assembled:
         return container.name if container else container_id[:12]
 
     volumes.describe_container = name_of
+    secrets_kept.volumes = volumes.everything
     mounts = LayerMounts(layers)
     trees = MountTrees(images.open_tree)
     places = MountPlaces(exec_root.mounts, trees, str(data_root.path.resolve()))
@@ -152,6 +156,7 @@ def assemble(settings: Settings) -> Assembled:
         disk_usage=disk_usage,
         volume_reports=reports,
         volume_trees=VolumeTrees(volumes.access),
+        secrets=secrets_kept,
         events=events,
         data_root=data_root,
     )
@@ -185,8 +190,10 @@ def assemble(settings: Settings) -> Assembled:
     return Assembled(engine, recovery, reaper, close)
 
 
-def volume_drivers(data_root: DataRoot) -> dict[str, VolumeDriver]:
-    return {"local": LocalVolumes(data_root.volumes)}
+def volume_drivers(
+    data_root: DataRoot, resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
+) -> dict[str, VolumeDriver]:
+    return {"local": LocalVolumes(data_root.volumes, resolve_secrets=resolve_secrets)}
 
 
 def _layers(settings: Settings, data_root: DataRoot) -> LayerDriver:

@@ -9,6 +9,7 @@ from orlop.engine.events import Events
 from orlop.engine.images import Images
 from orlop.engine.logs import Logs
 from orlop.engine.networks import Networks
+from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import System
 from orlop.engine.volume_reports import VolumeReports
@@ -30,5 +31,6 @@ class Engine:
     disk_usage: DiskUsages
     volume_reports: VolumeReports
     volume_trees: VolumeTrees
+    secrets: Secrets
     events: Events
     data_root: DataRoot  # where the edge spools uploads: data_root.incoming

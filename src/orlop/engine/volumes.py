@@ -261,6 +261,10 @@ class Volumes:
             return mount
         return replace(mount, source=volume.mountpoint)
 
+    def everything(self) -> Sequence[Volume]:
+        """Volumes, and removed ones that can be restored."""
+        return [*self._records.all(), *(found.volume for found in self._records.retired())]
+
     @property
     def count(self) -> int:
         return self._records.count

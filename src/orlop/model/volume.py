@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from orlop.errors import Malformed
+from orlop.model.secret import is_reference
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 PROTECT_LABEL = "orlop.protect"  # "true": refused by rm and prune until the label is taken off
@@ -148,7 +149,7 @@ def _is_secret(word: str) -> bool:
 def _hide_word(word: str) -> str:
     key, _, value = word.partition("=")
     if _is_secret(word):
-        return f"{key}={HIDDEN}"
+        return word if is_reference(value) else f"{key}={HIDDEN}"
     if key.strip().lower() in ("user", "username") and "%" in value:
         return f"{key}={value.partition('%')[0]}%{HIDDEN}"
     return word
@@ -165,7 +166,7 @@ def hide_in_device(device: str) -> str:
 def hide_secrets(options: Mapping[str, str]) -> dict[str, str]:
     """Driver options as they may be shown."""
     return {
-        key: HIDDEN if _SECRET.fullmatch(key) else hide_in_device(hide_secret_words(value))
+        key: HIDDEN if _SECRET.fullmatch(key) and not is_reference(value) else hide_in_device(hide_secret_words(value))
         for key, value in options.items()
     }
 

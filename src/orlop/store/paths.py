@@ -34,6 +34,11 @@ class DataRoot:
         return self.own / "recipes"
 
     @property
+    def secrets(self) -> Path:
+        """What options of volumes name, encrypted."""
+        return self.own / "secrets"
+
+    @property
     def incoming(self) -> Path:
         """Uploads and half-made things; emptied at start."""
         return self.own / "incoming"

@@ -54,6 +54,7 @@ from orlop.drivers.volumes.local_directory import (
     OPTIONS,
     RETIRED_METADATA,
     STAGING,
+    Resolve,
     VolumeDirectory,
     VolumesRoot,
     exists,
@@ -89,10 +90,11 @@ class LocalVolumes:
     name = "local"
     scope = "local"
 
-    def __init__(self, root: Path, projects: ProjectQuota | None = None) -> None:
+    def __init__(self, root: Path, projects: ProjectQuota | None = None, resolve_secrets: Resolve = dict) -> None:
         """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours. `projects`: the
-        kernel's project quota, or what stands for it."""
-        self._root = VolumesRoot(root, projects)
+        kernel's project quota, or what stands for it. `resolve_secrets` raises NotFound for a secret that is not
+        there."""
+        self._root = VolumesRoot(root, projects, resolve_secrets)
         self.root = self._root.path
         self._retirement = LocalRetirement(self._root)
         self._made: list[str] = []  # and not settled
@@ -112,6 +114,7 @@ class LocalVolumes:
     def check(self, name: str, options: Mapping[str, str]) -> None:
         check_name(name)
         parse_options(name, options)
+        self._root.resolve_secrets(options)
 
     def create(
         self, name: str, options: Mapping[str, str], metadata: str, files: Mapping[str, str] | None = None
@@ -212,6 +215,7 @@ class LocalVolumes:
 
     def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
         wanted = parse_options(name, options, "update")
+        self._root.resolve_secrets(options)
         with self._root.open(name, exclusive=True) as volume:
             change_volume(volume, wanted, bool(options), metadata)
 

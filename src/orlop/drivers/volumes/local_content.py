@@ -181,7 +181,7 @@ class MountedContent:
         attach_mounted(
             volume,
             use_id,
-            mount=lambda: mount_options(volume.data_path, self.options),
+            mount=lambda: mount_options(volume.data_path, self.options, volume.resolve_secrets),
             is_expected=lambda entry: is_expected(entry, self.options),
         )
         try:

@@ -8,7 +8,7 @@ import fcntl
 import logging
 import os
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,6 +29,8 @@ _MOST_METADATA = 4 << 20
 _CHUNK = 64 << 10
 _UNFINISHED = ".new"
 
+Resolve = Callable[[Mapping[str, str]], Mapping[str, str]]
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeDirectory:
@@ -38,6 +40,7 @@ class VolumeDirectory:
     path: Path
     fd: int
     projects: ProjectQuota = KernelProjectQuota()
+    resolve_secrets: Resolve = dict  # options with the values of the secrets that they name
 
     @property
     def data_path(self) -> Path:
@@ -47,9 +50,10 @@ class VolumeDirectory:
 class VolumesRoot:
     """Knows every place that volumes are in. Thread-safe: it holds nothing but the root's descriptor."""
 
-    def __init__(self, path: Path, projects: ProjectQuota | None = None) -> None:
+    def __init__(self, path: Path, projects: ProjectQuota | None = None, resolve_secrets: Resolve = dict) -> None:
         """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours."""
         self._projects = projects or KernelProjectQuota()
+        self.resolve_secrets = resolve_secrets
         path.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()
         self.fd = os.open(self.path, _DIRECTORY)
@@ -70,7 +74,7 @@ class VolumesRoot:
             fd = self._open(name)
             try:
                 if not exclusive or self._lock(name, fd):
-                    yield VolumeDirectory(name, self.path / name, fd, self._projects)
+                    yield VolumeDirectory(name, self.path / name, fd, self._projects, self.resolve_secrets)
                     return
             finally:
                 os.close(fd)
@@ -113,7 +117,8 @@ class VolumesRoot:
     def open_within(self, folder: str, entry: str, name: str = "") -> Iterator[VolumeDirectory]:
         """What is, or becomes, a volume's own directory in RETIRED, PURGING or STAGING; messages call it `name`."""
         with self.folder(folder) as folder_fd, entered(folder_fd, entry) as fd:
-            yield VolumeDirectory(name or entry, self.path / folder / entry, fd, self._projects)
+            path = self.path / folder / entry
+            yield VolumeDirectory(name or entry, path, fd, self._projects, self.resolve_secrets)
 
     @contextmanager
     def folder(self, name: str) -> Iterator[int]:

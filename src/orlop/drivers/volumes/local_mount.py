@@ -6,8 +6,10 @@ No mount.* program is run. What may have to wait for somebody else's storage is 
 import errno
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 
+from orlop.drivers.volumes.local_directory import Resolve
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_uses import DEADLINE_SECONDS, is_foreign
 from orlop.drivers.volumes.local_words import (
@@ -36,12 +38,15 @@ _ANSWER_SECONDS = 10.0  # of what is mounted on this host already
 _MOST_CREDENTIALS = 64 << 10
 
 
-def mount_options(path: Path, options: MountOptions) -> None:
-    """Raises HostFailure with Docker's text, Unavailable where a server does not answer."""
+def mount_options(path: Path, options: MountOptions, resolve_secrets: Resolve = dict) -> None:
+    """Raises HostFailure with Docker's text, Unavailable where a server does not answer, NotFound for a secret that is
+    not there. What is shown is never what `resolve_secrets` made of it."""
     subject = f"error while mounting volume '{path}': failed to mount local volume"
     words = parse_mount_words(_completed(subject, options))
     data = ",".join(filter(None, (words.data, owner_words(options), *limit_words(options, words.data))))
     shown = _shown(path, options.device, data, words.flags)
+    data = resolve_secrets({"o": data})["o"]
+    options = replace(options, device=resolve_secrets({"device": options.device})["device"])
     try:
         if words.is_bind:
             _bind(path, options.device, words)

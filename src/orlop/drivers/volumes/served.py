@@ -60,7 +60,8 @@ class Backend(Protocol):
     def scope(self) -> str: ...
 
     def check(self, subject: str, options: Options) -> None:
-        """Raises Malformed for options that could never work, before anything is asked of the storage."""
+        """Raises Malformed for options that could never work, before anything is asked of the storage. Secrets are
+        resolved, so a message never says a value."""
 
     def command(self, served: Served) -> Command:
         """The program that mounts on `served.mountpoint`. Raises Unsupported where it is not installed."""
@@ -76,7 +77,7 @@ class Backend(Protocol):
 class ServedVolumes:
     """`resolve` gives options with the secrets that they name."""
 
-    def __init__(self, root: Path, run: Path, backend: Backend, resolve: Callable[[Options], Options]) -> None:
+    def __init__(self, root: Path, run: Path, backend: Backend, resolve: Callable[[Options], Options] = dict) -> None:
         self._tree = LocalVolumes(root)
         self.root = self._tree.root
         self._run = run
@@ -98,7 +99,7 @@ class ServedVolumes:
 
     def check(self, name: str, options: Options) -> None:
         check_name(name)
-        self._backend.check(f"create {name}", options)
+        self._backend.check(f"create {name}", self._resolve(options))
 
     def create(self, name: str, options: Options, metadata: str) -> StoredVolume:
         self.check(name, options)
@@ -196,7 +197,7 @@ class ServedVolumes:
 
     def change(self, name: str, options: Options, metadata: str) -> None:
         """From the next mount on."""
-        self._backend.check(f"update {name}", options)
+        self._backend.check(f"update {name}", self._resolve(options))
         with self._tree.opened(name, exclusive=True) as volume:
             served_id, _ = _read(volume)
             replace_file(volume.fd, SERVED, json.dumps({"id": served_id, "options": dict(options)}))

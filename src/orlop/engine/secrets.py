@@ -1,0 +1,67 @@
+"""Secrets that options of volumes name: kept, listed without their values, put in place where storage is asked for."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from orlop.errors import Conflict, HostFailure, Malformed, NotFound
+from orlop.model.secret import MOST_BYTES, Secret, check_secret_name, names_of_secrets, resolve_secrets
+from orlop.model.volume import Volume
+from orlop.store.secrets import SecretFiles
+
+
+class Secrets:
+    """`volumes` gives all volumes, removed ones that can be restored among them."""
+
+    def __init__(self, files: SecretFiles, volumes: Callable[[], Sequence[Volume]] = lambda: ()) -> None:
+        self._files = files
+        self.volumes = volumes
+
+    def create(self, name: str, value: bytes, replace: bool = False) -> Secret:
+        """Raises Malformed for a bad name or value, Conflict where it is there and not to be replaced."""
+        check_secret_name(name)
+        subject = f"secret {name}"
+        if not value:
+            raise Malformed(subject, "its value is empty", f"For example: orlop secret create {name} FILE")
+        if len(value) > MOST_BYTES:
+            raise Malformed(subject, f"its value has {len(value)} bytes, at most {MOST_BYTES} are allowed")
+        if self._files.exists(name) and not replace:
+            hint = f"To give it another value: orlop secret create --force {name}"
+            raise Conflict(subject, "a secret of that name exists", hint)
+        self._files.put(name, value)
+        return self._describe(name)
+
+    def list_secrets(self) -> Sequence[Secret]:
+        users = self._users()
+        return [Secret(name, made, users.get(name, ())) for name, made in sorted(self._files.names().items())]
+
+    def remove(self, name: str) -> None:
+        """Raises NotFound, Conflict naming the volumes whose options name it."""
+        check_secret_name(name)
+        if not self._files.exists(name):
+            raise NotFound(f"secret {name}", "there is none of that name on this host", "List them: orlop secret ls")
+        users = self._users().get(name, ())
+        if users:
+            why = f"volumes need it: {', '.join(users)}"
+            raise Conflict(f"secret {name}", why, "Remove these volumes first, or give them other options")
+        self._files.remove(name)
+
+    def resolve(self, options: Mapping[str, str]) -> dict[str, str]:
+        """Raises NotFound naming the secret that is missing."""
+        return resolve_secrets(options, self._value_of)
+
+    def _value_of(self, name: str) -> str:
+        check_secret_name(name)
+        try:
+            # The end of the line that an editor or echo put there is no part of a password.
+            return self._files.get(name).decode().removesuffix("\n")
+        except UnicodeDecodeError as error:
+            raise HostFailure(f"secret {name}", "its value is no text, and an option needs text") from error
+
+    def _describe(self, name: str) -> Secret:
+        return Secret(name, self._files.names().get(name, 0), self._users().get(name, ()))
+
+    def _users(self) -> dict[str, tuple[str, ...]]:
+        found: dict[str, tuple[str, ...]] = {}
+        for volume in self.volumes():
+            for name in names_of_secrets(volume.options or {}):
+                found[name] = (*found.get(name, ()), volume.name)
+        return found
