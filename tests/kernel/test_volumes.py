@@ -344,3 +344,15 @@ def test_a_volume_that_the_disk_fails_to_show_hides_no_other(
     problems = {stored.name: stored.problem for stored in driver.list_volumes()}
     assert problems["one"] == problems["two"] == ""
     assert problems["sick"] == f"{root / 'sick'} cannot be looked at: Input/output error"
+
+
+def test_options_that_anybody_may_read_are_root_s_alone_from_the_next_start_on(
+    driver: LocalVolumes, root: Path
+) -> None:
+    (root / "byhand" / "_data").mkdir(parents=True)
+    (root / "byhand" / "opts.json").write_text(
+        '{"MountType": "cifs", "MountDevice": "//h/s", "MountOpts": "password=x"}'
+    )
+    (root / "byhand" / "opts.json").chmod(0o644)
+    assert [stored.name for stored in driver.list_volumes()] == ["byhand"]
+    assert (root / "byhand" / "opts.json").stat().st_mode & 0o777 == 0o600

@@ -5,6 +5,7 @@ Only the volume's own directory is looked at, never what is mounted on `_data`, 
 
 import logging
 import os
+import stat
 from collections.abc import Iterable
 
 from orlop.drivers.volumes.driver import StoredVolume
@@ -35,12 +36,28 @@ def look_at(root: VolumesRoot, name: str) -> StoredVolume | None:
             entries = set(os.listdir(volume.fd))
             if any(entry == CHANGE or entry.startswith(".") for entry in entries):
                 finish(volume, entries)
+            if OPTIONS in entries:
+                _keep_for_owner(volume)
             return None if entries.isdisjoint((DATA, OPTIONS, METADATA)) else stored(volume)
     except (OrlopError, FileNotFoundError):
         return None
     except OSError as error:
         path = root.path / name
         return StoredVolume(name, str(path / DATA), 0, f"{path} cannot be looked at: {error.strerror}")
+
+
+def _keep_for_owner(volume: VolumeDirectory) -> None:
+    """Options may hold a password, and who put them there by hand may not have thought of that."""
+    try:
+        details = os.lstat(OPTIONS, dir_fd=volume.fd)
+        if stat.S_ISREG(details.st_mode) and details.st_mode & 0o077:
+            fd = os.open(OPTIONS, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=volume.fd)
+            try:
+                os.fchmod(fd, 0o600)
+            finally:
+                os.close(fd)
+    except OSError as error:
+        log.warning("volume %s: others may read its options: %s", volume.name, error)
 
 
 def _plain(volume: VolumeDirectory) -> StoredVolume | None:
