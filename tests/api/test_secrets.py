@@ -68,5 +68,5 @@ def test_a_secret_lives_as_long_as_a_volume_may_need_it(daemon: LiveDaemon, secr
         daemon.docker("volume", "rm", "-f", "data")  # removed ones can be restored, and need it then
     listed = map(json.loads, daemon.orlop("secret", "ls", "--format", "json").stdout.splitlines())
     assert {each["Name"]: each["UsedBy"] for each in listed}["planted"] == ["data"]
-    daemon.orlop("volume", "purge", "--force", "data")
+    daemon.orlop("volume", "purge", "--all", "--force")
     assert daemon.orlop("secret", "rm", "planted").stdout == "planted\n"

@@ -60,8 +60,8 @@ class Secrets:
         return Secret(name, self._files.names().get(name, 0), self._users().get(name, ()))
 
     def _users(self) -> dict[str, tuple[str, ...]]:
-        found: dict[str, tuple[str, ...]] = {}
+        found: dict[str, dict[str, None]] = {}
         for volume in self.volumes():
             for name in names_of_secrets(volume.options or {}):
-                found[name] = (*found.get(name, ()), volume.name)
-        return found
+                found.setdefault(name, {})[volume.name] = None  # removed ones may have had the same name
+        return {name: tuple(users) for name, users in found.items()}
