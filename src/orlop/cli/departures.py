@@ -13,7 +13,7 @@ PREVIEW = "/orlop/v1/volumes/preview"
 _WAIT_SECONDS = 3  # for the size of what was never measured
 _SHOWN = 50
 
-Departures = Sequence[Mapping[str, Any]]
+Departures = Sequence[dict[str, Any]]
 
 
 def ask_for_names(app: App, names: Sequence[str]) -> Departures | None:
@@ -24,6 +24,18 @@ def ask_for_names(app: App, names: Sequence[str]) -> Departures | None:
 def ask_for_prune(app: App, filters: Mapping[str, Sequence[str]], all_volumes: bool) -> Departures | None:
     wanted = {key: list(values) for key, values in filters.items() if key != "all"}
     return _ask(app, {"Prune": wanted, "All": all_volumes})
+
+
+def without_stopped(found: Departures) -> Departures:
+    """As it will be when all stopped containers are gone."""
+    freed = {"Goes": True, "StaysBecause": ""}
+    return [it | freed if _has_only_stopped_users(it) else it for it in found]
+
+
+def _has_only_stopped_users(departure: dict[str, Any]) -> bool:
+    users = (departure["Usage"] or {}).get("Users") or []
+    is_in_use = bool(users) and departure["StaysBecause"].startswith("in use")
+    return is_in_use and not any(user["Running"] for user in users)
 
 
 def _ask(app: App, body: dict[str, Any]) -> Departures | None:
@@ -54,7 +66,7 @@ def render_departures(found: Departures) -> str:
     return text
 
 
-def _row(departure: Mapping[str, Any]) -> Sequence[str]:
+def _row(departure: dict[str, Any]) -> Sequence[str]:
     usage = departure["Usage"]
     written, until = parse_time(usage["LastWrite"]), parse_time(departure["RestorableUntil"])
     return (

@@ -46,7 +46,7 @@ class Departure:
     name: str  # as it was asked for
     report: VolumeReport | None  # None: there is no such volume
     stays_because: str = ""
-    purge_at_ns: int = 0  # until when it could be restored; 0: not at all
+    purge_at_ns: int = 0  # until when it could be restored if it went now; 0: not at all
 
 
 @dataclass(slots=True)
@@ -252,13 +252,15 @@ class VolumeReports:
 
     def _departure(self, report: VolumeReport, takes: Callable[[Volume], bool] = lambda volume: True) -> Departure:
         volume = report.volume
+        until = 0
+        if isinstance(self.drivers.get(volume.driver), Retirement):
+            until = self.volumes.retirements.policy.purge_at_ns(volume, self.clock())
         if why := _reason_to_stay(report):
-            return Departure(volume.name, report, why)
+            return Departure(volume.name, report, why, until)
         if not takes(volume):
-            return Departure(volume.name, report, "prune leaves volumes whose options say where their data is")
-        if not isinstance(self.drivers.get(volume.driver), Retirement):
-            return Departure(volume.name, report)
-        return Departure(volume.name, report, "", self.volumes.retirements.policy.purge_at_ns(volume, self.clock()))
+            why = "prune leaves volumes whose options say where their data is"
+            return Departure(volume.name, report, why, until)
+        return Departure(volume.name, report, "", until)
 
 
 def _ended(found: Measurement | None) -> "Future[Measurement | None]":
@@ -268,10 +270,10 @@ def _ended(found: Measurement | None) -> "Future[Measurement | None]":
 
 
 def _reason_to_stay(report: VolumeReport) -> str:
-    if report.users:
-        return f"in use by {', '.join(dict.fromkeys(user.container for user in report.users))}"
     if report.volume.is_protected:
         return f"protected by its label {PROTECT_LABEL}"
+    if report.users:
+        return f"in use by {', '.join(dict.fromkeys(user.container for user in report.users))}"
     return ""
 
 

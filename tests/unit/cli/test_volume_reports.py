@@ -137,6 +137,21 @@ def test_a_prune_with_nothing_to_take_does_not_ask(orlop: Run) -> None:
     assert (outcome.status, outcome.out) == (0, "Total reclaimed space: 0B\n")
 
 
+def test_a_prune_of_everything_shows_the_volumes_that_stopped_containers_let_go_of(orlop: Run) -> None:
+    def used(name: str, running: bool) -> dict[str, Any]:
+        return departure(name, "in use by app", Users=[{"Container": "app", "Running": running}])
+
+    kept = departure("kept", "protected by its label orlop.protect", Users=[{"Container": "app", "Running": False}])
+    answers = {
+        PREVIEW: {"Volumes": [departure("free"), used("soon", False), used("busy", True), kept]},
+        "GET /containers/json": [],
+    }
+    asked = orlop("system", "prune", "--volumes", answers=answers).err
+    assert "2 to remove" in asked
+    assert "busy stays: in use by app" in asked
+    assert "kept stays: protected" in asked
+
+
 def test_what_takes_the_room_is_listed_the_biggest_first(orlop: Run) -> None:
     entry = {"SizeBytes": 20, "DiskBytes": 4096, "Entries": 0, "Directory": False, "LastWrite": NEVER}
     whole = {**entry, "Name": "data", "Path": "", "Directory": True, "Entries": 9, "LeftOut": 4}
