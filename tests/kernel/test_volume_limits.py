@@ -403,3 +403,44 @@ def test_a_device_that_somebody_looks_at_is_not_in_use(tmp_path: Path) -> None:
     finally:
         subprocess.run(["losetup", "-d", device], check=True)
         os.close(fd)
+
+
+def test_a_limit_that_nobody_keeps_here_is_told_and_keeps_nobody_from_the_data(
+    driver: LocalVolumes, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A volume of another engine, or from a disk that was mounted with quota."""
+    (driver.root / "data" / "_data").mkdir(parents=True)
+    (driver.root / "data" / "_data" / "note").write_text("kept")
+    (driver.root / "data" / "opts.json").write_text('{"Quota": {"Size": 8388608}}')
+    assert (driver.attach("data", USE) / "note").read_text() == "kept"
+    assert "is not kept below its limit" in caplog.text
+    assert driver.limits("data").size_bytes == 0 and driver.options("data") == {"size": "8388608"}
+    driver.detach("data", USE)
+
+
+def test_a_crash_of_the_machine_leaves_marks_that_mean_nothing(driver: LocalVolumes) -> None:
+    made(driver)
+    top = driver.attach("data", USE)
+    unmount(top)  # as a reboot does
+    again = LocalVolumes(driver.root)
+    again.detach_others(set())
+    assert (again.attach("data", OTHER) / "note").read_text() == "kept"
+    again.detach("data", OTHER)
+    assert not is_mount_point(top)
+    again.retire("data", ID, "")
+    again.close()
+
+
+def test_renamed_in_use_it_keeps_its_image_and_grows_under_the_new_name(driver: LocalVolumes) -> None:
+    made(driver, size="16m")
+    driver.attach("data", USE)
+    driver.rename("data", "other", "")
+    (driver.root / "other" / "_data" / "more").write_text("written under the new name")
+    driver.change("other", {"size": "20m"}, "")
+    driver.attach("other", OTHER)
+    driver.detach("other", USE)
+    assert (driver.root / "other" / "_data" / "note").read_text() == "kept"
+    driver.detach("other", OTHER)
+    assert mounts_at_or_below(driver.root) == []
+    assert sorted(os.listdir(driver.attach("other", USE))) == ["more", "note"]
+    driver.detach("other", USE)

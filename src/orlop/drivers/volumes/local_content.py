@@ -11,6 +11,7 @@ beside `_data` or in the kernel.
     ProjectContent      `_data` has a project number with a limit, on ext4 and XFS                     (local_project)
 """
 
+import logging
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, is_
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.filesystems import filesystem_name
 from orlop.kernel.mounts import is_mount_point
+
+log = logging.getLogger(__name__)
 
 
 class Content(Protocol):
@@ -136,6 +139,9 @@ class PlainDirectory:
         remove_data_directory(volume)
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
+        if self.options.is_limited:
+            # It came from elsewhere, or its file system was mounted with quota before. Its data is no less for that.
+            log.warning("volume %s is not kept below its limit: its file system has no quota", volume.name)
         if not join_mounted(volume, use_id):
             give_pending_owner(volume, self.options)
 
@@ -160,7 +166,8 @@ class PlainDirectory:
             return
         if not volume.projects.is_enforced(volume.fd):
             why = f"it is a directory on a file system ({filesystem_name(volume.fd)}) without project quota"
-            hint = f"Copy it to one with this limit: orlop volume cp --opt size={wanted.quota_bytes} {volume.name} NEW"
+            limit = f"--opt size={wanted.quota_bytes}" + (f" --opt inodes={wanted.inodes}" if wanted.inodes else "")
+            hint = f"Copy it to one with this limit: orlop volume cp {limit} {volume.name} NEW"
             raise Unsupported(f"limit volume {volume.name}", why, hint)
         hold_project(volume, wanted)
 
