@@ -6,11 +6,13 @@ record beside the data and the one in the journal are the same again, both as be
 
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
 from orlop.drivers.volumes.driver import Changing, Renaming, StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
+from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import NotFound, Unavailable, Unsupported
 from orlop.model.volume import Volume
 from orlop.planning import volumes as plans
@@ -18,8 +20,9 @@ from orlop.planning.plan import Step
 
 
 class VolumeChangeSteps:
-    def __init__(self, executor: Executor, drivers: Mapping[str, VolumeDriver]) -> None:
+    def __init__(self, executor: Executor, drivers: Mapping[str, VolumeDriver], records: VolumeRecords) -> None:
         self._drivers = drivers
+        self._records = records
         self._stored: dict[str, StoredVolume] = {}
         change = StepActions(self._change, self._undo_change)
         rename = StepActions(self._rename, self._undo_rename)
@@ -53,6 +56,10 @@ class VolumeChangeSteps:
 
     def _undo_change(self, step: Step) -> None:
         self._stored.pop(step.subject, None)
+        before = msgspec.json.decode(step.arguments["before"], type=Volume)
+        known = self._records.find(before.name)
+        if known is None or _wishes(known) != _wishes(before):
+            return  # it was tried in vain at an earlier start, and the volume changed since
         with suppress(NotFound):  # then there is nothing that could be wrong
             self._put_record(step, step.arguments["before"])
 
@@ -76,3 +83,8 @@ class VolumeChangeSteps:
                 driver.rename(step.arguments["new"], step.subject, step.arguments["before"])
         else:
             self._put_record(step, step.arguments["before"])
+
+
+def _wishes(volume: Volume) -> Volume:
+    """What somebody chose."""
+    return replace(volume, mountpoint="", problem="")

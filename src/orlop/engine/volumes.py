@@ -100,7 +100,7 @@ class Volumes:
         self._changes = VolumeChanges(
             executor,
             self._records,
-            VolumeChangeSteps(executor, drivers),
+            VolumeChangeSteps(executor, drivers, self._records),
             self._locks,
             events,
             self._settler,

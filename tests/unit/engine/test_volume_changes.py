@@ -11,12 +11,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine import faults
 from orlop.engine.container_create import ContainerCreation
+from orlop.engine.executor import Intent
+from orlop.engine.volume_steps import render_record
 from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, Unsupported
 from orlop.model.mount import MountKind, MountOrigin, MountRequest
 from orlop.model.volume import HIDDEN, PROTECT_LABEL, Volume
+from orlop.planning.volumes import plan_change
+from orlop.store.journal import Put
 from orlop.store.paths import DataRoot
 from support.dying import dies_before
 from support.volume_house import VolumeHouse, mount_of
@@ -337,6 +342,32 @@ def test_an_update_whose_outcome_is_not_kept_did_not_happen(
     monkeypatch.undo()
     assert house.volumes.get("data") == volume
     assert '"a":"1"' in house.driver.metadata("data"), "beside the data stands the same"
+
+
+def test_what_could_not_be_taken_back_is_not_taken_back_from_what_came_after(
+    house: VolumeHouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash in an update, and a disk at the next start that takes nothing: the update is still to be undone. Then
+    somebody updates the volume again, and it stays so at all starts that follow."""
+    house.volumes.create("data", "", None, {"a": "1"})
+    before = render_record(house.volumes.get("data"))
+    house.driver.change("data", {}, before.replace('"1"', '"2"'))
+    plan = plan_change("data", "local", before, before.replace('"1"', '"2"'))
+    house.journal.commit(Put("operations", "0" * 32, Intent("0" * 32, plan)))
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(LocalVolumes, "change", full)
+        house.restart()
+    assert len(house.executor.stuck) == 1
+    house.volumes.update("data", {"a": "3"}, None)
+    for _ in range(2):
+        house.restart()
+        assert house.executor.stuck == []
+        assert house.volumes.get("data").labels == {"a": "3"}
+        assert '"a":"3"' in house.driver.metadata("data")
 
 
 CHANGES: dict[str, Callable[[Volumes], object]] = {
