@@ -14,6 +14,7 @@ import pytest
 
 from orlop.kernel.mounts import bind, unmount
 from support.asking import BY_PEER, Api, ask
+from support.daemon import wait_for
 
 # Transport
 
@@ -128,6 +129,26 @@ def test_created_at_does_not_change_with_what_is_written(api: Api) -> None:
     assert api.ok("GET", "/volumes/data")["CreatedAt"] == before
 
 
+def test_created_at_comes_back_with_a_removed_volume(modern: Api) -> None:
+    before = modern.volume("data")["CreatedAt"]
+    wait_for("another second", lambda: modern.volume("mark" + str(time.time_ns()))["CreatedAt"] != before)
+    modern.ok("DELETE", "/volumes/data")
+    modern.daemon.orlop("volume", "restore", "data")
+    (modern.daemon.volume_data("data").parent).chmod(0o701)
+    assert modern.ok("GET", "/volumes/data")["CreatedAt"] == before
+
+
+def test_others_may_pass_through_and_not_look_around(modern: Api) -> None:
+    modern.volume("data", DriverOpts={"type": "tmpfs", "device": "tmpfs"}, Labels={"a": "b"})
+    top = modern.daemon.data_root / "volumes"
+    modes = {
+        path.name: f"{path.stat().st_mode & 0o7777:o}" for path in (top, *top.iterdir(), *(top / "data").iterdir())
+    }
+    assert (modes["volumes"], modes["data"], modes["_data"]) == ("701", "701", "755")
+    assert {modes[".retired"], modes[".purging"], modes[".staging"]} == {"700"}
+    assert {modes["opts.json"], modes["orlop.json"]} == {"600"}
+
+
 def test_options_are_shown_as_given(api: Api) -> None:
     wish = {"type": "tmpfs", "device": "tmpfs", "o": "size=1m,uid=1000"}
     api.volume("memory", DriverOpts=wish)
@@ -152,6 +173,7 @@ def test_creating_again_answers_what_is_there_and_changes_nothing(modern: Api) -
         api.volume("mark")
         assert [event["Actor"]["ID"] for event in events.until("create")] == ["mark"], "no event for what was there"
     assert api.ok("GET", "/volumes/data")["Options"] is None
+    assert "volume data exists already: the options and labels asked for now are not applied" in api.daemon.logs()
 
 
 def test_labels_of_an_anonymous_volume_are_kept_beside_its_mark(modern: Api) -> None:
@@ -293,3 +315,14 @@ def test_a_put_without_a_swarm(modern: Api) -> None:
     modern.volume("data")
     said = modern.refused(503, "PUT", "/volumes/data", {"Spec": {"Availability": "drain"}}, version="1")
     assert said == "volume update only valid for cluster volumes, but swarm is unavailable"
+
+
+def test_a_bind_of_only_a_destination_is_an_anonymous_volume(modern: Api) -> None:
+    """Its name is known, unlike Docker's; and mounts are told in the order of their places, whatever that of asking."""
+    host = {"Binds": ["/z", "named:/m", "/a"], "NetworkMode": "none"}
+    made = modern.ok("POST", "/containers/create", {"Image": "busybox", "Cmd": ["true"], "HostConfig": host})
+    mounts = modern.ok("GET", f"/containers/{made['Id']}/json")["Mounts"]
+    assert [mount["Destination"] for mount in mounts] == ["/a", "/m", "/z"]
+    assert [len(mount["Name"]) for mount in mounts] == [64, len("named"), 64]
+    modern.ok("DELETE", f"/containers/{made['Id']}", v="1")
+    assert modern.names() == ["named"]
