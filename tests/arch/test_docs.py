@@ -84,3 +84,12 @@ def test_every_script_says_how_it_is_used() -> None:
         text = script.read_text()
         assert re.search(r"usage: .*" + script.name, text), f"{script.name} has no usage line"
         assert script.stat().st_mode & 0o111, f"{script.name} cannot be run"
+
+
+def test_every_test_that_the_page_of_traps_names_is_there() -> None:
+    """And every trap names one."""
+    page = (DOCS / "traps.md").read_text()
+    for file, name in re.findall(r"`([a-z_/]+\.py)::(test_\w+)`", page):
+        assert f"def {name}(" in (CHECKOUT / "tests" / file).read_text(), f"tests/{file} has no {name}"
+    rows = [line for line in page.splitlines() if line.startswith("| ") and not line.startswith(("| trap", "| rule"))]
+    assert [row for row in rows if "::test_" not in row.rsplit(" | ", 1)[1]] == []
