@@ -158,7 +158,7 @@ class SelfDescribing(Protocol):
         """What the driver itself knows of the volume's options, whoever made it."""
 
     def describe(self, name: str, metadata: str) -> None:
-        """Keep this metadata from now on, durably. The volume itself is not touched."""
+        """Keep this metadata from now on, durably where it takes the place of another. The volume is not touched."""
 
 
 @runtime_checkable

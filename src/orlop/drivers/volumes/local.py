@@ -209,7 +209,8 @@ class LocalVolumes:
     def describe(self, name: str, metadata: str) -> None:
         with self._root.open(name) as volume:
             finish_change(volume)
-            replace_file(volume.fd, METADATA, metadata)
+            # A first record is like one of a new volume: ten thousand that were moved here need not wait for the disk.
+            replace_file(volume.fd, METADATA, metadata, sync=exists(volume.fd, METADATA))
 
     # Change: local_changes
 

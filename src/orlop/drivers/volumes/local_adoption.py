@@ -26,6 +26,7 @@ from orlop.drivers.volumes.local_directory import (
     read_file,
     refuse_mounts,
     replace_file,
+    sweep,
 )
 from orlop.drivers.volumes.local_record import render_options
 from orlop.drivers.volumes.local_rules import MountOptions
@@ -57,6 +58,7 @@ def adopt(root: VolumesRoot, source: Path, name: str, options: MountOptions, kee
         if _mount_of(parent_fd) != _mount_of(root.fd):
             raise Unsupported(subject, _ELSEWHERE, "Copy it: --copy")
         with entered(parent_fd, source.name) as fd, _taken_from_its_owner(fd):
+            sweep(fd, os.listdir(fd))
             _require_only_data(subject, fd)
             _describe(fd, options if keep_options else None, metadata)
             try:

@@ -187,18 +187,20 @@ def write_file(directory_fd: int, name: str, text: str, sync: bool = False) -> N
         os.close(fd)
 
 
-def replace_file(directory_fd: int, name: str, text: str) -> None:
-    """The file holds all of `text` or what it held before, whatever happens; durable when this returns. The caller has
-    the directory for itself: a crash leaves at most one file, which the next call or `sweep` takes."""
+def replace_file(directory_fd: int, name: str, text: str, sync: bool = True) -> None:
+    """The file holds all of `text` or what it held before, whatever happens; durable when this returns (without `sync`:
+    whatever happens but a power cut). The caller has the directory for itself: a crash leaves at most one file, which
+    the next call or `sweep` takes."""
     temporary = f".{name}{_UNFINISHED}"
     try:
-        write_file(directory_fd, temporary, text, sync=True)
+        write_file(directory_fd, temporary, text, sync=sync)
         os.rename(temporary, name, src_dir_fd=directory_fd, dst_dir_fd=directory_fd)
     except OSError:
         with suppress(FileNotFoundError):
             os.unlink(temporary, dir_fd=directory_fd)
         raise
-    os.fsync(directory_fd)
+    if sync:
+        os.fsync(directory_fd)
 
 
 def sweep(directory_fd: int, entries: Iterable[str]) -> None:
