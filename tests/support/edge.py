@@ -32,7 +32,8 @@ from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Exec, ExecWish
 from orlop.engine.system import SystemInfo
 from orlop.engine.tree_usage import TreeUsage
-from orlop.engine.volume_reports import Departure, VolumeReport
+from orlop.engine.volume_previews import Departure
+from orlop.engine.volume_reports import VolumeReport
 from orlop.errors import Conflict, NoSuchContainer, NoSuchExec, NoSuchImage, NoSuchVolume, NotFound
 from orlop.model.container import (
     Container,
@@ -412,14 +413,24 @@ class FakeReports:
         self.asked.append((filters, wait_seconds))
         return [self.of(volume) for volume in self._volumes.volumes.values()]
 
-    def preview_removal(self, names: Iterable[str], wait_seconds: float = 0.0) -> list[Departure]:
+
+class FakePreviews:
+    def __init__(self, reports: FakeReports, volumes: FakeVolumes) -> None:
+        self._reports = reports
+        self._volumes = volumes
+        self.asked: list[Any] = []
+
+    def of_removal(self, names: Iterable[str], wait_seconds: float = 0.0) -> list[Departure]:
         known = self._volumes.volumes
         missing = [Departure(name, None, "no such volume") for name in names if name not in known]
-        return [*missing, *(Departure(name, self.of(known[name]), "", NOW_NS) for name in names if name in known)]
+        return [
+            *missing,
+            *(Departure(name, self._reports.of(known[name]), "", NOW_NS) for name in names if name in known),
+        ]
 
-    def preview_prune(self, filters: Filters, include_named: bool, wait_seconds: float = 0.0) -> list[Departure]:
+    def of_prune(self, filters: Filters, include_named: bool, wait_seconds: float = 0.0) -> list[Departure]:
         self.asked.append((filters, include_named, wait_seconds))
-        return self.preview_removal(self._volumes.volumes)
+        return self.of_removal(self._volumes.volumes)
 
 
 class FakeTrees:
@@ -442,6 +453,7 @@ class Fakes:
     system: FakeSystem
     disk_usage: FakeDiskUsages
     volume_reports: FakeReports
+    volume_previews: FakePreviews
     volume_trees: FakeTrees
     events: Events
     root: Path
@@ -480,6 +492,7 @@ class Fakes:
 def make_fakes(root: Path) -> Fakes:
     (root / "orlop" / "incoming").mkdir(parents=True)
     volumes = FakeVolumes()
+    reports = FakeReports(volumes)
     return Fakes(
         FakeContainers(),
         FakeImages(),
@@ -489,7 +502,8 @@ def make_fakes(root: Path) -> Fakes:
         FakeArchives(),
         FakeSystem(),
         FakeDiskUsages(),
-        FakeReports(volumes),
+        reports,
+        FakePreviews(reports, volumes),
         FakeTrees(),
         Events(),
         root,
@@ -498,7 +512,7 @@ def make_fakes(root: Path) -> Fakes:
 
 def make_engine(fakes: Fakes) -> Engine:
     fields = ("containers", "images", "volumes", "networks", "sessions", "archives", "system", "events")
-    more = ("disk_usage", "volume_reports", "volume_trees")
+    more = ("disk_usage", "volume_reports", "volume_previews", "volume_trees")
     services: dict[str, Any] = {field: getattr(fakes, field) for field in (*fields, *more)}
     root = DataRoot(fakes.root)
     return Engine(**services, logs=Logs(fakes.find_log), secrets=Secrets(SecretFiles(root.secrets)), data_root=root)

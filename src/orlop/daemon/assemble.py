@@ -44,6 +44,7 @@ from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
+from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
@@ -155,6 +156,7 @@ def assemble(settings: Settings) -> Assembled:
         system=system,
         disk_usage=disk_usage,
         volume_reports=reports,
+        volume_previews=VolumePreviews(volumes, drivers_of_volumes, reports),
         volume_trees=VolumeTrees(volumes.access),
         secrets=secrets_kept,
         events=events,

@@ -12,6 +12,7 @@ from orlop.engine.networks import Networks
 from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import System
+from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
@@ -30,6 +31,7 @@ class Engine:
     system: System
     disk_usage: DiskUsages
     volume_reports: VolumeReports
+    volume_previews: VolumePreviews
     volume_trees: VolumeTrees
     secrets: Secrets
     events: Events

@@ -1,25 +1,24 @@
-"""What there is to know about a volume: its facts, its limit, its users, and what would become of it.
+"""What there is to know about a volume: its facts, its limit, its users.
 
 `of` answers from memory alone, for inspect is answered on the event loop. The others may ask the disk, but never wait
 for storage longer than they are told to: what is not known in time is unknown.
 """
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from orlop.drivers.volumes.driver import Limited, Limits, Measurement, Retirement, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import Limited, Limits, Measurement, Usage, VolumeDriver
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.measuring import Measurer
 from orlop.engine.volume_facts import IN_USE_NS
-from orlop.engine.volume_filters import prune_filter
 from orlop.engine.volumes import Volumes
-from orlop.errors import NoSuchVolume, OrlopError
+from orlop.errors import OrlopError
 from orlop.model.filters import Filters
 from orlop.model.mount import MountKind
 from orlop.model.sizes import parse_size
-from orlop.model.volume import PROTECT_LABEL, Volume, VolumeFacts, VolumeUser
+from orlop.model.volume import Volume, VolumeFacts, VolumeUser
 
 _MOST_REMEMBERED = 10_000
 LOOK_HOLDS_NS = 100_000_000
@@ -37,16 +36,6 @@ class VolumeReport:
     @property
     def in_use(self) -> bool:
         return any(user.is_running for user in self.users)
-
-
-@dataclass(frozen=True, slots=True)
-class Departure:
-    """What a removal or a prune would do to one volume."""
-
-    name: str  # as it was asked for
-    report: VolumeReport | None  # None: there is no such volume
-    stays_because: str = ""
-    purge_at_ns: int = 0  # until when it could be restored if it went now; 0: not at all
 
 
 @dataclass(slots=True)
@@ -123,12 +112,13 @@ class VolumeReports:
         return found
 
     def list_reports(self, filters: Filters, wait_seconds: float = 0.0) -> list[VolumeReport]:
-        """By name. Whose figure is too old is counted anew in the background; for those that were never counted this
-        waits, all in all no longer than so many seconds."""
+        """By name."""
         volumes, _ = self.volumes.list_volumes(filters)
-        return self._look(volumes, wait_seconds)
+        return self.look(volumes, wait_seconds)
 
-    def _look(self, volumes: Sequence[Volume], wait_seconds: float) -> list[VolumeReport]:
+    def look(self, volumes: Sequence[Volume], wait_seconds: float) -> list[VolumeReport]:
+        """Whose figure is too old is counted anew in the background; for those that were never counted this waits, all
+        in all no longer than so many seconds."""
         unknown: list[Future[Measurement | None]] = []
         for volume in volumes:
             self._ask_limits(volume)
@@ -225,66 +215,11 @@ class VolumeReports:
             except (OrlopError, OSError):
                 return  # what is wrong with it is told where its health is
 
-    # What would go
-
-    def preview_removal(self, names: Iterable[str], wait_seconds: float = 0.0) -> list[Departure]:
-        found: list[Departure] = []
-        for name in dict.fromkeys(names):
-            try:
-                volume = self.volumes.get(name)
-            except NoSuchVolume:
-                found.append(Departure(name, None, "no such volume"))
-                continue
-            report = self._look([volume], wait_seconds)[0]
-            if volume.name != name:
-                why = f"only this name of the volume {volume.name} goes; its data stays"
-                found.append(Departure(name, report, why))
-            else:
-                found.append(self._departure(report))
-        return found
-
-    def preview_prune(self, filters: Filters, include_named: bool, wait_seconds: float = 0.0) -> list[Departure]:
-        """Those that would go, and those that stay although the filters name them, by name."""
-        takes = prune_filter(filters, include_named)
-        named = _without_reasons_to_stay(takes)
-        volumes = [volume for volume in self.volumes.list_volumes({})[0] if named(volume)]
-        return [self._departure(report, takes) for report in self._look(volumes, wait_seconds)]
-
-    def _departure(self, report: VolumeReport, takes: Callable[[Volume], bool] = lambda volume: True) -> Departure:
-        volume = report.volume
-        until = 0
-        if isinstance(self.drivers.get(volume.driver), Retirement):
-            until = self.volumes.retirements.policy.purge_at_ns(volume, self.clock())
-        if why := _reason_to_stay(report):
-            return Departure(volume.name, report, why, until)
-        if not takes(volume):
-            why = "prune leaves volumes whose options say where their data is"
-            return Departure(volume.name, report, why, until)
-        return Departure(volume.name, report, "", until)
-
 
 def _ended(found: Measurement | None) -> "Future[Measurement | None]":
     result: Future[Measurement | None] = Future()
     result.set_result(found)
     return result
-
-
-def _reason_to_stay(report: VolumeReport) -> str:
-    if report.volume.is_protected:
-        return f"protected by its label {PROTECT_LABEL}"
-    if report.users:
-        return f"in use by {', '.join(dict.fromkeys(user.container for user in report.users))}"
-    return ""
-
-
-def _without_reasons_to_stay(takes: Callable[[Volume], bool]) -> Callable[[Volume], bool]:
-    """Whether a prune would take a volume like this one if nothing protected it and its data were here."""
-
-    def names(volume: Volume) -> bool:
-        labels = {**(volume.labels or {}), PROTECT_LABEL: ""} if volume.is_protected else volume.labels
-        return takes(replace(volume, options=None, labels=labels))
-
-    return names
 
 
 def _limits_asked_for(options: Mapping[str, str]) -> Limits:

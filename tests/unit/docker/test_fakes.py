@@ -11,6 +11,7 @@ from orlop.engine.images import Images
 from orlop.engine.networks import Networks
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import System
+from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
@@ -26,6 +27,7 @@ PAIRS = [
     (edge.FakeSystem, System),
     (edge.FakeDiskUsages, DiskUsages),
     (edge.FakeReports, VolumeReports),
+    (edge.FakePreviews, VolumePreviews),
     (edge.FakeTrees, VolumeTrees),
 ]
 OWN = {"put", "connect"}  # what the tests use to play the world

@@ -64,7 +64,7 @@ def test_a_preview_is_of_names_or_of_a_prune(served: Served, fakes: Fakes, docum
     check(document, schema, found)
     assert {each["Name"]: each["Goes"] for each in found["Volumes"]} == {"data": True, "ghost": False}
     assert served.call("POST", path, {"Prune": {"label": ["a"]}, "All": True}).status == 200
-    assert fakes.volume_reports.asked == [({"label": ("a",)}, True, 0)]
+    assert fakes.volume_previews.asked == [({"label": ("a",)}, True, 0)]
     assert served.call("POST", path, {}).status == 400
 
 

@@ -15,6 +15,7 @@ from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.measuring import Measurer
+from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
@@ -42,6 +43,7 @@ class Engine:
         self.records = ContainerRecords(self.journal)
         self.measurer = Measurer(quick=0.1, long=0.2, grace=0.1)
         self.reports = VolumeReports(self.volumes, {"local": self.driver}, self.records, self.measurer)
+        self.previews = VolumePreviews(self.volumes, {"local": self.driver}, self.reports)
 
     def make(self, name: str, content: bytes = b"", **given: dict[str, str]) -> Volume:
         volume = self.volumes.create(name, "", given.get("options"), given.get("labels"))
@@ -163,7 +165,7 @@ def test_a_preview_of_a_removal_says_what_stays_and_why(engine: Engine) -> None:
     engine.make("used")
     engine.make("kept", labels={"orlop.protect": "true"})
     engine.use("used", running=False)
-    found = {each.name: each for each in engine.reports.preview_removal(["free", "used", "kept", "ghost"], SECONDS)}
+    found = {each.name: each for each in engine.previews.of_removal(["free", "used", "kept", "ghost"], SECONDS)}
     assert {name: each.stays_because for name, each in found.items()} == {
         "free": "",
         "used": "in use by app",
@@ -179,7 +181,7 @@ def test_a_preview_of_a_removal_says_what_stays_and_why(engine: Engine) -> None:
 def test_a_preview_of_an_alias_s_removal_says_that_the_data_stays(engine: Engine) -> None:
     engine.make("old")
     engine.volumes.rename("old", "new", True)
-    (found,) = engine.reports.preview_removal(["old"])
+    (found,) = engine.previews.of_removal(["old"])
     assert found.stays_because == "only this name of the volume new goes; its data stays"
 
 
@@ -190,12 +192,12 @@ def test_a_preview_of_a_prune_is_what_the_prune_takes(engine: Engine) -> None:
     engine.make("kept", labels={ANONYMOUS_LABEL: "", "orlop.protect": "true"})
     engine.make("memory", options={"type": "tmpfs", "device": "tmpfs"})
     engine.use("used", running=False)
-    anonymous = engine.reports.preview_prune({}, False)
+    anonymous = engine.previews.of_prune({}, False)
     assert {each.name: each.stays_because for each in anonymous if each.stays_because} == {
         "used": "in use by app",
         "kept": "protected by its label orlop.protect",
     }
-    everything = {each.name: each.stays_because for each in engine.reports.preview_prune({}, True)}
+    everything = {each.name: each.stays_because for each in engine.previews.of_prune({}, True)}
     assert everything["memory"].startswith("prune leaves volumes")
     goes = [name for name, why in everything.items() if not why]
     assert sorted(engine.volumes.prune({}, True).removed) == sorted(goes)

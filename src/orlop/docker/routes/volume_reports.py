@@ -53,14 +53,14 @@ async def list_volumes(service: Service, request: Request) -> Reply:
 @routes.post("/orlop/v1/volumes/preview")
 async def preview(service: Service, request: Request) -> Reply:
     wish, seconds = await request.json(PreviewRequest), _wait_seconds(request)
-    reports = service.engine.volume_reports
+    previews = service.engine.volume_previews
     if wish.Names is None and wish.Prune is None:
         raise Malformed("", "neither Names nor Prune is given", 'Send {"Names": [...]} or {"Prune": {filters}}')
     if wish.Names is not None:
-        found = await service.long(reports.preview_removal, wish.Names, seconds)
+        found = await service.long(previews.of_removal, wish.Names, seconds)
     else:
         filters: Filters = {key: tuple(values) for key, values in (wish.Prune or {}).items()}
-        found = await service.long(reports.preview_prune, filters, wish.All, seconds)
+        found = await service.long(previews.of_prune, filters, wish.All, seconds)
     return json_response({"Volumes": [show_departure(departure) for departure in found]})
 
 

@@ -9,7 +9,8 @@ from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.wire import volume as wire
 from orlop.docker.wire.times import NEVER, render_time
 from orlop.engine.tree_usage import TreeUsage
-from orlop.engine.volume_reports import Departure, VolumeReport
+from orlop.engine.volume_previews import Departure
+from orlop.engine.volume_reports import VolumeReport
 from orlop.model.volume import VolumeUser
 
 _time = functools.lru_cache(maxsize=10_000)(render_time)  # the same few of each volume, at every inspect
