@@ -56,12 +56,15 @@ class VolumeChangeSteps:
 
     def _undo_change(self, step: Step) -> None:
         self._stored.pop(step.subject, None)
+        if not self._is_superseded(step):
+            with suppress(NotFound):  # then there is nothing that could be wrong
+                self._put_record(step, step.arguments["before"])
+
+    def _is_superseded(self, step: Step) -> bool:
+        """It was to be undone at an earlier start, in vain, and the volume changed since."""
         before = msgspec.json.decode(step.arguments["before"], type=Volume)
         known = self._records.find(before.name)
-        if known is None or _wishes(known) != _wishes(before):
-            return  # it was tried in vain at an earlier start, and the volume changed since
-        with suppress(NotFound):  # then there is nothing that could be wrong
-            self._put_record(step, step.arguments["before"])
+        return known is None or _wishes(known) != _wishes(before)
 
     def _put_record(self, step: Step, record: str) -> None:
         driver = self.changing(step.arguments["driver"])
@@ -75,6 +78,8 @@ class VolumeChangeSteps:
 
     def _undo_rename(self, step: Step) -> None:
         self._stored.pop(step.arguments["new"], None)
+        if self._is_superseded(step):
+            return
         try:
             self._driver(step.arguments["driver"]).get(step.subject)
         except NotFound:
