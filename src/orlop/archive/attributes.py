@@ -43,6 +43,10 @@ def apply_to_special(fd: int, member: Member, owner: tuple[int, int] | None, exa
     return lost
 
 
+def _decoded(name: str) -> str:
+    return name.replace("%3D", "=").replace("%25", "%") if "%" in name else name
+
+
 def has_default_acl(xattrs: Mapping[str, bytes]) -> bool:
     return DEFAULT_ACL in xattrs or "SCHILY.acl.default" in xattrs
 
@@ -78,7 +82,7 @@ def set_xattrs(target: int | str, xattrs: Mapping[str, bytes], exact: bool = Fal
         if (name.startswith(_RESERVED) and not exact) or name in SHADOWS:
             continue
         try:
-            os.setxattr(target, name, value)
+            os.setxattr(target, _decoded(name) if exact else name, value)
         except OSError as error:
             if error.errno not in _NOT_KEPT_HERE:
                 raise

@@ -40,7 +40,8 @@ class Entry:
 
 
 def render_header(entry: Entry, exact_times: bool = False) -> bytes:
-    """Everything before the data. Times are whole seconds unless `exact_times`, as Docker's tools write them."""
+    """Everything before the data. Times are whole seconds unless `exact_times`, as Docker's tools write them; names of
+    attributes are as GNU tar writes them where it is."""
     raw_name = _raw(entry.name)
     if entry.kind is MemberKind.DIRECTORY and not raw_name.endswith(b"/"):
         raw_name += b"/"
@@ -71,7 +72,7 @@ def render_header(entry: Entry, exact_times: bool = False) -> bytes:
         size = _number("size", size, _MAX_LONG, records)
     mtime = _time(entry.mtime_ns, exact_times, records)
     if entry.xattrs:
-        records += [(f"SCHILY.xattr.{key}", value) for key, value in sorted(entry.xattrs.items())]
+        records += [(f"SCHILY.xattr.{_key(name, exact_times)}", entry.xattrs[name]) for name in sorted(entry.xattrs)]
     header = _ustar(
         name, entry.mode & 0o7777, uid, gid, size, mtime, _TYPES[entry.kind], link[:100], entry.device, prefix
     )
@@ -175,6 +176,12 @@ def _record(key: str, value: bytes) -> bytes:
     if len(str(length)) + len(body) != length:
         length += 1
     return str(length).encode() + body
+
+
+def _key(name: str, exact: bool) -> str:
+    """A key ends at the first "=", so one in an attribute's name is written as GNU tar does it. Docker's tools know
+    nothing of that: what they may read gets as little of it as can be."""
+    return (name.replace("%", "%25") if exact else name).replace("=", "%3D")
 
 
 def _sparse_map(segments: Sequence[Segment], size: int) -> bytes:
