@@ -41,6 +41,7 @@ class Facts:
     check: Callable[[str, Mapping[str, str]], None]  # raises for a name and options that cannot be
     uses: Mapping[str, Sequence[str]]
     not_movable: str = ""  # why nothing there can be moved
+    limits_move: bool = False  # whether what is moved can have a limit
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +121,11 @@ def _decide(volume: ForeignVolume, wish: AdoptionWish, facts: Facts, claimed: se
 def _usable_options(
     volume: ForeignVolume, name: str, wish: AdoptionWish, facts: Facts
 ) -> tuple[Mapping[str, str] | None, tuple[str, ...]]:
-    """The options that it can have here. A copy gets its limit where limits can be had; a directory that is moved gets
-    none, whatever the file system still holds it to under the other engine's project number. Raises what the check
-    raises."""
+    """The options that it can have here. A copy gets its limit where limits can be had, a directory that is moved only
+    where the file system limits directories. Raises what the check raises."""
     if volume.options is None:
         return None, ()
-    if wish.copy:
+    if wish.copy or facts.limits_move:
         try:
             facts.check(name, volume.options)
         except OrlopError:

@@ -109,10 +109,10 @@ class VolumeAdoption:
         volumes = _volumes_of(foreign, wish.force)
         if not foreign.place.is_dir():
             return decide_all(volumes, wish, Facts(self._is_taken, driver.check, {}))
-        not_movable = f"the driver {driver.name} cannot take directories over"
+        not_movable, limits_move = f"the driver {driver.name} cannot take directories over", False
         if isinstance(driver, Adopting):
-            not_movable = driver.why_not_adoptable(foreign.place / "any")
-        facts = Facts(self._is_taken, driver.check, find_uses(foreign.place), not_movable)
+            not_movable, limits_move = driver.why_not_adoptable(foreign.place / "any"), driver.limits_adopted
+        facts = Facts(self._is_taken, driver.check, find_uses(foreign.place), not_movable, limits_move)
         return decide_all(volumes, wish, facts)
 
     def _is_taken(self, name: str) -> bool:

@@ -86,6 +86,13 @@ def test_a_limit_does_not_come_along_with_a_move(given: dict[str, str], kept: di
 
 
 @pytest.mark.parametrize("wish", [MOVE, COPY])
+def test_a_limit_comes_along_where_limits_can_be_had(wish: AdoptionWish) -> None:
+    facts = replace(FACTS, check=lambda name, options: None, limits_move=True)
+    found = decide(replace(DATA, options={"size": "10g"}), wish, facts)
+    assert (found.options, found.notes) == ({"size": "10g"}, ())
+
+
+@pytest.mark.parametrize("wish", [MOVE, COPY])
 def test_a_limit_that_cannot_be_had_is_left_out_and_said(wish: AdoptionWish) -> None:
     found = decide(replace(DATA, options={"size": "10g", "o": "uid=5"}), wish)
     assert found.options == {"o": "uid=5"} and "its limit size=10g does not come along" in found.notes[0]

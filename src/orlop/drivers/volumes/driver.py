@@ -220,6 +220,10 @@ class Adopting(Protocol):
     def why_not_adoptable(self, source: Path) -> str:
         """Why that directory cannot be taken over without copying; "" when it can."""
 
+    @property
+    def limits_adopted(self) -> bool:
+        """Whether a directory that is taken over can have a limit."""
+
     def adopt(self, source: Path, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
         """The directory becomes the volume, in one step, durable, no byte copied and nothing replaced. Raises Conflict
         when the name is taken, something is mounted at or below it or its data is no directory, Unsupported where it

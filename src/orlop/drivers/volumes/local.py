@@ -231,10 +231,15 @@ class LocalVolumes:
     def why_not_adoptable(self, source: Path) -> str:
         return local_adoption.why_not(self._root, source)
 
+    @property
+    def limits_adopted(self) -> bool:
+        """By project quota: what is attached gets its limit, under the project number that it has or a new one."""
+        return self._root.has_project_quota
+
     def adopt(self, source: Path, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
         check_name(name)
         wanted = parse_options(name, options, "adopt")
-        if wanted.is_limited:
+        if wanted.is_limited and not self.limits_adopted:
             hint = "Leave out size and inodes"
             raise Unsupported(f"adopt {name}", "a directory cannot get a limit while it is taken over", hint)
         local_adoption.adopt(self._root, source, name, wanted, bool(options), metadata)

@@ -63,6 +63,10 @@ class VolumesRoot:
         if stat.S_IMODE(os.fstat(self.fd).st_mode) != 0o701:
             os.fchmod(self.fd, 0o701)
 
+    @property
+    def has_project_quota(self) -> bool:
+        return self._projects.is_enforced(self.fd)
+
     def close(self) -> None:
         os.close(self.fd)
 
