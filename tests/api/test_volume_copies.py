@@ -94,7 +94,7 @@ def test_copying_events_are_those_of_a_created_volume(daemon: LiveDaemon) -> Non
 
 def test_a_client_that_leaves_ends_the_copy_and_nothing_is_left(daemon: LiveDaemon) -> None:
     daemon.docker("volume", "create", "data")
-    for number in range(30_000):
+    for number in range(12_000):
         (daemon.volume_data("data") / f"file{number}").touch()
     body = json.dumps({"Name": "again"}).encode()
     head = f"POST {BASE}/data/copy?progress=1 HTTP/1.1\r\nHost: o\r\nContent-Length: {len(body)}\r\n"
@@ -185,9 +185,10 @@ def test_a_full_disk_refuses_and_leaves_nothing(small_disk: Any, make_daemon: An
     assert list((daemon.data_root / "volumes/.staging").iterdir()) == []
 
 
-def test_a_daemon_that_dies_while_copying_leaves_nothing(daemon: LiveDaemon) -> None:
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_a_daemon_that_ends_while_copying_leaves_nothing(daemon: LiveDaemon, end: str) -> None:
     daemon.docker("volume", "create", "data")
-    for number in range(30_000):
+    for number in range(12_000):
         (daemon.volume_data("data") / f"file{number}").touch()
     body = json.dumps({"Name": "again"}).encode()
     head = f"POST {BASE}/data/copy?progress=1 HTTP/1.1\r\nHost: o\r\nContent-Length: {len(body)}\r\n"
@@ -196,7 +197,7 @@ def test_a_daemon_that_dies_while_copying_leaves_nothing(daemon: LiveDaemon) -> 
         client.connect(str(daemon.socket))
         client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + body)
         assert client.recv(12) == b"HTTP/1.1 200"
-        daemon.kill()
+        daemon.kill() if end == "kill" else daemon.stop()
     daemon.start()
     assert daemon.docker("volume", "ls", "-q").stdout == "data\n"
     assert list((daemon.data_root / "volumes/.staging").iterdir()) == []
@@ -322,5 +323,10 @@ def test_a_container_that_swaps_links_never_leads_outside(daemon: LiveDaemon, tm
         call(daemon, "HEAD", f"{BASE}/data/archive?path=/way/key")
         if os.urandom(1)[0] < 40:
             call(daemon, "PUT", f"{BASE}/data/archive?path=/way", planted)
+    for number in range(10):
+        _, _, body = call(daemon, "GET", f"{BASE}/data/export")
+        seen.add(body)
+        assert call_json(daemon, "POST", f"{BASE}/data/copy", {"Name": f"copy{number}"})[0] == 201
+        seen.update(path.read_bytes() for path in daemon.volume_data(f"copy{number}").rglob("key") if path.is_file())
     assert b"of the host" not in b"".join(seen)
     assert [path.name for path in secret.iterdir()] == ["key"]

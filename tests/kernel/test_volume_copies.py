@@ -241,6 +241,21 @@ def test_a_use_that_a_crash_left_is_let_go(world: VolumeWorld) -> None:
     assert mounts_at_or_below(world.data("data")) == []
 
 
+def test_work_on_a_mounted_volume_ends_with_the_last_of_it_also_under_another_name(world: VolumeWorld) -> None:
+    world.volumes.create("data", "", {"type": "tmpfs", "device": "tmpfs"}, None)
+    with world.volumes.access.open("data") as first:
+        (world.data("data") / "note").write_text("here")
+        with world.volumes.access.open("data") as second:
+            assert os.listdir(second.fd) == ["note"]
+        assert os.listdir(first.fd) == ["note"] and mounts_at_or_below(world.data("data"))
+        world.volumes.rename("data", "other")
+        with world.volumes.access.open("data") as third:
+            assert third.volume.name == "other" and os.listdir(third.fd) == ["note"]
+    assert mounts_at_or_below(world.data("other")) == []
+    result = world.volumes.copies.copy("data", "again")
+    assert result.volume.aliases == ()
+
+
 def test_a_journal_that_cannot_be_told_takes_the_volume_back(
     world: VolumeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
