@@ -26,6 +26,7 @@ QUICK_SECONDS = 2.0
 LONG_SECONDS = 900.0
 GRACE_SECONDS = 5.0  # between a count's deadline and the belief that its thread hangs
 _POLL_SECONDS = 0.25
+_REST_SECONDS = 0.01  # a long count works and rests in turns, so that the interpreter is there for others
 _NICENESS = 10
 
 
@@ -44,7 +45,7 @@ class Measurer:
         self._lock = threading.Lock()
         self._counts: dict[str, _Count] = {}
         self._left_behind: set[str] = set()
-        self._long = _Lane("measuring-long", long, grace, self._end, self._came_back)
+        self._long = _Lane("measuring-long", long, grace, self._end, self._came_back, _REST_SECONDS)
         self._quick = _Lane("measuring", quick, grace, self._end_quick, self._came_back)
 
     def count(self, key: str, subject: str, walk: Callable[[Stop], Measurement | None]) -> "Future[Measurement | None]":
@@ -119,12 +120,14 @@ class _Lane:
         grace: float,
         ended: Callable[[_Count, Measurement | None, bool], None],
         came_back: Callable[[_Count], None],
+        rest_seconds: float = 0.0,
     ) -> None:
         self._name = name
         self._seconds = seconds
         self._grace = grace
         self._ended = ended
         self._came_back = came_back
+        self._rest_seconds = rest_seconds
         self._changed = threading.Condition()
         self._waiting: deque[_Count] = deque()
         self._current: _Count | None = None
@@ -193,9 +196,13 @@ class _Lane:
     def _walk(self, count: _Count) -> tuple[Measurement | None, bool]:
         was_stopped = False
         deadline = time.monotonic() + self._seconds
+        rested_at = time.monotonic()
 
         def stop() -> bool:
-            nonlocal was_stopped
+            nonlocal was_stopped, rested_at
+            if self._rest_seconds and time.monotonic() - rested_at > self._rest_seconds:
+                time.sleep(self._rest_seconds)
+                rested_at = time.monotonic()
             was_stopped = was_stopped or self._closed or time.monotonic() > deadline
             return was_stopped
 

@@ -59,6 +59,13 @@ def test_what_takes_long_goes_on_where_it_keeps_nobody_waiting(measurer: Measure
     assert slow.result(SECONDS) == FOUND
 
 
+def test_only_a_long_count_rests(measurer: Measurer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rested: list[str] = []
+    monkeypatch.setattr("orlop.engine.measuring.time.sleep", lambda _: rested.append(threading.current_thread().name))
+    assert measurer.count("huge", "volume huge", lambda stop: until_stopped(stop)).result(SECONDS) is None
+    assert set(rested) == {"measuring-long"}
+
+
 def test_what_takes_too_long_even_so_cannot_be_told(measurer: Measurer) -> None:
     assert measurer.count("huge", "volume huge", lambda stop: until_stopped(stop)).result(SECONDS) is None
 
