@@ -7,6 +7,7 @@ tmpfs of its own and gone with it.
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -52,12 +53,19 @@ def run_in_another_kernel(directory: Path, commands: Sequence[Sequence[str]], se
     )
     init.chmod(0o755)
     arguments = ["mem=1024M", "rootfstype=hostfs", "rw", f"init={init}", "con=null", "con0=null,fd:1", "quiet"]
-    done = subprocess.run(
+    kernel = subprocess.Popen(
         [KERNEL, *arguments, f"uml_dir={directory}/uml"],
         stdin=subprocess.DEVNULL,
-        capture_output=True,
-        timeout=seconds,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         env={**os.environ, "TMPDIR": "/dev/shm"},
-        check=False,
+        start_new_session=True,
     )
-    return done.stdout.decode(errors="replace").replace("\r", "")
+    try:
+        said, _ = kernel.communicate(timeout=seconds)
+    except BaseException:
+        # Each of its processes is one of this machine's as well. It is not waited for yet, so its number is its own.
+        os.killpg(kernel.pid, signal.SIGKILL)
+        kernel.wait()
+        raise
+    return said.decode(errors="replace").replace("\r", "")
