@@ -56,7 +56,25 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     found += [f"left in staging: {name}" for name in _names(root / "volumes" / ".staging")]
     found += [f"left in mounts: {name}" for name in _names(daemon.exec_root / "mounts")]
     found += _kernel(daemon, containers)
+    found += _attached(root / "volumes", containers, volumes)
     return found
+
+
+def _attached(root: Path, containers: dict[str, Any], volumes: dict[str, Any]) -> list[str]:
+    """What is mounted on volumes, and who is noted as using it, against what running containers have."""
+    has_content_mounted = {name for name in volumes if (root / name / "disk.img").exists()}
+    has_content_mounted |= {name for name, volume in volumes.items() if "type" in (volume["options"] or {})}
+    wanted = {
+        mount["volume"]
+        for item in containers.values()
+        for mount in item["mounts"]
+        if mount["kind"] == "volume" and item["status"]["state"] in ("running", "paused")
+    }
+    points = {Path(line.split()[4]) for line in Path("/proc/self/mountinfo").read_text().splitlines()}
+    mounted = {name for name in volumes if root / name / "_data" in points}
+    noted = {name for name in volumes if _names(root / name / "uses")}
+    expected = wanted & has_content_mounted
+    return _difference("mounted volume", expected, mounted) + _difference("use of volume", expected, noted)
 
 
 def _untold(root: Path, volumes: dict[str, Any]) -> list[str]:

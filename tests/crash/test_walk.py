@@ -37,6 +37,9 @@ def _create_again(daemon: LiveDaemon) -> None:
     _create(daemon)
     daemon.docker("rm", "-f", "-v", "victim")
     _no_volume_in_use(daemon)
+    whole = "test $(ls /v | wc -l) = $(ls /bin | wc -l)"
+    daemon.docker("run", "--rm", "--network", "none", "-v", "limited:/v", "busybox", "sh", "-c", whole)
+    daemon.docker("volume", "rm", "limited")
 
 
 def _create(daemon: LiveDaemon) -> Result:
@@ -50,6 +53,8 @@ def _create(daemon: LiveDaemon) -> Result:
         "seeded:/etc",
         "-v",
         "/anonymous",
+        "--mount",  # its content is mounted, and filled there
+        "type=volume,source=limited,target=/bin,volume-opt=size=16m",
         "busybox",
         "true",
     )
@@ -165,8 +170,9 @@ def _sleeper(daemon: LiveDaemon, start: bool) -> None:
     """With mounts that are a path and mounts that are more."""
     volumes = ("-v", "data:/data", "-v", "/anonymous", "-v", "data:/as-user:ro,idmap", "-u", "1000")
     image = ("--mount", "type=image,source=busybox,target=/image,image-subpath=bin")
+    memory = ("--mount", "type=volume,source=memory,target=/memory,volume-opt=type=tmpfs,volume-opt=device=tmpfs")
     command = ("run", "-d") if start else ("create",)
-    daemon.docker(*command, "--name", "victim", *volumes, *image, "busybox", "sleep", "1000")
+    daemon.docker(*command, "--name", "victim", *volumes, *image, *memory, "busybox", "sleep", "1000")
 
 
 def _copied(daemon: LiveDaemon) -> None:
@@ -185,7 +191,9 @@ def _imported(daemon: LiveDaemon, tar: bytes) -> None:
 
 def scenarios(archive: Path) -> list[Scenario]:
     return [
-        Scenario("create", lambda d: None, _create, _create_again, ("container.create", "volume.create")),
+        Scenario(
+            "create", lambda d: None, _create, _create_again, ("container.create", "volume.create", "volume.publish")
+        ),
         Scenario(
             "start",
             lambda d: _sleeper(d, start=False),
