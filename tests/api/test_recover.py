@@ -118,6 +118,7 @@ def spoil_a_record(daemon: LiveDaemon) -> None:
 
 
 def lose_the_folder(daemon: LiveDaemon) -> None:
+    shutil.rmtree(daemon.home / "orlop-lost", ignore_errors=True)
     (daemon.data_root / "orlop").rename(daemon.home / "orlop-lost")
 
 
@@ -293,6 +294,22 @@ def test_what_lost_containers_had_mounted_is_let_go(daemon: LiveDaemon, busybox_
     daemon.docker("import", busybox_tar, "busybox")
     read = ("run", "--rm", "--network", "none", "-v", "limited:/l", "busybox", "cat", "/l/note")
     assert daemon.docker(*read).stdout == "kept\n"
+
+
+def test_a_secret_that_went_with_the_folder_is_named(daemon: LiveDaemon) -> None:
+    """The journal's loss costs no secret; where the whole folder is gone, only the secrets' names are left."""
+    daemon.orlop("secret", "create", "nas", stdin="hidden")
+    options = ("-o", "type=cifs", "-o", "device=//nas/team", "-o", "o=addr=nas,password=secret://nas")
+    daemon.docker("volume", "create", *options, "team")
+    daemon.kill()
+    lose(daemon)
+    assert "secret" not in recover(daemon, "--dry-run").replace("secret://nas", "")
+    lose_the_folder(daemon)
+    said = recover(daemon)
+    assert "secret nas, which volumes need (team). Create it again: orlop secret create nas" in said
+    assert "hidden" not in said
+    daemon.start()
+    shutil.rmtree(daemon.home / "orlop-lost")
 
 
 def test_recovery_is_killed_at_every_step(daemon: LiveDaemon, tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ volume is data for a table (`orlop.cli.commands.recover`).
 import os
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,16 @@ from orlop.daemon.roots import lock_for_recovery, orphan_folders
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.volume_recovery import Recovered, recover_volumes, write_records
-from orlop.errors import Conflict, Forbidden, HostFailure
+from orlop.errors import Conflict, Forbidden, HostFailure, Malformed
 from orlop.kernel.mounts import mounts_at_or_below, unmount
+from orlop.model.secret import names_of_secrets
 from orlop.model.volume import RetirementPolicy
 from orlop.store.files import sync_directory
 from orlop.store.journal import Journal, Put
 from orlop.store.journal_file import journal_files
 from orlop.store.journal_state import JournalState, Judgement, judge
 from orlop.store.paths import DataRoot
+from orlop.store.secrets import SecretFiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ def _recover(data_root: DataRoot, policy: RetirementPolicy, dry_run: bool) -> Re
     drivers = _drivers(data_root)
     found = recover_volumes(drivers, policy, time.time_ns())
     orphans = orphan_folders(data_root)
-    report = RecoveryReport(judgement, found, running, _lost(data_root, orphans))
+    lost = (*_lost(data_root, orphans), *_lost_secrets(data_root, found))
+    report = RecoveryReport(judgement, found, running, lost)
     if dry_run:
         return report
     found = write_records(drivers, found)
@@ -120,6 +124,21 @@ def _lost(data_root: DataRoot, orphans: list[Path]) -> tuple[str, ...]:
             what = f"images and containers' own files ({count} folders in {folder.name})"
             lost.append(f"{what}: what they are stood in the journal alone. Load the images again")
     return tuple(lost)
+
+
+def _lost_secrets(data_root: DataRoot, found: Recovered) -> list[str]:
+    """Where more than the journal is gone: options name secrets that nobody can read out of a volume."""
+    kept = SecretFiles(data_root.secrets).names()
+    missing: dict[str, list[str]] = {}
+    for volume in [*(each.volume for each in found.volumes), *(each.retired.volume for each in found.retired)]:
+        with suppress(Malformed):
+            for name in names_of_secrets(volume.options or {}):
+                if name not in kept:
+                    missing.setdefault(name, []).append(volume.name)
+    return [
+        f"secret {name}, which volumes need ({', '.join(volumes)}). Create it again: orlop secret create {name}"
+        for name, volumes in sorted(missing.items())
+    ]
 
 
 def _make_journal(path: Path, found: Recovered) -> None:
