@@ -3,6 +3,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from hypothesis.strategies import sampled_from, text
 
 from orlop.errors import Malformed
 from orlop.model.volume import HIDDEN, hide_in_device, hide_secret_words, hide_secrets, keep_secrets
@@ -113,3 +114,21 @@ def test_the_rest_of_an_option_may_change_around_its_secret(key: str, stored: st
 def test_a_hidden_value_without_a_stored_one_is_refused(stored: str, wanted: str) -> None:
     with pytest.raises(Malformed, match="there is no stored one to keep"):
         keep_secrets({"o": wanted}, {"o": stored})
+
+
+@given(
+    text(min_size=6).map(lambda value: f"hush-{value}"),
+    sampled_from(["password", "pass", "PASSWD", "secret", "smb_token", "access-key", "pwd"]),
+    sampled_from(["", "rw,", "username=me,uid=5,", ",,"]),
+)
+def test_whatever_a_password_is_like_it_is_not_shown(secret: str, key: str, before: str) -> None:
+    """A comma in it is doubled, as for cifs."""
+    words = f"{before}{key}={secret.replace(',', ',,')},ro"
+    shown = hide_secret_words(words)
+    assert "hush-" not in shown
+    assert shown == f"{before}{key}={HIDDEN},ro"
+
+
+@given(text(alphabet="abcXYZ019:@%!?&=;,.-_~", min_size=4).map(lambda value: f"hush{value}"))
+def test_whatever_a_password_in_an_address_is_like_it_is_not_shown(secret: str) -> None:
+    assert hide_in_device(f"https://me:{secret}@host/path") == f"https://me:{HIDDEN}@host/path"
