@@ -163,7 +163,7 @@ def test_files_that_vanish_or_change_are_told(world: VolumeWorld, monkeypatch: p
     copy_entry = trees.TreeCopy._copy_entry
     done: list[str] = []
 
-    def meddle(self: trees.TreeCopy, level: trees._Level, entry: "os.DirEntry[str]") -> None:
+    def meddle(self: trees.TreeCopy, level: trees.Level, entry: "os.DirEntry[str]") -> None:
         if not done:
             done.append("once")
             (top / "vanishes").unlink()
@@ -329,3 +329,24 @@ def test_a_file_system_that_shares_bytes_takes_none_for_a_copy(tmp_path: Path) -
         assert (world.data("limited") / "dir/file").read_bytes() == b"content"
         assert world.leftovers() == []
         world.stop()
+
+
+@pytest.mark.parametrize("files", [1, 600])
+def test_attributes_that_cannot_be_kept_are_told(tmp_path: Path, files: int) -> None:
+    for folder in ("disk", "journal", "source"):
+        (tmp_path / folder).mkdir()
+    for number in range(files):
+        (tmp_path / f"source/file{number}").write_text("kept")
+    os.setxattr(tmp_path / "source/file0", "user.note", b"lost")
+    disk = tmp_path / "disk"
+    mount("none", disk, "ramfs")
+    try:
+        world = VolumeWorld(tmp_path / "journal", disk)
+        fd = os.open(tmp_path / "source", os.O_RDONLY)
+        result = world.volumes.copies.copy_tree(fd, NewVolume("data"))
+        os.close(fd)
+        world.stop()
+        assert (world.data("data") / "file0").read_text() == "kept"
+        assert result.missed.attributes == {"user.note"}
+    finally:
+        unmount(disk, MNT_DETACH)

@@ -3,7 +3,7 @@
 The directories go to the child as descriptors: nothing is looked up by path again.
 """
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from orlop.archive.child_process import run_task, say, serve
 from orlop.store.trees import Missed, Progress, copy_live_tree, count_entries
@@ -32,7 +32,8 @@ def copy_aside(source_fd: int, target_fd: int, progress: Progress | None = None)
     )
     if "failed" in found:
         raise OSError(*found["failed"])
-    missed = Missed(found["missed"]["count"], [(path, why) for path, why in found["missed"]["entries"]])
+    told = found["missed"]
+    missed = Missed(told["count"], [(path, why) for path, why in told["entries"]], set(told["attributes"]))
     return CopiedTree(found["entries"], found["size_bytes"], missed)
 
 
@@ -43,6 +44,8 @@ def main(parent: int) -> None:
 
 def _copy(source: int, target: int, out: int) -> dict[str, object]:
     try:
-        return asdict(CopiedTree(*copy_live_tree(source, target, lambda *numbers: say({"progress": numbers}))))
+        entries, size, missed = copy_live_tree(source, target, lambda *numbers: say({"progress": numbers}))
+        told = {"count": missed.count, "entries": missed.entries, "attributes": sorted(missed.attributes)}
+        return {"entries": entries, "size_bytes": size, "missed": told}
     except OSError as error:  # as such, because a full disk is told apart from other trouble
         return {"failed": [error.errno, error.strerror, error.filename]}

@@ -16,10 +16,10 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
-from pathlib import Path
 
-from orlop.archive.attributes import SHADOWS
 from orlop.kernel.openat2 import open_beneath
+from orlop.store.tree_entries import Level, copy_node, make_link, read_and_write, settle_file
+from orlop.store.tree_entries import copy_attributes as copy_attributes
 
 FICLONE = 0x40049409
 _SMALL = 256 << 10
@@ -29,7 +29,6 @@ _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCT
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
-_NO_XATTR = (errno.EOPNOTSUPP, errno.ENODATA)
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO)
 _REPORT_EVERY = 256  # entries
 _REPORT_BYTES = 64 << 20
@@ -45,6 +44,7 @@ class Missed:
 
     count: int = 0
     entries: list[tuple[str, str]] = field(default_factory=list)  # path and why, the first of them
+    attributes: set[str] = field(default_factory=set)  # names of extended ones that cannot be kept there
 
     def note(self, path: str, why: str) -> None:
         self.count += 1
@@ -54,16 +54,6 @@ class Missed:
 
 class _Vanished(Exception):
     """Something of the source is not what it was when its directory was read."""
-
-
-@dataclass(slots=True)
-class _Level:
-    """A directory under way: the descriptors of both sides and the directories still to be entered."""
-
-    source_fd: int
-    target_fd: int
-    path: str  # of the target, below the top
-    waiting: list[str]
 
 
 class TreeCopy:
@@ -83,6 +73,7 @@ class TreeCopy:
         self._source_fd = source_fd
         self._target_fd = target_fd
         self._missed = missed
+        self._lost: set[str] = missed.attributes if missed is not None else set()
         self._progress = progress
         self._reported = (0, 0)
         self._partial = 0  # bytes of the file under way
@@ -93,7 +84,7 @@ class TreeCopy:
         self.size_bytes = 0  # of files, each once
 
     def run(self) -> None:
-        levels = [_Level(os.dup(self._source_fd), os.dup(self._target_fd), "", [])]
+        levels = [Level(os.dup(self._source_fd), os.dup(self._target_fd), "", [])]
         try:
             self._copy_entries(levels[0])
             while levels:
@@ -107,7 +98,7 @@ class TreeCopy:
                         levels.append(below)
                         self._copy_entries(below)
                     continue
-                copy_attributes(level.source_fd, level.target_fd)
+                copy_attributes(level.source_fd, level.target_fd, self._lost)
                 if self._sync_each:
                     os.fsync(level.target_fd)
                 _close(levels.pop())
@@ -117,7 +108,7 @@ class TreeCopy:
         if self._progress:
             self._progress(self.entries, self.size_bytes)
 
-    def _enter(self, above: _Level, name: str) -> _Level | None:
+    def _enter(self, above: Level, name: str) -> Level | None:
         path = f"{above.path}{name}"
         try:
             source_fd = self._open_directory(above, name)
@@ -134,9 +125,9 @@ class TreeCopy:
             if not is_mounted:
                 os.close(source_fd)
             raise
-        return _Level(source_fd, target_fd, f"{path}/", [])
+        return Level(source_fd, target_fd, f"{path}/", [])
 
-    def _open_directory(self, above: _Level, name: str) -> int:
+    def _open_directory(self, above: Level, name: str) -> int:
         """-1 for the place of a mount, which is left empty."""
         if self._missed is None:
             return os.open(name, _DIRECTORY, dir_fd=above.source_fd)
@@ -148,7 +139,7 @@ class TreeCopy:
                 return -1
             raise self._vanished(error) from error
 
-    def _copy_entries(self, level: _Level) -> None:
+    def _copy_entries(self, level: Level) -> None:
         """Everything in a directory but the directories, which are left for later."""
         with os.scandir(level.source_fd) as entries:
             for entry in entries:
@@ -159,7 +150,7 @@ class TreeCopy:
                     self._note(level.path + entry.name, gone)
                 self._report()
 
-    def _copy_entry(self, level: _Level, entry: "os.DirEntry[str]") -> None:
+    def _copy_entry(self, level: Level, entry: "os.DirEntry[str]") -> None:
         try:
             details = entry.stat(follow_symlinks=False)
         except OSError as error:
@@ -177,13 +168,13 @@ class TreeCopy:
                 target = os.readlink(entry.name, dir_fd=level.source_fd)
             except OSError as error:
                 raise self._vanished(error) from error
-            _make_link(level, entry.name, details, target)
+            make_link(level, entry.name, details, target, self._lost)
         else:
-            _copy_node(level, entry.name, details)
+            copy_node(level, entry.name, details, self._lost)
         if details.st_nlink > 1:
             self._linked[details.st_dev, details.st_ino] = level.path + entry.name
 
-    def _link(self, level: _Level, name: str, details: os.stat_result) -> bool:
+    def _link(self, level: Level, name: str, details: os.stat_result) -> bool:
         """True when the file was copied before under another name and now has this one too."""
         first = self._linked.get((details.st_dev, details.st_ino))
         if first is None:
@@ -196,7 +187,7 @@ class TreeCopy:
             os.close(fd)
         return True
 
-    def _copy_file(self, level: _Level, name: str) -> None:
+    def _copy_file(self, level: Level, name: str) -> None:
         try:
             source = self._open_file(level, name)
         except OSError as error:
@@ -208,7 +199,7 @@ class TreeCopy:
             target = os.open(name, _TARGET, 0o600, dir_fd=level.target_fd)
             try:
                 self._copy_bytes(source, target, details)
-                _settle_file(source, target, details)
+                settle_file(source, target, details, self._lost)
                 if self._sync_each:
                     os.fsync(target)
             finally:
@@ -224,7 +215,7 @@ class TreeCopy:
         finally:
             os.close(source)
 
-    def _open_file(self, level: _Level, name: str) -> int:
+    def _open_file(self, level: Level, name: str) -> int:
         """In a tree that others write to, a device may have taken the file's place, and some do things when they are
         opened. So what is there is looked at before it is opened for reading, and it is that which is opened."""
         if self._missed is None:
@@ -275,7 +266,7 @@ class TreeCopy:
         if details.st_blocks * 512 < size:
             self._copy_sparse(source, target, size)
         elif size <= _SMALL:
-            _read_and_write(source, target, size)
+            read_and_write(source, target, size)
         else:
             self._copy_range(source, target, 0, size)
 
@@ -354,88 +345,7 @@ def count_entries(directory_fd: int, enough: int) -> tuple[int, int]:
     return entries, size
 
 
-def copy_attributes(source_fd: int, target_fd: int) -> None:
-    """Owner, extended attributes, mode and times of one open file or directory to another."""
-    _settle_file(source_fd, target_fd, os.fstat(source_fd))
-
-
-def _settle_file(source: int, target: int, details: os.stat_result) -> None:
-    # chown first: it clears set-id bits and capabilities.
-    _give_owner(target, details)
-    _copy_xattrs(source, target)
-    os.fchmod(target, stat.S_IMODE(details.st_mode))
-    os.utime(target, ns=(details.st_atime_ns, details.st_mtime_ns))
-
-
-def _give_owner(target: int, details: os.stat_result) -> None:
-    """A server that lets nobody change owners (NFS for root) is none the worse where they are right already."""
-    try:
-        os.fchown(target, details.st_uid, details.st_gid)
-    except PermissionError:
-        found = os.fstat(target)
-        if (found.st_uid, found.st_gid) != (details.st_uid, details.st_gid):
-            raise
-
-
-def _copy_xattrs(source: int | str, target: int | str, follow: bool = True) -> None:
-    try:
-        names = os.listxattr(source) if follow else os.listxattr(source, follow_symlinks=False)
-    except OSError as error:
-        if error.errno in (*_NO_XATTR, errno.ENOENT):  # what has no descriptor may be gone by now
-            return
-        raise
-    for name in names:
-        if name in SHADOWS:
-            continue
-        try:
-            if follow:
-                os.setxattr(target, name, os.getxattr(source, name))
-            else:
-                value = os.getxattr(source, name, follow_symlinks=False)
-                os.setxattr(target, name, value, follow_symlinks=False)
-        except OSError as error:
-            if error.errno not in (*_NO_XATTR, errno.ENOENT):
-                raise
-
-
-def _read_and_write(source: int, target: int, size: int) -> None:
-    # As much as there should be: a buffer of the largest size would cost more than the reading. What has been added
-    # since is as if it came after the copy.
-    while size > 0 and (data := os.read(source, size)):
-        size -= len(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(target, view) :]
-
-
-def _make_link(level: _Level, name: str, details: os.stat_result, link_target: str) -> None:
-    os.symlink(link_target, name, dir_fd=level.target_fd)
-    os.chown(name, details.st_uid, details.st_gid, dir_fd=level.target_fd, follow_symlinks=False)
-    source, target = f"/proc/self/fd/{level.source_fd}/{name}", f"/proc/self/fd/{level.target_fd}/{name}"
-    _copy_xattrs(source, target, follow=False)
-    times = (details.st_atime_ns, details.st_mtime_ns)
-    os.utime(name, ns=times, dir_fd=level.target_fd, follow_symlinks=False)
-
-
-def _copy_node(level: _Level, name: str, details: os.stat_result) -> None:
-    """A device, fifo or socket, which is made, never opened."""
-    os.mknod(name, details.st_mode, details.st_rdev, dir_fd=level.target_fd)
-    os.chown(name, details.st_uid, details.st_gid, dir_fd=level.target_fd, follow_symlinks=False)
-    # The umask was in mknod's way. By a descriptor: the name may be a link by now.
-    fd = os.open(name, os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=level.target_fd)
-    try:
-        if stat.S_ISLNK(os.fstat(fd).st_mode):
-            raise OSError(errno.ESTALE, "changed while it was copied", level.path + name)
-        Path(f"/proc/self/fd/{fd}").chmod(stat.S_IMODE(details.st_mode))
-    finally:
-        os.close(fd)
-    source, target = f"/proc/self/fd/{level.source_fd}/{name}", f"/proc/self/fd/{level.target_fd}/{name}"
-    _copy_xattrs(source, target, follow=False)
-    times = (details.st_atime_ns, details.st_mtime_ns)
-    os.utime(name, ns=times, dir_fd=level.target_fd, follow_symlinks=False)
-
-
-def _close(level: _Level) -> None:
+def _close(level: Level) -> None:
     for fd in (level.source_fd, level.target_fd):
         with suppress(OSError):
             os.close(fd)

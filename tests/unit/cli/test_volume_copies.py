@@ -21,6 +21,7 @@ COPY: dict[str, Any] = {
     "Bytes": 9,
     "MissedCount": 0,
     "Missed": [],
+    "LostAttributes": [],
     "LeftOutOptions": [],
     "Users": [],
 }

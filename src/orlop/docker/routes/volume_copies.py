@@ -94,6 +94,7 @@ def show_copy(result: CopyResult, users: list[str]) -> dict[str, object]:
         "Bytes": result.size_bytes,
         "MissedCount": result.missed.count,
         "Missed": [{"Path": path, "Why": why} for path, why in result.missed.entries],
+        "LostAttributes": sorted(result.missed.attributes),
         "LeftOutOptions": list(result.left_out),
         "Users": users,
     }
