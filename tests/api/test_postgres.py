@@ -75,9 +75,13 @@ def query(daemon: LiveDaemon, container: str, sql: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("size", ["", "2g"])
 def test_every_committed_row_survives_the_container_and_the_daemon(
-    daemon: LiveDaemon, postgres: str, load_seconds: int
+    daemon: LiveDaemon, postgres: str, load_seconds: int, size: str
 ) -> None:
+    """With a limit the volume is a file system of its own, and grows under the load."""
+    if size:
+        daemon.docker("volume", "create", "--opt", f"size={size}", "pg")
     image = daemon.inspect("image", postgres)
     assert image["Config"]["User"] == "postgres"
     assert json.dumps(image["Config"]["Volumes"]) == '{"/var/lib/postgresql": {}}'
@@ -91,6 +95,8 @@ def test_every_committed_row_survives_the_container_and_the_daemon(
     daemon.docker("exec", "-d", "first", "pgbench", "-c", "4", "-T", "3600")
     recorder = CommitRecorder(daemon, "first")
     begin = time.monotonic()
+    if size:
+        daemon.orlop("volume", "update", "--size", "3g", "pg")
     wait_for("some load", lambda: time.monotonic() - begin > load_seconds, load_seconds + 60)
     daemon.docker("kill", "first")
     recorder.join()
