@@ -2,6 +2,8 @@
 
 source.py       where an archive's bytes are: a file, or a stretch of one
 reader.py       walks the members of a tar (ustar, GNU, pax) held in a file, by mmap
+stream.py       the same of a tar that arrives through a pipe
+acl.py          access control lists that other tar programs write as text
 compression.py  what an archive is packed with, and how to unpack it while hashing
 unpack.py       a tar into a directory, every path resolved beneath it by openat2
 pack.py         a directory, or part of one, as a tar

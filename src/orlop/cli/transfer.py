@@ -72,7 +72,8 @@ def open_output(path: str) -> Iterator[IO[bytes]]:
         return
     partial = target.with_name(f".{target.name}.partial-{os.getpid()}")
     try:
-        with partial.open("xb") as file:
+        # For its owner alone, as docker writes its archives: there may be secrets in the data.
+        with open(partial, "xb", opener=lambda name, flags: os.open(name, flags, 0o600)) as file:
             yield file
         partial.replace(target)
     except OSError as error:

@@ -187,7 +187,7 @@ class VolumeCopies:
             hint = f"Drivers here: {', '.join(sorted(self._drivers))}"
             raise NotFound(subject, f'error looking up volume plugin {name}: plugin "{name}" not found', hint)
         if not isinstance(driver, Filling):
-            hint = "Create the volume, and copy into it: orlop volume cp SRC:/. NEW:/"
+            hint = "Create the volume, then: orlop volume cp SRC:/. - | orlop volume cp - NEW:/"
             raise Unsupported(subject, f"the driver {name} cannot make a volume with its data at once", hint)
         return driver
 

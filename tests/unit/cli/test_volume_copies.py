@@ -134,6 +134,7 @@ def test_an_export_appears_when_it_is_whole(orlop: Run, tmp_path: Path) -> None:
     assert export(whole[:-10]) == 1 and list(tmp_path.iterdir()) == []
     assert export(whole) == 0
     assert gzip.decompress(target.read_bytes()) == b"tar"
+    assert target.stat().st_mode & 0o777 == 0o600, "nobody else may read what may be secret"
 
 
 @pytest.mark.parametrize(

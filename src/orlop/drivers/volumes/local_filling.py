@@ -36,7 +36,7 @@ def check(wanted: MountOptions) -> None:
         raise Unsupported(
             "filling a new volume",
             "its options name storage that is mounted (type, device), and not a place of the volume's own",
-            "Create it with these options first, and copy into it: orlop volume cp SRC:/. NEW:/",
+            "Create it with these options, then: orlop volume cp SRC:/. - | orlop volume cp - NEW:/",
         )
 
 
