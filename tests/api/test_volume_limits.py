@@ -90,6 +90,7 @@ def test_df_and_prune_count_it_like_any_other(limited: LiveDaemon) -> None:
     assert 4.0 <= float(line.split()[2].removesuffix("MB")) < 4.3
     shown = limited.docker("volume", "inspect", "-f", "{{json .Options}} {{json .Status.Limit}}", "data").stdout
     assert '{"size":"16m"}' in shown and '"SizeBytes":16777216' in shown
+    assert '"Mechanism":"image file' in shown
     assert "data" in limited.docker("volume", "prune", "-a", "-f").stdout.split()
 
 

@@ -263,6 +263,24 @@ def test_while_another_namespace_keeps_the_mount_the_same_device_serves_again(
     driver.detach("data", USE)
 
 
+def test_a_limit_below_what_another_namespace_still_writes_is_refused(driver: LocalVolumes) -> None:
+    """What the file says of its size is older than what is in it as long as it is mounted anywhere."""
+    made(driver, size="16m")
+    top = driver.attach("data", USE)
+    held = os.open(top, os.O_RDONLY | os.O_DIRECTORY)
+    driver.detach("data", USE)
+    fd = os.open("much", os.O_WRONLY | os.O_CREAT, dir_fd=held)
+    os.write(fd, os.urandom(10 * MIB))
+    os.fsync(fd)
+    os.close(fd)
+    with pytest.raises(Conflict, match="it holds 1"):
+        driver.change("data", {"size": "8m"}, "")
+    os.close(held)
+    wait_for("the device to go", lambda: not loop_of(driver.root / "data" / "disk.img"))
+    assert (driver.attach("data", USE) / "much").stat().st_size == 10 * MIB
+    driver.detach("data", USE)
+
+
 def test_what_somebody_mounted_in_its_place_is_not_given_to_a_container(driver: LocalVolumes, tmp_path: Path) -> None:
     made(driver)
     (tmp_path / "theirs").mkdir()

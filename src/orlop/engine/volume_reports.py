@@ -108,6 +108,7 @@ class VolumeReports:
         """With what is wrong with it now. Raises NoSuchVolume."""
         now = self.clock()
         found = self.volumes.look_at(volume.name)
+        self._ask_limits(found)
         self._remember(self._looked_at, found, now)
         return found
 

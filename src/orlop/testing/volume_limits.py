@@ -123,7 +123,6 @@ class LimitContract(VolumeFixtures):
         top = driver.attach("data", use)
         (top / "note").write_text("kept")
         (top / "much").write_bytes(os.urandom(12 * MIB))
-        os.sync()
         driver.detach("data", use)
         with pytest.raises(Conflict):
             driver.change("data", self.smaller, '{"id": "2"}')

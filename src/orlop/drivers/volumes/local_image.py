@@ -142,7 +142,7 @@ class ImageContent:
         if not wanted.quota_bytes:
             hint = f"Copy it to one without: orlop volume cp --opt-rm size {volume.name} NEW"
             raise Unsupported(subject, "its limit is the size of the file that it is kept in", hint)
-        size = _size(volume)
+        size = _size_now(volume, subject)
         if wanted.quota_bytes < size.used_bytes:
             why = f"it holds {describe_size(size.used_bytes)}, more than {describe_size(wanted.quota_bytes)}"
             raise Conflict(subject, why)
@@ -207,6 +207,15 @@ def _size(volume: VolumeDirectory) -> FileSystemSize:
     with opened_image(volume.fd, IMAGE, f"volume {volume.name}") as image_fd, entered(volume.fd, DATA) as data_fd:
         is_mounted = os.fstat(data_fd).st_dev != os.fstat(volume.fd).st_dev
         return image_size(image_fd, data_fd if is_mounted else None)
+
+
+def _size_now(volume: VolumeDirectory, subject: str) -> FileSystemSize:
+    """Also where another mount namespace still has it mounted: what is in the file is old as long as that lasts."""
+    with opened_image(volume.fd, IMAGE, subject) as image_fd:
+        if not _is_mounted(volume) and is_in_use(image_fd):
+            with mounted_nowhere(image_fd, subject) as top_fd:
+                return image_size(image_fd, top_fd)
+    return _size(volume)
 
 
 def _check_mounted(volume: VolumeDirectory) -> None:

@@ -76,6 +76,8 @@ class SubvolumeContent:
             hint = f"Copy it to one with this limit: orlop volume cp --opt inodes={wanted.inodes} {volume.name} NEW"
             raise Unsupported(f"limit volume {volume.name}", "btrfs limits no inodes", hint)
         with entered(volume.fd, DATA) as data_fd:
+            if 0 < wanted.quota_bytes < (self.options.quota_bytes or wanted.quota_bytes + 1):
+                sync_file_system(data_fd)  # btrfs counts what was written when it commits
             group = btrfs.quota_group(data_fd)
             if group and 0 < wanted.quota_bytes < group.used_bytes:
                 raise Conflict(
