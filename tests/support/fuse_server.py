@@ -89,7 +89,7 @@ class Server:
                 return  # ENODEV: unmounted
             if self._left == 0:
                 self._mode = "hang"
-            if self._mode == "hang":
+            if self._mode == "hang" and not _is_greeting(request):
                 self._waiting.append(request)
             else:
                 self._left -= self._left > 0
@@ -112,7 +112,7 @@ class Server:
             return
         code, body = 0, b""
         try:
-            if self._mode == "fail":
+            if self._mode == "fail" and not _is_greeting(request):
                 raise OSError(errno.EIO, "storage failed")
             body = self._calls[opcode](node, request[HEADER.size :])
         except KeyError:
@@ -233,6 +233,11 @@ class Server:
             found.f_frsize,
             0,
         )
+
+
+def _is_greeting(request: bytes) -> bool:
+    """Without an answer to it there is no file system."""
+    return int(HEADER.unpack_from(request)[1]) == INIT
 
 
 def attributes(path: Path) -> bytes:

@@ -22,15 +22,16 @@ from orlop.drivers.volumes.driver import Filling, VolumeDriver
 from orlop.engine import faults
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.patience import WAY_OUT
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
-from orlop.errors import Conflict, HostFailure, Malformed, NotFound, OrlopError, Unsupported
+from orlop.errors import Conflict, HostFailure, Malformed, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, Volume
 from orlop.planning.volumes import REVEAL, plan_reveal
 from orlop.store.journal import Change, Put
-from orlop.store.tree_worker import copy_aside
+from orlop.store.tree_worker import CopiedTree, copy_aside
 from orlop.store.trees import Missed, Progress
 
 log = logging.getLogger(__name__)
@@ -105,15 +106,28 @@ class VolumeCopies:
         with self._access.open(source) as opened:
             volume = opened.volume
             wish, left_out = self._wish(volume, name, changes or Changes())
-            made = self.copy_tree(opened.fd, wish, progress, subject=f"copy volume {volume.name} to {name}")
+            subject = f"copy volume {volume.name} to {name}"
+            made = self.copy_tree(opened.fd, wish, progress, subject, may_hang=bool(opened.foreign))
         return replace(made, left_out=left_out, holders=tuple(self._records.holders(volume.name)))
 
     def copy_tree(
-        self, source_fd: int, wish: NewVolume, progress: Progress | None = None, subject: str = ""
+        self,
+        source_fd: int,
+        wish: NewVolume,
+        progress: Progress | None = None,
+        subject: str = "",
+        may_hang: bool = False,
     ) -> CopyResult:
         """A new volume with what is in an open directory, and the directory's own attributes. Whatever is mounted below
-        it is left out, and noted as missed."""
-        made, copied = self.make(wish, lambda fd: copy_aside(source_fd, fd, progress), subject)
+        it is left out, and noted as missed. Storage that `may_hang` raises Unavailable when it does."""
+
+        def fill(fd: int) -> CopiedTree:
+            try:
+                return copy_aside(source_fd, fd, progress, may_hang)
+            except TimeoutError as error:
+                raise Unavailable(subject, "its storage gave no answer", WAY_OUT) from error
+
+        made, copied = self.make(wish, fill, subject)
         return CopyResult(made, copied.entries, copied.size_bytes, copied.missed)
 
     def make(self, wish: NewVolume, fill: Callable[[int], T], subject: str = "") -> tuple[Volume, T]:

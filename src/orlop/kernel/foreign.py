@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 
-from orlop.kernel.mounts import MountEntry, read_mounts, spelled
+from orlop.kernel.mounts import MountEntry, read_mounts
 
 _TYPES = frozenset(
     "nfs nfs4 cifs smb3 smbfs 9p virtiofs vboxsf vmhgfs prl_fs afs ceph coda ncpfs gfs2 ocfs2 glusterfs lustre beegfs "
@@ -23,7 +23,7 @@ def is_foreign_type(fs_type: str) -> bool:
 
 def foreign_mounts(path: str | os.PathLike[str], table: Iterable[MountEntry] | None = None) -> list[str]:
     """Where the path shows such storage: the mount that it is in, by its spelling, and those below."""
-    here = spelled(path)
+    here = os.path.normpath(path)
     entries = list(read_mounts() if table is None else table)
     above = [e for e in entries if e.mount_point in ("/", here) or here.startswith(e.mount_point + "/")]
     on = max(enumerate(above), key=lambda item: (len(item[1].mount_point), item[0]))[1] if above else None

@@ -6,9 +6,11 @@ The directories go to the child as descriptors: nothing is looked up by path aga
 from dataclasses import dataclass
 
 from orlop.archive.child_process import run_task, say, serve
+from orlop.archive.stalling import Stall
 from orlop.store.trees import Missed, Progress, copy_live_tree, count_entries
 
 _FEW_ENTRIES = 500
+_PATIENCE_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,17 +20,20 @@ class CopiedTree:
     missed: Missed
 
 
-def copy_aside(source_fd: int, target_fd: int, progress: Progress | None = None) -> CopiedTree:
-    """`trees.copy_live_tree`; what `progress` raises ends it at once."""
-    entries, _ = count_entries(source_fd, _FEW_ENTRIES)
-    if entries < _FEW_ENTRIES:
-        return CopiedTree(*copy_live_tree(source_fd, target_fd, progress))
+def copy_aside(source_fd: int, target_fd: int, progress: Progress | None = None, may_hang: bool = False) -> CopiedTree:
+    """`trees.copy_live_tree`; what `progress` raises ends it at once. What `may_hang` is always the child's to look at:
+    TimeoutError when it does not get on."""
+    if not may_hang:
+        entries, _ = count_entries(source_fd, _FEW_ENTRIES)
+        if entries < _FEW_ENTRIES:
+            return CopiedTree(*copy_live_tree(source_fd, target_fd, progress))
     found = run_task(
         __name__,
         {"task": "copy", "source": source_fd, "target": target_fd},
         None,
         (lambda done: progress(*done)) if progress else None,
         (source_fd, target_fd),
+        Stall(_PATIENCE_SECONDS) if may_hang else None,
     )
     if "failed" in found:
         raise OSError(*found["failed"])
