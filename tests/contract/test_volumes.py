@@ -64,7 +64,7 @@ class TestLocal(LocalContract, UsageContract, StagingContract, FillingContract, 
 
 
 @needs_root
-class TestLocalWithOwner(LocalContract, UsageContract, StagingContract):
+class TestLocalWithOwner(LocalContract, UsageContract, StagingContract, FillingContract):
     options = {"uid": "1000", "o": "gid=1001,mode=0770"}
     other_options = {"uid": "1001"}
     top_mode = 0o770

@@ -1,11 +1,17 @@
 """Copies of volumes on real file systems: everything comes through, all at once, or nothing does."""
 
+import io
 import os
+import tarfile
+import tempfile
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
+from orlop.archive.pack import PackOptions, pack_tree
 from orlop.engine.volume_copies import Changes, NewVolume
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, Unsupported
 from orlop.kernel.mounts import MNT_DETACH, MS_BIND, mount, mounts_at_or_below, unmount
@@ -350,3 +356,48 @@ def test_attributes_that_cannot_be_kept_are_told(tmp_path: Path, files: int) -> 
         assert result.missed.attributes == {"user.note"}
     finally:
         unmount(disk, MNT_DETACH)
+
+
+def test_a_tree_that_changes_all_the_time_is_copied_all_the_same(world: VolumeWorld) -> None:
+    """Directories, links and files take each other's places while they are walked."""
+    world.volumes.create("data", "", None, None)
+    top = world.data("data")
+    (top / "stays").write_text("kept")
+    ended = threading.Event()
+
+    def meddle() -> None:
+        number = 0
+        while not ended.is_set():
+            number += 1
+            name = top / f"way{number % 5}"
+            with suppress(OSError):
+                (name / "file").unlink(missing_ok=True)
+                name.rmdir()
+            with suppress(OSError):
+                name.unlink()
+            with suppress(OSError):
+                (name.symlink_to, name.mkdir, name.touch)[number % 3](*(["/etc"] if number % 3 == 0 else []))
+                (name / "file").write_text("x")
+
+    meddler = threading.Thread(target=meddle)
+    meddler.start()
+    try:
+        for number in range(150):
+            with memory_directory() as target:
+                source_fd, target_fd = (os.open(path, os.O_RDONLY) for path in (top, target))
+                trees.copy_live_tree(source_fd, target_fd)
+                archive = io.BytesIO()
+                pack_tree(source_fd, archive, ".", PackOptions(exact_times=True, cross_mounts=False))
+                os.close(source_fd), os.close(target_fd)
+                assert (target / "stays").read_text() == "kept", number
+                with tarfile.open(fileobj=io.BytesIO(archive.getvalue())) as tar:
+                    assert "./stays" in tar.getnames(), number
+    finally:
+        ended.set()
+        meddler.join()
+
+
+@contextmanager
+def memory_directory() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="orlop-", dir="/dev/shm") as folder:
+        yield Path(folder)

@@ -97,7 +97,7 @@ class _Packer:
         self._options = options
         self._pieces: list[bytes] = []  # waiting to be written together
         self._size = 0
-        self._links: dict[tuple[int, int], str] = {}
+        self._links: dict[tuple[int, ...], str] = {}
 
     def walk(self, fd: int, prefix: str) -> None:
         """Everything below a directory; takes its descriptor over."""
@@ -173,7 +173,9 @@ class _Packer:
             return  # a socket: nothing to unpack
         link_name = ""
         if kind is not MemberKind.DIRECTORY and details.st_nlink > 1:
-            first = self._links.setdefault((details.st_dev, details.st_ino), name)
+            # The number alone may be another file's by now, where others write to the tree.
+            identity = (details.st_dev, details.st_ino, details.st_size, details.st_mtime_ns)
+            first = self._links.setdefault(identity, name)
             if first != name:
                 kind, link_name = MemberKind.HARD_LINK, first
         if kind is MemberKind.SYMLINK:

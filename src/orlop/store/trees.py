@@ -29,7 +29,8 @@ _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCT
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
-_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO)
+_VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EINVAL)
+_TWICE = "it went and came again while its directory was copied: it is as it was at first"
 _REPORT_EVERY = 256  # entries
 _REPORT_BYTES = 64 << 20
 _DEEPEST = 1000  # directories within each other: two descriptors each
@@ -77,7 +78,7 @@ class TreeCopy:
         self._progress = progress
         self._reported = (0, 0)
         self._partial = 0  # bytes of the file under way
-        self._linked: dict[tuple[int, int], str] = {}
+        self._linked: dict[tuple[int, ...], str] = {}
         self._clones = True
         self._ranges = True
         self.entries = 0
@@ -121,9 +122,12 @@ class TreeCopy:
             if is_mounted:
                 return None
             target_fd = os.open(name, _DIRECTORY, dir_fd=above.target_fd)
-        except BaseException:
+        except BaseException as error:
             if not is_mounted:
                 os.close(source_fd)
+            if isinstance(error, FileExistsError) and self._missed is not None:
+                self._missed.note(path, _TWICE)
+                return None
             raise
         return Level(source_fd, target_fd, f"{path}/", [])
 
@@ -148,6 +152,10 @@ class TreeCopy:
                     self._copy_entry(level, entry)
                 except _Vanished as gone:
                     self._note(level.path + entry.name, gone)
+                except FileExistsError:
+                    if self._missed is None:
+                        raise
+                    self._missed.note(level.path + entry.name, _TWICE)
                 self._report()
 
     def _copy_entry(self, level: Level, entry: "os.DirEntry[str]") -> None:
@@ -172,11 +180,11 @@ class TreeCopy:
         else:
             copy_node(level, entry.name, details, self._lost)
         if details.st_nlink > 1:
-            self._linked[details.st_dev, details.st_ino] = level.path + entry.name
+            self._linked[_identity(details)] = level.path + entry.name
 
     def _link(self, level: Level, name: str, details: os.stat_result) -> bool:
         """True when the file was copied before under another name and now has this one too."""
-        first = self._linked.get((details.st_dev, details.st_ino))
+        first = self._linked.get(_identity(details))
         if first is None:
             return False
         # Not by its path: those who are in the target, too, may have put a link in the way.
@@ -343,6 +351,12 @@ def count_entries(directory_fd: int, enough: int) -> tuple[int, int]:
         for fd in waiting:
             os.close(fd)
     return entries, size
+
+
+def _identity(details: os.stat_result) -> tuple[int, ...]:
+    """What two names of one file have in common. In a tree that others write to, a number may have come to another file
+    meanwhile; to take that for the first would be to lose it."""
+    return details.st_dev, details.st_ino, details.st_size, details.st_mtime_ns
 
 
 def _close(level: Level) -> None:
