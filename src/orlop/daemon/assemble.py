@@ -17,8 +17,11 @@ from orlop.drivers.networks.host import HostDriver
 from orlop.drivers.networks.none import NoneDriver
 from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
+from orlop.drivers.volumes.cloud import CloudBackend
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
+from orlop.drivers.volumes.nas import NasBackend
+from orlop.drivers.volumes.served import ServedVolumes
 from orlop.engine.archives import Archives
 from orlop.engine.container_create import ContainerCreation
 from orlop.engine.container_files import generated_files
@@ -80,7 +83,7 @@ def assemble(settings: Settings) -> Assembled:
     runtimes, default_runtime, warnings = _runtimes(settings, exec_root)
     network_drivers = _network_drivers(settings, exec_root)
     secrets_kept = Secrets(SecretFiles(data_root.secrets))
-    drivers_of_volumes = volume_drivers(data_root, secrets_kept.resolve)
+    drivers_of_volumes = volume_drivers(data_root, exec_root, secrets_kept.resolve)
 
     cleanup = LayerCleanup(layers)
     images = Images(journal, executor, layers, data_root, events, cleanup)
@@ -193,9 +196,13 @@ def assemble(settings: Settings) -> Assembled:
 
 
 def volume_drivers(
-    data_root: DataRoot, resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
+    data_root: DataRoot, exec_root: ExecRoot, resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
 ) -> dict[str, VolumeDriver]:
-    return {"local": LocalVolumes(data_root.volumes, resolve_secrets=resolve_secrets)}
+    drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes, resolve_secrets=resolve_secrets)}
+    for backend in (CloudBackend(), NasBackend()):
+        root, run = data_root.volumes_of(backend.name), exec_root.programs(backend.name)
+        drivers[backend.name] = ServedVolumes(root, run, backend, resolve_secrets)
+    return drivers
 
 
 def _layers(settings: Settings, data_root: DataRoot) -> LayerDriver:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orlop.daemon.config import load_settings
+from orlop.daemon.config import DEFAULT_EXEC_ROOT, load_settings
 from orlop.daemon.remains import RunningContainer, running_containers
 from orlop.daemon.roots import lock_for_recovery, orphan_folders
 from orlop.drivers.volumes.driver import VolumeDriver
@@ -33,7 +33,7 @@ from orlop.store.files import sync_directory
 from orlop.store.journal import Journal, Put
 from orlop.store.journal_file import journal_files
 from orlop.store.journal_state import JournalState, Judgement, judge
-from orlop.store.paths import DataRoot
+from orlop.store.paths import DataRoot, ExecRoot
 from orlop.store.secrets import SecretFiles
 
 
@@ -96,7 +96,7 @@ def _recover(data_root: DataRoot, policy: RetirementPolicy, dry_run: bool) -> Re
 def _drivers(data_root: DataRoot) -> Mapping[str, VolumeDriver]:
     from orlop.daemon.assemble import volume_drivers
 
-    return volume_drivers(data_root)
+    return volume_drivers(data_root, ExecRoot(DEFAULT_EXEC_ROOT))
 
 
 def _still_running(data_root: DataRoot, running: tuple[RunningContainer, ...]) -> Conflict:

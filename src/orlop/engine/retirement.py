@@ -105,7 +105,7 @@ class Retirements:
         name = new_name or found.volume.name
         driver = self._drivers.get(found.volume.driver)
         if new_name and driver is not None:
-            driver.check(name, {})
+            driver.check(name, found.volume.options or {})
         with self._locks.hold([name, *found.volume.aliases, f"retired/{found.id}"]):
             found = self._still_there(found)
             self._refuse_taken(name, reference)

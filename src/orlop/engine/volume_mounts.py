@@ -16,7 +16,7 @@ from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_health import MEND, check_identity, missing, problem_of
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
-from orlop.errors import HostFailure, NotFound, OrlopError, Unavailable
+from orlop.errors import HostFailure, NoSuchVolume, NotFound, OrlopError, Unavailable
 from orlop.kernel.foreign import foreign_mounts
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.model.mount import Mount
@@ -84,7 +84,7 @@ class VolumeMounts:
         try:
             check_identity(driver, volume)
             path = driver.attach(volume.name, use)
-        except NotFound as error:
+        except NoSuchVolume as error:
             self._records.mark(volume.name, missing(volume))
             raise HostFailure(f"attaching volume {volume.name}", missing(volume), MEND) from error
         except (OrlopError, OSError):

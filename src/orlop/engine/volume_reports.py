@@ -4,12 +4,13 @@
 for storage longer than they are told to: what is not known in time is unknown.
 """
 
+import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from orlop.drivers.volumes.driver import Limited, Limits, Measurement, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import Limited, Limits, Measurement, Pending, Uploading, Usage, VolumeDriver
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.measuring import Measurer
 from orlop.engine.volume_facts import IN_USE_NS
@@ -23,6 +24,8 @@ from orlop.model.volume import Volume, VolumeFacts, VolumeUser
 _MOST_REMEMBERED = 10_000
 LOOK_HOLDS_NS = 100_000_000
 
+log = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, slots=True)
 class VolumeReport:
@@ -32,6 +35,7 @@ class VolumeReport:
     users: tuple[VolumeUser, ...] = ()
     is_current: bool = False  # its size is not older than its last use
     is_measuring: bool = False
+    pending: Pending | None = None  # for storage elsewhere: what has not got there
 
     @property
     def in_use(self) -> bool:
@@ -57,6 +61,7 @@ class VolumeReports:
     _wanted: dict[str, int] = field(default_factory=dict)  # when, so that nobody keeps the disk busy by asking
     _looked_at: dict[str, int] = field(default_factory=dict)
     _in_vain: dict[str, int] = field(default_factory=dict)  # when it was tried and could not be told
+    _pending: dict[str, Pending | None] = field(default_factory=dict)
 
     # From memory
 
@@ -70,6 +75,7 @@ class VolumeReports:
             users,
             facts.is_current(volume.id, any(user.is_running for user in users)),
             self.measurer.is_counting(volume.id),
+            self._pending.get(volume.id),
         )
 
     def _users(self, volume: Volume) -> tuple[VolumeUser, ...]:
@@ -109,8 +115,18 @@ class VolumeReports:
         now = self.clock()
         found = self.volumes.look_at(volume.name)
         self._ask_limits(found)
+        self._ask_pending(found)
         self._remember(self._looked_at, found, now)
         return found
+
+    def _ask_pending(self, volume: Volume) -> None:
+        driver = self.drivers.get(volume.driver)
+        if isinstance(driver, Uploading):
+            try:
+                self._pending[volume.id] = driver.pending(volume.name)
+            except (OrlopError, OSError) as error:
+                log.info("what volume %s has still to upload cannot be told: %s", volume.name, error)
+                self._pending.pop(volume.id, None)
 
     def list_reports(self, filters: Filters, wait_seconds: float = 0.0) -> list[VolumeReport]:
         """By name."""

@@ -52,6 +52,10 @@ class DataRoot:
     def volumes(self) -> Path:
         return self.path / "volumes"
 
+    def volumes_of(self, driver: str) -> Path:
+        """Volumes of a driver whose storage is elsewhere: their records, marks and caches."""
+        return self.path / "drivers" / driver
+
     @property
     def containers(self) -> Path:
         return self.path / "containers"
@@ -87,6 +91,10 @@ class ExecRoot:
     def mounts(self) -> Path:
         """Mounts made for a container that is being started."""
         return self.path / "mounts"
+
+    def programs(self, driver: str) -> Path:
+        """Programs that mount volumes of a driver, a folder each."""
+        return self.path / "programs" / driver
 
     @property
     def runtime(self) -> Path:

@@ -38,6 +38,8 @@ def _status(report: VolumeReport) -> dict[str, Any]:
             "LastWrite": _time(facts.last_write_ns),
             "MeasuredAt": _time(facts.measured_at_ns),
         }
+    if report.pending is not None:
+        status["Pending"] = {"Files": report.pending.files, "SizeBytes": report.pending.size_bytes}
     if volume.aliases:
         status["Aliases"] = list(volume.aliases)
     if volume.is_protected:

@@ -249,6 +249,22 @@ class Usage(Protocol):
         microseconds and without asking anybody who may not answer; None where there is no such counter."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """What was written to a volume and is not yet where it belongs."""
+
+    files: int = 0
+    size_bytes: int = 0
+
+
+@runtime_checkable
+class Uploading(Protocol):
+    """The ability of a volume whose storage is elsewhere to say what has not got there."""
+
+    def pending(self, name: str) -> Pending | None:
+        """None when it cannot be told now."""
+
+
 @runtime_checkable
 class Limited(Protocol):
     """The ability to keep a volume below a limit."""

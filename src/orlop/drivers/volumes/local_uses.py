@@ -102,6 +102,11 @@ def is_last_use(volume: VolumeDirectory, use_id: str) -> bool:
     return exists(volume.fd, USES) and set(_marks(volume)) <= {use_id}
 
 
+def leave_mounted(volume: VolumeDirectory, use_id: str) -> None:
+    """The use ends, and the mount stays for the time being."""
+    _unmark(volume, use_id)
+
+
 def detach_mounted(volume: VolumeDirectory, use_id: str) -> None:
     """Nothing to do is success."""
     if exists(volume.fd, USES):

@@ -22,13 +22,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.driver import Pending, StoredVolume
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.local_directory import VolumeDirectory, exists, read_file, replace_file
 from orlop.drivers.volumes.local_rules import check_name
-from orlop.drivers.volumes.local_uses import USES, attach_mounted, detach_mounted, is_last_use, keep_uses
+from orlop.drivers.volumes.local_uses import USES, attach_mounted, detach_mounted, is_last_use, keep_uses, leave_mounted
 from orlop.drivers.volumes.mount_program import Command, MountProgram
-from orlop.errors import Conflict, HostFailure, NotFound, OrlopError
+from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
 
 log = logging.getLogger(__name__)
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 SERVED, CACHE = "served.json", "cache"
 START_SECONDS = 60.0
 END_SECONDS = 10.0
+FINISH_SECONDS = 2.0  # how often it is tried again to unmount what had something to upload
 _NOBODY = "nobody"  # a use that nobody has
 
 Options = Mapping[str, str]
@@ -71,7 +72,10 @@ class Backend(Protocol):
 
     def before_unmount(self, served: Served, program: MountProgram) -> None:
         """Nobody uses it any more: what was written and is not yet where it belongs goes there now. Raises Unavailable
-        where that cannot be; then it stays mounted and goes on by itself."""
+        where that cannot be in good time; then it stays mounted, goes on by itself, and is asked again."""
+
+    def pending(self, place: Path, cache: Path) -> Pending | None:
+        """What was written and is not yet where it belongs, whether or not the program runs."""
 
 
 class ServedVolumes:
@@ -83,6 +87,10 @@ class ServedVolumes:
         self._run = run
         self._backend = backend
         self._resolve = resolve
+        self._unfinished: set[str] = set()  # mounted, though nobody uses them
+        self._unsent: set[str] = set()  # not mounted, with something in the cache that is not where it belongs
+        self._told: set[str] = set()  # of whose trouble the log knows
+        self._closed = threading.Event()
 
     @property
     def name(self) -> str:
@@ -93,6 +101,7 @@ class ServedVolumes:
         return self._backend.scope
 
     def close(self) -> None:
+        self._closed.set()
         self._tree.close()
 
     # Create and find
@@ -149,13 +158,30 @@ class ServedVolumes:
 
     def detach(self, name: str, use_id: str) -> None:
         with suppress(NotFound), self._tree.opened(name, exclusive=True) as volume:
-            if is_last_use(volume, use_id):
-                served, program = self._served(volume)
+            if not is_last_use(volume, use_id):
+                detach_mounted(volume, use_id)
+                return
+            served, program = self._served(volume)
+            if not program.is_alive():
+                detach_mounted(volume, use_id)
+                program.end(0.0)
+                left = self._backend.pending(served.place, served.cache)
+                if left and left.files:
+                    self._unsent.add(name)  # it died before it was done
+                return
+            try:
                 self._backend.before_unmount(served, program)
-                detach_mounted(volume, use_id)
-                program.end(END_SECONDS)
-            else:
-                detach_mounted(volume, use_id)
+            except Unavailable as error:
+                leave_mounted(volume, use_id)
+                log.warning("%s", error)
+                self._unfinished.add(name)
+                return
+            detach_mounted(volume, use_id)
+            program.end(END_SECONDS)
+
+    def pending(self, name: str) -> Pending | None:
+        with self._tree.opened(name) as volume:
+            return self._backend.pending(self._run / _read(volume)[0], volume.path / CACHE)
 
     def detach_others(self, use_ids: Collection[str]) -> None:
         """At start. A program whose volume nobody uses any more, or whose mount is gone, ends: in a thread of its own,
@@ -170,16 +196,42 @@ class ServedVolumes:
                         running.add(self._run / _read(volume)[0])
                         if is_last_use(volume, _NOBODY):
                             unused.append(name)
+                    elif (left := self.pending(name)) and left.files:
+                        log.warning(
+                            "volume %s: %d files were not uploaded before; going on with them", name, left.files
+                        )
+                        self._unsent.add(name)
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
-        threading.Thread(target=self._end_unused, args=(running, unused), name=f"end {self.name}", daemon=True).start()
+        self._unfinished.update(unused)
+        threading.Thread(target=self._go_on, args=(running,), name=f"volumes of {self.name}", daemon=True).start()
 
-    def _end_unused(self, running: set[Path], unused: Sequence[str]) -> None:
-        for name in unused:
-            try:
-                self.detach(name, _NOBODY)
-            except (OrlopError, OSError) as error:
-                log.warning("volume %s stays mounted: %s", name, error)
+    def _go_on(self, running: set[Path]) -> None:
+        """Until the daemon ends: whatever has still to be brought away is, and then unmounted."""
+        self._end_leftovers(running)
+        while not self._closed.wait(FINISH_SECONDS):
+            for name in list(self._unsent):
+                if self._try(name, lambda name: self.attach(name, _NOBODY)):
+                    self._unsent.discard(name)
+                    self._unfinished.add(name)
+            for name in list(self._unfinished):
+                self._unfinished.discard(name)  # `detach` puts it back
+                self._try(name, lambda name: self.detach(name, _NOBODY))
+
+    def _try(self, name: str, act: Callable[[str], object]) -> bool:
+        try:
+            act(name)
+        except NotFound:
+            self._unsent.discard(name)  # removed meanwhile
+        except (OrlopError, OSError) as error:
+            if name not in self._told:
+                log.warning("volume %s: bringing away what was written has to wait: %s", name, error)
+            self._told.add(name)
+            return False
+        self._told.discard(name)
+        return True
+
+    def _end_leftovers(self, running: set[Path]) -> None:
         try:
             for place in self._run.iterdir() if self._run.exists() else ():
                 if place not in running:

@@ -1,0 +1,116 @@
+"""SeaweedFS's S3 on loopback, in one process, for as long as a test needs it."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.daemon import wait_for
+
+ACCESS_KEY, SECRET_KEY = "access-of-the-tests", "planted-secret-of-the-tests"
+_PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port")
+
+
+@dataclass
+class Seaweed:
+    folder: Path
+    ports: Mapping[str, int]
+    process: "subprocess.Popen[bytes]"
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.ports['-s3.port']}"
+
+    def rclone(self, *arguments: str, check: bool = True) -> str:
+        """rclone on this storage, as somebody else would use it."""
+        settings = {
+            "TYPE": "s3",
+            "PROVIDER": "Other",
+            "ENDPOINT": self.endpoint,
+            "ACCESS_KEY_ID": ACCESS_KEY,
+            "SECRET_ACCESS_KEY": SECRET_KEY,
+        }
+        variables = {**os.environ, **{f"RCLONE_CONFIG_SEA_{key}": value for key, value in settings.items()}}
+        patience = ("--config", os.devnull, "--retries", "1", "--low-level-retries", "1")
+        done = subprocess.run(
+            [program("rclone"), *patience, *arguments], env=variables, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0 or not check, done.stderr
+        return done.stdout
+
+    def make_bucket(self, name: str) -> None:
+        self.rclone("mkdir", f"sea:{name}")
+
+    def names(self, bucket: str) -> list[str]:
+        return sorted(self.rclone("lsf", "-R", "--files-only", f"sea:{bucket}").split())
+
+    def read(self, path: str) -> str:
+        return self.rclone("cat", f"sea:{path}")
+
+    def pause(self) -> None:
+        """It does not answer, as behind a network that is cut."""
+        os.kill(self.process.pid, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.kill(self.process.pid, signal.SIGCONT)
+
+
+def program(name: str) -> str:
+    """What a wheel put beside the interpreter."""
+    return str(Path(sys.executable).parent / name)
+
+
+@contextmanager
+def seaweed(folder: Path) -> Iterator[Seaweed]:
+    folder.mkdir()
+    credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
+    identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    (folder / "data").mkdir()
+    ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
+    arguments = ["-dir", "data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json"]
+    arguments += ["-master.volumeSizeLimitMB=64", "-volume.max=20", *(f"{key}={port}" for key, port in ports.items())]
+    with (folder / "log").open("wb") as said:
+        process = subprocess.Popen(
+            [program("weed"), "server", *arguments], cwd=folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL
+        )
+    found = Seaweed(folder, ports, process)
+    try:
+        wait_for("SeaweedFS", lambda: bool(found.rclone("lsd", "sea:", check=False) or _lists(found)), 60)
+        yield found
+    finally:
+        found.go_on()
+        process.kill()
+        process.wait()
+
+
+def _lists(found: Seaweed) -> bool:
+    assert found.process.poll() is None, (found.folder / "log").read_text(errors="replace")[-2000:]
+    found.rclone("mkdir", "sea:is-it-up", check=False)
+    return "is-it-up" in found.rclone("lsd", "sea:", check=False)
+
+
+def free_ports(count: int) -> list[int]:
+    """SeaweedFS opens a second port 10000 above each, so they are low."""
+    found: list[int] = []
+    for port in range(21000 + os.getpid() % 3000, 32000):
+        if len(found) == count:
+            return found
+        if all(is_free(number) for number in (port, port + 10000)):
+            found.append(port)
+    raise AssertionError("no free ports")
+
+
+def is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
