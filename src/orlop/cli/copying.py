@@ -165,6 +165,8 @@ class Copy:
             response = self._app.api.stream("HEAD", self._archive_of(place), {"path": path})
         except ApiError as error:
             if error.status != 404:
+                # An answer to HEAD has no room for the reason; the same question has.
+                self._app.api.stream("GET", self._archive_of(place), {"path": path})
                 raise
             self._app.api.get(self._holder.itself.format(quote(place.container)))  # raises when that is what is missing
             return None
