@@ -8,6 +8,7 @@ import docker
 import docker.errors
 import pytest
 from docker import DockerClient
+from docker.errors import APIError, NotFound
 from docker.types import Mount, Ulimit
 
 from support.daemon import LiveDaemon
@@ -72,6 +73,50 @@ def test_volumes_and_mounts(client: DockerClient, daemon: LiveDaemon) -> None:
     assert refused.value.status_code == 409
     holder.remove()
     volume.remove()
+    assert client.volumes.list() == []
+
+
+def test_everything_about_volumes(client: DockerClient) -> None:
+    low = client.api
+    made = low.create_volume(
+        "data", driver="local", labels={"tier": "db"}, driver_opts={"type": "tmpfs", "device": "x"}
+    )
+    assert (made["Options"], made["Labels"], made["Scope"]) == (
+        {"type": "tmpfs", "device": "x"},
+        {"tier": "db"},
+        "local",
+    )
+    assert low.create_volume("data") == made
+    assert low.inspect_volume("data")["Mountpoint"].endswith("/volumes/data/_data")
+    nameless = client.volumes.create()
+    assert len(nameless.name) == 64 and nameless.attrs["Labels"] == {"com.docker.volume.anonymous": ""}
+    client.volumes.create("plain")
+    assert sorted(volume.name for volume in client.volumes.list()) == sorted(["data", "plain", nameless.name])
+    assert [volume.name for volume in client.volumes.list(filters={"dangling": True, "name": "pla"})] == ["plain"]
+    assert low.volumes()["Warnings"] is None
+    mounts = [Mount("/v", "plain", read_only=True), Mount("/t", None, type="tmpfs", tmpfs_size="1m")]
+    holder = client.containers.create("busybox", "true", mounts=mounts, volumes={"data": {"bind": "/d", "mode": "rw"}})
+    assert {(each["Type"], each.get("Name"), each["RW"]) for each in holder.attrs["Mounts"]} == {
+        ("volume", "plain", False),
+        ("volume", "data", True),
+        ("tmpfs", None, True),
+    }
+    usage = {each["Name"]: each["UsageData"] for each in client.df()["Volumes"]}
+    assert usage["plain"] == {"Size": 0, "RefCount": 1} and "data" not in usage
+    for name, kind, status in (("plain", APIError, 409), ("ghost", NotFound, 404)):
+        with pytest.raises(kind) as refused:
+            low.remove_volume(name)
+        assert refused.value.status_code == status
+    with pytest.raises(APIError) as wrong:
+        low.create_volume("a/b")
+    assert wrong.value.status_code == 400 and "includes invalid characters" in wrong.value.explanation
+    with pytest.raises(APIError) as unknown:
+        client.volumes.list(filters={"colour": "red"})
+    assert unknown.value.explanation.startswith("invalid filter 'colour'")
+    assert client.volumes.prune()["VolumesDeleted"] == [nameless.name]
+    holder.remove(v=True)
+    assert client.volumes.prune(filters={"all": True})["VolumesDeleted"] == ["plain"]
+    client.volumes.get("data").remove()
     assert client.volumes.list() == []
 
 
