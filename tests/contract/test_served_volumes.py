@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import LastingUses, VolumeDriver
+from orlop.drivers.volumes.driver import LastingUses, Pending, VolumeDriver
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
 from orlop.drivers.volumes.served import Served, ServedVolumes
 from orlop.errors import HostFailure, Malformed
@@ -42,6 +42,9 @@ class Folder:
 
     def before_unmount(self, served: Served, program: MountProgram) -> None:
         pass
+
+    def pending(self, place: Path, cache: Path) -> Pending | None:
+        return Pending()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to mount")
