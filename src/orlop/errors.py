@@ -69,6 +69,12 @@ class HostFailure(OrlopError):
     status = 500
 
 
+class ActiveMounts(Conflict):
+    """Something is mounted in a volume that is to go. Docker's status for that is 500."""
+
+    status = 500
+
+
 class NoSuchContainer(NotFound):
     def __init__(self, reference: str) -> None:
         super().__init__("No such container", reference)

@@ -140,6 +140,25 @@ def test_whoever_uses_storage_that_hangs_ends_at_a_deadline_and_all_goes_on_when
     daemon.docker("rmi", "copy")
 
 
+def test_storage_that_fails_says_so_and_is_not_taken_for_missing(daemon: LiveDaemon, storage: Storage) -> None:
+    make_bind_volume(daemon, storage)
+    source = f"{storage.place}/part"
+    daemon.docker("create", "--name", "later", "-v", f"{source}:/x", "-v", "shared:/y", "busybox", "cat", "/x/note")
+    storage.fail()
+    for command in (
+        ("run", "--rm", "-v", f"{source}:/x", "busybox", "true"),
+        ("run", "--rm", "--mount", f"type=bind,src={source},dst=/x", "busybox", "true"),
+        ("run", "--rm", "-v", "shared:/x", "busybox", "true"),
+        ("start", "later"),
+    ):
+        refused = daemon.docker(*command, code=None)
+        assert refused.returncode != 0
+        assert source in refused.stderr and "input/output error" in refused.stderr.lower()
+    others_go_on(daemon)
+    storage.heal()
+    assert daemon.docker("start", "-a", "later").stdout == "kept"
+
+
 @pytest.mark.parametrize("below", ["share", ""], ids=["below the data", "on the data"])
 def test_storage_that_hangs_in_a_volume_is_not_touched(daemon: LiveDaemon, storage: Storage, below: str) -> None:
     daemon.docker("volume", "create", "data")

@@ -57,6 +57,7 @@ def prepare_bind_source(mount: Mount) -> Path:
     source = Path(mount.source)
     if require_storage(f"bind source {source}", source):
         return source
+    _refuse_failing(source)
     if not mount.create_source:
         raise Malformed(
             'invalid mount config for type "bind"',
@@ -65,6 +66,16 @@ def prepare_bind_source(mount: Mount) -> Path:
         )
     _make_source(source)
     return source
+
+
+def _refuse_failing(source: Path) -> None:
+    """What cannot be looked at is not missing."""
+    try:
+        source.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise HostFailure(f"bind source {source}", error.strerror or str(error)) from error
 
 
 def _make_source(source: Path) -> None:

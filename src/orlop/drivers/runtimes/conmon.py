@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 # A hung runtime (frozen cgroup, dead NFS root) must not hold a worker for ever.
 _LAUNCH_SECONDS = 120.0
 # After so long the storage that it has to mount is looked at, and where that does not answer, nobody waits any longer.
-_PATIENCE_SECONDS = 10.0
+_PATIENCE_SECONDS = 5.0
 _ANSWER_SECONDS = 5.0
 # A supervisor whose process was killed ends by itself once it has written the rest of the output.
 _FAREWELL_SECONDS = 5.0

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.errors import Conflict, NoSuchVolume
+from orlop.errors import ActiveMounts, Conflict, NoSuchVolume
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.kernel.project_quota import KernelProjectQuota, ProjectQuota
 
@@ -156,7 +156,8 @@ def refuse_mounts(subject: str, path: Path) -> None:
     below = mounts_at_or_below(path)
     if below:
         point = below[0].mount_point
-        raise Conflict(subject, f"volume has active mounts: {point} is mounted", f"Unmount it first: umount {point}")
+        hint = f"Unmount it first: umount {point}"
+        raise ActiveMounts(subject, f"volume has active mounts: {point} is mounted", hint)
 
 
 @contextmanager

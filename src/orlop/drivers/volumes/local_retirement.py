@@ -26,7 +26,7 @@ from orlop.drivers.volumes.local_directory import (
     write_file,
 )
 from orlop.drivers.volumes.local_uses import is_attached
-from orlop.errors import Conflict, NoSuchVolume, NotFound, OrlopError
+from orlop.errors import ActiveMounts, Conflict, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import read_mounts
 from orlop.store.files import sync_directory, write_durably
@@ -50,7 +50,7 @@ class LocalRetirement:
             try:
                 with self._root.open(name, exclusive=True) as volume:
                     if is_attached(volume):
-                        raise Conflict(f"remove {name}", "volume has active mounts")
+                        raise ActiveMounts(f"remove {name}", "volume has active mounts")
                     # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
                     if self._mounts.may_show(str(volume.path)):
                         refuse_mounts(f"remove {name}", volume.path)
