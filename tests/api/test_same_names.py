@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +67,7 @@ class Crowd:
     answers: Counter[tuple[str, int]] = field(default_factory=Counter)
     complaints: list[str] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
+    dies: bool = False  # the daemon does, at some moment: clients are cut off then
 
     def run(self) -> None:
         threads = [threading.Thread(target=self._work, args=(number,)) for number in range(CLIENTS)]
@@ -81,6 +82,8 @@ class Crowd:
             while time.monotonic() < self.until:
                 client.step()
         except Exception as error:  # noqa: BLE001 - told by the test, with all others
+            if self.dies and isinstance(error, OSError | HTTPException):
+                return
             with self.lock:
                 self.complaints.append(f"client {number}: {error!r}")
         finally:
@@ -196,3 +199,23 @@ def test_fifty_clients_at_the_same_twenty_names(make_daemon: DaemonMaker, reques
     daemon.restart()
     wait_for("the house to be in order", lambda: not disorder(daemon), 10)
     assert sorted(daemon.docker("volume", "ls", "-q").stdout.split()) == before, "memory said what the disk says"
+
+
+def test_the_daemon_dies_among_fifty_clients_and_everything_is_as_before_or_as_wished(make_daemon: DaemonMaker) -> None:
+    daemon = make_daemon()
+    source = random.Random(2026)
+    daemon.docker("run", "-d", "--name", "bystander", "-v", "precious:/d", "busybox", "sleep", "10000")
+    (daemon.volume_data("precious") / "note").write_text("kept")
+    for _ in range(4):
+        crowd = Crowd(daemon.socket, time.monotonic() + 20, dies=True)
+        clients = threading.Thread(target=crowd.run)
+        clients.start()
+        time.sleep(source.uniform(0.3, 1.5))  # not waiting for anything: dying at some moment is the test
+        daemon.kill()
+        clients.join()
+        assert not crowd.complaints, crowd.complaints[:5]
+        daemon.start()
+        wait_for("the daemon to have recovered", lambda: daemon.docker("ps", code=None).returncode == 0)
+        wait_for("the house to be in order", lambda: not disorder(daemon), 20)
+        assert daemon.inspect("container", "bystander")["State"]["Running"]
+        assert (daemon.volume_data("precious") / "note").read_text() == "kept"
