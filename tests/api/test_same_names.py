@@ -36,7 +36,7 @@ ALLOWED = {
     "remove volume": {204, 404, 409},
     "prune": {200, 409},
     "update volume": {200, 404},
-    "rename volume": {200, 404, 409},
+    "rename volume": {200, 400, 404, 409},  # 400: by an alias, to the name that it has
     "restore volume": {200, 404, 409},
     "read volume": {200, 404},
     "create container": {201},
