@@ -75,6 +75,7 @@ class LiveDaemon:
         self.exec_root = Path(tempfile.mkdtemp(prefix="orlop-", dir="/run"))
         self.socket = self.home / "s"
         self.host = f"unix://{self.socket}"
+        self.plugins = self.home / "p"
         self.bridge = f"o{self.home.name.removeprefix('orlop-')}"[:15]
         self.docker_command = docker_command
         self.docker_version = ""  # of the API, where the newest that both know is not wanted
@@ -106,7 +107,7 @@ class LiveDaemon:
     def _command(self) -> list[str]:
         return [
             *(*orlop_command(), "daemon", "--data-root", str(self.data_root), "--exec-root", str(self.exec_root)),
-            *("--host", self.host, "--bridge", self.bridge, *self.arguments),
+            *("--host", self.host, "--bridge", self.bridge, "--plugin-dir", str(self.plugins), *self.arguments),
         ]
 
     def wait_until_it_answers(self, seconds: float = 30) -> None:

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from pathlib import Path
+from types import SimpleNamespace
 from typing import IO, Any, BinaryIO, cast
 
 import msgspec
@@ -58,6 +59,7 @@ IMAGE_ID = "sha256:" + "1" * 64
 
 class FakeVolumes:
     def __init__(self) -> None:
+        self.others = SimpleNamespace(are_there=False)
         self.volumes: dict[str, Volume] = {}
         self.retired: dict[str, RetiredVolume] = {}
         self.asked: list[Any] = []

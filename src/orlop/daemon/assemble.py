@@ -21,6 +21,7 @@ from orlop.drivers.volumes.cloud import CloudBackend
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.nas import NasBackend
+from orlop.drivers.volumes.plugin_source import DEFAULT_DIRECTORIES, PluginSource
 from orlop.drivers.volumes.served import ServedVolumes
 from orlop.engine.archives import Archives
 from orlop.engine.container_create import ContainerCreation
@@ -47,6 +48,7 @@ from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
+from orlop.engine.volume_drivers import VolumeDrivers
 from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
@@ -83,7 +85,9 @@ def assemble(settings: Settings) -> Assembled:
     runtimes, default_runtime, warnings = _runtimes(settings, exec_root)
     network_drivers = _network_drivers(settings, exec_root)
     secrets_kept = Secrets(SecretFiles(data_root.secrets))
-    drivers_of_volumes = volume_drivers(data_root, exec_root, secrets_kept.resolve)
+    directories = [Path(each) for each in settings.plugin_dirs] or DEFAULT_DIRECTORIES
+    plugins = PluginSource(exec_root.plugins, directories, secrets_kept.resolve)
+    drivers_of_volumes = VolumeDrivers(volume_drivers(data_root, exec_root, secrets_kept.resolve), plugins)
 
     cleanup = LayerCleanup(layers)
     images = Images(journal, executor, layers, data_root, events, cleanup)
@@ -140,7 +144,7 @@ def assemble(settings: Settings) -> Assembled:
         data_root=str(data_root.path),
         runtime=default_runtime,
         runtimes={name: runtime.version for name, runtime in runtimes.items()},
-        volume_drivers=tuple(drivers_of_volumes),
+        volume_drivers=drivers_of_volumes,
         network_drivers=tuple(network_drivers),
         warnings=tuple(warnings),
     )
@@ -189,6 +193,7 @@ def assemble(settings: Settings) -> Assembled:
         lifecycle.close()
         networks.close()
         volumes.close()
+        plugins.close()
         cleanup.wait(_DELETING_SECONDS)  # what is left is deleted at the next start
         journal.close()
 

@@ -38,6 +38,7 @@ class Settings:
     volume_grace_seconds: int = _GRACE_SECONDS
     anonymous_volume_grace_seconds: int = _ANONYMOUS_GRACE_SECONDS
     volume_low_space_percent: int = 5  # below so much free space retired volumes are given up early
+    plugin_dirs: tuple[str, ...] = ()  # where volume plugins of others are looked for; () = Docker's places
     debug: bool = False
 
     @property
@@ -70,6 +71,7 @@ _KINDS: dict[str, type] = {
     "volume_grace_seconds": int,
     "anonymous_volume_grace_seconds": int,
     "volume_low_space_percent": int,
+    "plugin_dirs": tuple,
     "debug": bool,
 }
 
@@ -116,6 +118,9 @@ def _checked(settings: Settings) -> Settings:
         path: Path = getattr(settings, name)
         if not path.is_absolute():
             raise Malformed(f"--{name.replace('_', '-')} {path}", "it must be an absolute path")
+    for directory in settings.plugin_dirs:
+        if not Path(directory).is_absolute():
+            raise Malformed(f"--plugin-dir {directory}", "it must be an absolute path")
     for host in settings.hosts:
         if "://" not in host:
             raise Malformed(f"--host {host}", "it has no scheme", f"Did you mean unix://{host}?")

@@ -20,7 +20,7 @@ from orlop.engine.container_steps import ContainerSteps
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.patience import silent_storage
-from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError
+from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.signals import parse_signal
 from orlop.model.container import Container, ContainerState, HostConfig, with_status
 from orlop.planning.containers import (
@@ -37,6 +37,9 @@ SIGKILL = 9
 _KILL_PATIENCE_SECONDS = 10
 _FIRST_RESTART_DELAY_SECONDS = 0.1
 _LONGEST_RESTART_DELAY_SECONDS = 60
+_FIRST_RETRY_SECONDS = 1.0
+_LONGEST_RETRY_SECONDS = 15.0
+_PATIENCE_SECONDS = 600.0  # with what a start by policy needs and does not answer
 _STABLE_SECONDS = 10  # having run for so long, the next restart is quick again
 
 
@@ -46,9 +49,10 @@ class Lifecycle:
         self._steps = steps
         self._executor = executor
         self._events = events
-        self._exits = ThreadPoolExecutor(max_workers=8, thread_name_prefix="exit")
+        self._exits = ThreadPoolExecutor(max_workers=64, thread_name_prefix="exit")
         self._restarts: dict[str, threading.Timer] = {}
         self._delays: dict[str, float] = {}
+        self._awaited_since: dict[str, float] = {}  # containers that wait for something that does not answer
         self._closing = False
         # Set by the composition root: who connects to a process before it runs, and what --rm does.
         self.before_start: Callable[[str], None] = lambda container_id: None
@@ -210,11 +214,40 @@ class Lifecycle:
         try:
             with self._records.locked(container_id) as container:
                 if container.status.state is ContainerState.RESTARTING and not self._closing:
-                    self._start(container)
+                    try:
+                        self._start(container)
+                    except Unavailable as error:
+                        if not self._is_worth_waiting(container, error):
+                            raise
+                    else:
+                        self._awaited_since.pop(container_id, None)
         except OrlopError as error:
             log.warning("restarting container %s: %s", container_id, error)
 
+    def start_when_possible(self, container_id: str) -> None:
+        """In the background, and again until what it needs answers: as after an exit that its policy answers."""
+        with self._records.locked(container_id) as container:
+            if not container.is_running:
+                self._records.save_later(with_status(container, state=ContainerState.RESTARTING))
+                self._restart_later(container_id, 0.0)
+
+    def _is_worth_waiting(self, container: Container, error: Unavailable) -> bool:
+        """Whether to try once more, as storage that is away may come back; if so, it is under way."""
+        began = self._awaited_since.setdefault(container.id, time.monotonic())
+        if self._closing or time.monotonic() - began > _PATIENCE_SECONDS:
+            del self._awaited_since[container.id]
+            return False
+        delay = min(max(self._delays.get(container.id, 0.0) * 2, _FIRST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
+        self._delays[container.id] = delay
+        log.warning("container %s waits for what it needs, to be started in %g s: %s", container.name, delay, error)
+        self._records.save_later(
+            with_status(self._records.find(container.id), state=ContainerState.RESTARTING, error=error.message)
+        )
+        self._restart_later(container.id, delay)
+        return True
+
     def _cancel_restart(self, container_id: str) -> None:
+        self._awaited_since.pop(container_id, None)
         timer = self._restarts.pop(container_id, None)
         if timer is not None:
             timer.cancel()

@@ -27,7 +27,7 @@ from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
 from orlop.engine.views import Views
 from orlop.engine.volumes import Volumes
-from orlop.errors import OrlopError
+from orlop.errors import OrlopError, Unavailable
 from orlop.model.container import Container, ContainerState, with_status
 from orlop.model.mount import MountKind
 from orlop.store.files import remove_tree
@@ -114,7 +114,13 @@ class Recovery:
             due = wanted and status.started_at_ns > 0
             if not container.is_running and (due or status.state is ContainerState.RESTARTING):
                 try:
-                    self._containers.start(container.id)
+                    if self._volumes.others.are_needed(container.mounts):
+                        self._lifecycle.start_when_possible(container.id)  # and nobody else waits with it
+                    else:
+                        self._containers.start(container.id)
+                except Unavailable as error:
+                    log.warning("starting container %s by its restart policy: %s", container.name, error)
+                    self._lifecycle.start_when_possible(container.id)
                 except OrlopError as error:
                     log.warning("starting container %s by its restart policy: %s", container.name, error)
 

@@ -3,7 +3,7 @@
 import os
 import platform
 import socket
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Facts:
     data_root: str
     runtime: str
     runtimes: Mapping[str, str]
-    volume_drivers: tuple[str, ...]
+    volume_drivers: Iterable[str]  # those of the moment, whenever it is gone through
     network_drivers: tuple[str, ...]
     warnings: tuple[str, ...] = ()
 
@@ -98,7 +98,7 @@ class System:
             memory_bytes=os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"),
             runtime=facts.runtime,
             runtimes=facts.runtimes,
-            volume_drivers=facts.volume_drivers,
+            volume_drivers=tuple(facts.volume_drivers),
             network_drivers=facts.network_drivers,
             cgroup_driver="cgroupfs",
             cgroup_version="2" if Path("/sys/fs/cgroup/cgroup.controllers").exists() else "1",

@@ -14,7 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Fleeting, VolumeDriver
+from orlop.drivers.volumes.driver import Fleeting, Independent, VolumeDriver
 from orlop.engine.mounting import Mounting
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
@@ -95,8 +95,8 @@ class VolumeAccess:
     def let_go(self) -> None:
         """At start: what a crash left attached. Only volumes with options can have anything mounted."""
         for volume in self._records.all():
-            if volume.options:
-                self._detach(volume)
+            if volume.options and not isinstance(self._drivers.get(volume.driver), Independent):
+                self._detach(volume)  # those know their uses by themselves, and nobody waits for them now
 
     def _leave(self, volume: Volume) -> None:
         current = self._find(volume)

@@ -5,7 +5,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Fleeting, LastingUses, VolumeDriver
+from orlop.drivers.volumes.driver import Fleeting, Independent, LastingUses, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.mounting import Mounting
@@ -15,8 +15,9 @@ from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_health import MEND, check_identity, missing, problem_of
 from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_others import absent, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
-from orlop.errors import HostFailure, NoSuchVolume, NotFound, OrlopError, Unavailable
+from orlop.errors import HostFailure, NoSuchVolume, OrlopError, Unavailable
 from orlop.kernel.foreign import foreign_mounts
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.model.mount import Mount
@@ -78,22 +79,29 @@ class VolumeMounts:
         """The caller holds the volume's lock."""
         driver = self._drivers.get(volume.driver)
         if driver is None:
-            why = f'error looking up volume plugin {volume.driver}: plugin "{volume.driver}" not found'
-            raise NotFound(f"attach {volume.name}", why, f"Drivers here: {', '.join(sorted(self._drivers))}")
+            missing_driver = no_such_driver(f"attach {volume.name}", volume.driver, tuple(self._drivers))
+            # Not as "not found": whoever can wait tries again.
+            raise Unavailable(missing_driver.subject, missing_driver.why, missing_driver.hint)
         self._settler.ensure(volume.name)
         try:
             check_identity(driver, volume)
             path = driver.attach(volume.name, use)
         except NoSuchVolume as error:
-            self._records.mark(volume.name, missing(volume))
-            raise HostFailure(f"attaching volume {volume.name}", missing(volume), MEND) from error
-        except (OrlopError, OSError):
-            self._records.mark(volume.name, problem_of(driver, volume))
+            why = absent(volume) if isinstance(driver, Independent) else missing(volume)
+            self._records.mark(volume.name, why)
+            raise HostFailure(f"attaching volume {volume.name}", why, MEND) from error
+        except (OrlopError, OSError) as error:
+            independent = isinstance(driver, Independent) and isinstance(error, OrlopError)
+            self._records.mark(volume.name, error.why if independent else problem_of(driver, volume))  # type: ignore[union-attr]
             raise
         self._records.mark(volume.name, "")
         try:
-            _require_answer(volume, path)
-        except Unavailable:
+            if isinstance(driver, Independent):
+                _require_place(volume, path)
+                self._records.place(volume.name, str(path), 0)
+            else:
+                _require_answer(volume, path)
+        except (Unavailable, HostFailure):
             driver.detach(volume.name, use)
             raise
         return path
@@ -156,6 +164,13 @@ def _require_answer(volume: Volume, path: Path) -> None:
     """Of what is mounted on a volume, where it is not of this host: whoever attached it is going to look at it."""
     if mounts_at_or_below(path) and foreign_mounts(path):
         require_storage(f"attaching volume {volume.name}", path)
+
+
+def _require_place(volume: Volume, path: Path) -> None:
+    """Where somebody else's driver says that a volume is, there is something, and it answers."""
+    if not require_storage(f"attaching volume {volume.name}", path):
+        why = f"its driver {volume.driver} says that it is at {path}, where nothing is"
+        raise HostFailure(f"error while mounting volume {volume.name}", why, "Look at the log of the plugin")
 
 
 def use_id(mount: Mount, container_id: str, purpose: str = "") -> str:

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orlop.drivers.volumes.driver import Glancing, Retirement, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import Glancing, Independent, Retirement, StoredVolume, VolumeDriver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_survey import describe, survey_retired, survey_volume
 from orlop.errors import OrlopError
@@ -48,6 +48,8 @@ class Reconciliation:
         """What was found and done, in words."""
         reports: list[str] = []
         for name, driver in self._drivers.items():
+            if isinstance(driver, Independent):
+                continue  # nobody waits for it at the start: engine.volume_others looks, a moment later
             try:
                 stored = self._stored(name, driver)
                 retired = set(driver.list_retired()) if isinstance(driver, Retirement) else set()

@@ -77,6 +77,15 @@ class VolumeRecords:
             if volume is not None and volume.problem != problem:
                 self._volumes[name] = dataclasses.replace(volume, problem=problem)
 
+    def place(self, name: str, mountpoint: str, created_at_ns: int) -> None:
+        """Where its driver says it is, and since when; "" and 0 say nothing. Not for the journal, either."""
+        with self._lock:
+            volume = self._volumes.get(name)
+            if volume is not None:
+                mountpoint, created = mountpoint or volume.mountpoint, created_at_ns or volume.created_at_ns
+                if (mountpoint, created) != (volume.mountpoint, volume.created_at_ns):
+                    self._volumes[name] = dataclasses.replace(volume, mountpoint=mountpoint, created_at_ns=created)
+
     def forget(self, name: str) -> None:
         with self._lock:
             self._take(name)

@@ -10,6 +10,7 @@ from orlop.engine.retirement import BATCH, Retirements
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_filters import prune_filter
 from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, HostFailure, NoSuchVolume
 from orlop.model.filters import Filters
@@ -30,6 +31,7 @@ class VolumeRemoval:
         events: Events,
         usage_bytes: Callable[[str], int],
         describe: Callable[[Sequence[str]], str],
+        others: OthersVolumes,
     ) -> None:
         self._records = records
         self._locks = locks
@@ -38,6 +40,7 @@ class VolumeRemoval:
         self._events = events
         self._usage_bytes = usage_bytes
         self._describe = describe
+        self._others = others
         self._pruning = threading.Lock()
 
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
@@ -54,7 +57,7 @@ class VolumeRemoval:
             if volume.is_protected:
                 hint = f"Take the label off first: orlop volume update {name} --label-rm {PROTECT_LABEL}"
                 raise Conflict(f"remove {name}", f"volume is protected by its label {PROTECT_LABEL}", hint)
-            self._retire(volume, reason)
+            self._retire(volume, reason, force)
 
     def _refuse_held(self, volume: Volume) -> None:
         holders = self._records.holders(volume.name)
@@ -62,9 +65,13 @@ class VolumeRemoval:
             why = f"volume is in use - [{', '.join(holders)}]"
             raise Conflict(f"remove {volume.name}", why, f"Remove what uses it first: {self._describe(holders)}")
 
-    def _retire(self, volume: Volume, reason: str) -> None:
+    def _retire(self, volume: Volume, reason: str, force: bool = False) -> None:
         """Called with its lock."""
         for error in self._retirements.retire([volume], reason).values():
+            if force and self._others.may_forget(volume):
+                self._others.forget(volume, f"its removal was forced, which failed: {error}")
+                self._events.publish("volume", "destroy", volume.name, {"driver": volume.driver})
+                return
             if isinstance(error, OSError):
                 raise HostFailure(f"remove {volume.name}", error.strerror or str(error)) from error
             raise error

@@ -36,6 +36,7 @@ class VolumeReport:
     is_current: bool = False  # its size is not older than its last use
     is_measuring: bool = False
     pending: Pending | None = None  # for storage elsewhere: what has not got there
+    told: Mapping[str, object] = field(default_factory=dict)  # by the driver, when it was last looked at
 
     @property
     def in_use(self) -> bool:
@@ -76,6 +77,7 @@ class VolumeReports:
             facts.is_current(volume.id, any(user.is_running for user in users)),
             self.measurer.is_counting(volume.id),
             self._pending.get(volume.id),
+            self.volumes.others.told(volume),
         )
 
     def _users(self, volume: Volume) -> tuple[VolumeUser, ...]:

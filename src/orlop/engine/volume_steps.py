@@ -14,6 +14,7 @@ import msgspec
 
 from orlop.drivers.volumes.driver import (
     Filling,
+    Independent,
     Removal,
     Retirement,
     SelfDescribing,
@@ -150,7 +151,8 @@ class VolumeSteps:
         driver = self._drivers.get(step.arguments["driver"])
         if driver is None:
             why = f"its driver {step.arguments['driver']} is not there"
-            raise Unavailable(f"remove {step.subject}", why, "Make the driver available again")
+            hint = "Make the driver available again, or forget the volume with: docker volume rm -f"
+            raise Unavailable(f"remove {step.subject}", why, hint)
         if isinstance(driver, Retirement):
             driver.retire(step.subject, retired_id, step.arguments["record"])
         elif isinstance(driver, Removal):
@@ -172,7 +174,9 @@ class VolumeSteps:
         step = plan.steps[0]
         wanted = msgspec.json.decode(step.arguments["record"], type=Volume)
         known = self._records.find(step.subject)
-        driver = self._drivers[step.arguments["driver"]]
+        driver = self._drivers.get(step.arguments["driver"])
+        if driver is None or isinstance(driver, Independent):
+            return  # what it was asked for is its own to keep
         if known is None or known.id != wanted.id or known.name != wanted.name:
             return  # removed or renamed meanwhile, or another one by now
         if isinstance(driver, Retirement) and wanted.id in driver.list_retired():

@@ -9,11 +9,11 @@ import logging
 import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Staging, StoredVolume, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import Independent, Staging, StoredVolume, Usage, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -32,6 +32,7 @@ from orlop.engine.volume_health import problem_of
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts
+from orlop.engine.volume_others import OthersVolumes, no_such_driver
 from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_removal import VolumeRemoval
@@ -84,6 +85,7 @@ class Volumes:
         self._settler = Settler(journal)
         self._steps = VolumeSteps(executor, drivers, self._records, self._settler)
         self._copyup = CopyUp(executor, drivers)
+        self.others = OthersVolumes(journal, self._records, drivers)
         self.facts = FactRecords(journal, clock, lambda container_id: self.describe_container(container_id))  # noqa: PLW0108 - it is set later
         self._mounts = VolumeMounts(
             self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts, self._settler
@@ -110,7 +112,14 @@ class Volumes:
         )
         self.archives = VolumeArchives(self.access, self.copies)
         self._removal = VolumeRemoval(
-            self._records, self._locks, self.retirements, self._changes, events, self.usage_bytes, self._describe
+            self._records,
+            self._locks,
+            self.retirements,
+            self._changes,
+            events,
+            self.usage_bytes,
+            self._describe,
+            self.others,
         )
         self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
@@ -130,7 +139,7 @@ class Volumes:
 
     def look_closely(self) -> list[str]:
         """Called once, when the API is served: what is wrong with volumes that the start took at their name."""
-        return self._reconciliation.look_closely()
+        return [*self._reconciliation.look_closely(), *self.others.look_closely()]
 
     def close(self) -> None:
         self._settler.close()
@@ -147,26 +156,32 @@ class Volumes:
     ) -> Volume:
         """The volume of that name, made if it is not there ("" = anonymous, a name of 64 hex). With `container_id` that
         container holds it from the first moment, so that nobody removes it before the container exists."""
-        anonymous = not name
-        if anonymous:
+        named = bool(name)
+        if not named:
             name = secrets.token_hex(32)
             labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
+        driver = driver.removesuffix(":latest")
         with self._locks.hold([name]):
             existing = self._records.find(name)
+            if existing is not None and not self.others.is_there(existing):
+                self.others.forget(existing, "its driver says that it is gone")
+                existing = None
             if existing is not None:
                 found = self._found(name, existing, driver, options, labels)
                 if container_id:
                     self._records.hold([name], container_id)
                 return found
-            maker = self._driver(f"create {name}", driver or DEFAULT_DRIVER)
-            maker.check(name, options or {})
-            stored = self._stored(maker, name)
+            maker, stored = (self.others.find(name) if named and not driver else None) or (None, None)
+            if maker is None:
+                maker = self._driver(f"create {name}", driver or DEFAULT_DRIVER)
+                maker.check(name, options or {})
+                stored = self._stored(maker, name)
             use = VolumeUse(name, container_id, made_for=stored is None) if container_id else None
             holds = [self._records.hold_change(use)] if use else []
             if stored is None:
                 volume = self._make(name, maker, options, labels, holds)
             else:
-                volume = self._take_in(stored, maker, labels, holds)
+                volume = self._take_in(stored, maker, options, labels, holds)
             self._records.remember(volume)
             if use:
                 self._records.note_hold(use)
@@ -210,13 +225,20 @@ class Volumes:
         return volume
 
     def _take_in(
-        self, stored: StoredVolume, driver: VolumeDriver, labels: Mapping[str, str] | None, holds: Sequence[Change]
+        self,
+        stored: StoredVolume,
+        driver: VolumeDriver,
+        options: Mapping[str, str] | None,
+        labels: Mapping[str, str] | None,
+        holds: Sequence[Change],
     ) -> Volume:
         """Made by hand, or left by another engine: taken as it is, so nothing of it is lost or hidden."""
         surveyed = survey_volume(driver, stored)
         volume = replace(surveyed.volume, aliases=(), problem="")
         if labels is not None:
             volume = replace(volume, labels=labels)
+        if isinstance(driver, Independent):  # it does not say with which options it was made: these are its record
+            volume = replace(volume, options=options, created_at_ns=stored.created_at_ns or self._clock())
         is_told = surveyed.is_recorded and volume == surveyed.volume
         for remark in (*surveyed.remarks, *(() if is_told else describe(driver, volume))):
             log.warning("volume %s: %s", stored.name, remark)
@@ -224,6 +246,8 @@ class Volumes:
         return replace(volume, problem=stored.problem)
 
     def _stored(self, driver: VolumeDriver, name: str) -> StoredVolume | None:
+        if isinstance(driver, Independent):
+            return driver.find(name)
         try:
             return driver.get(name)
         except NotFound:
@@ -232,8 +256,7 @@ class Volumes:
     def _driver(self, subject: str, driver: str) -> VolumeDriver:
         found = self._drivers.get(driver)
         if found is None:
-            why = f'error looking up volume plugin {driver}: plugin "{driver}" not found'
-            raise NotFound(subject, why, f"Drivers here: {', '.join(sorted(self._drivers))}")
+            raise no_such_driver(subject, driver, tuple(self._drivers))
         return found
 
     def get(self, name: str) -> Volume:
@@ -242,8 +265,23 @@ class Volumes:
 
     def look_at(self, name: str) -> Volume:
         """`get`, with what is wrong with it now."""
-        volume = self._records.get(name)
-        self._records.mark(volume.name, problem_of(self._drivers.get(volume.driver), volume))
+        volume = self.meet(name)
+        driver = self._drivers.get(volume.driver)
+        if driver is not None and isinstance(driver, Independent):
+            self.others.look_at(driver, volume)
+        else:
+            self._records.mark(volume.name, problem_of(driver, volume))
+        return self._records.get(name)
+
+    def meet(self, name: str) -> Volume:
+        """`get`; a volume that only somebody else's driver knew is taken in. May take some seconds."""
+        found = self._records.find(name)
+        if found is None and name and self.others.are_there:
+            with self._locks.hold([name]):
+                met = None if self._records.find(name) else self.others.find(name)
+                if met is not None:
+                    volume = self._take_in(met[1], met[0], None, None, ())
+                    self._records.remember(volume)
         return self._records.get(name)
 
     def names_of(self, name: str) -> tuple[str, ...]:
@@ -272,8 +310,12 @@ class Volumes:
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
         shows = list_filter(filters, self._records.holders)
+        self.others.refresh()
+        strangers = self.others.strangers()
         found = [volume for volume in self._records.all() if shows(volume)]
-        return found, [f"volume {volume.name}: {volume.problem}" for volume in found if volume.problem]
+        if strangers:
+            found = sorted([*found, *filter(shows, strangers)], key=lambda volume: volume.name)
+        return found, self.others.warnings(found)
 
     def usage_bytes(self, name: str) -> int:
         """-1 when it cannot be told."""
@@ -292,6 +334,8 @@ class Volumes:
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
         """Retire it; by an alias, only let go of that. Raises NoSuchVolume (not with force), Conflict naming the
         holders or saying what protects it."""
+        with suppress(NotFound):
+            self.meet(name)
         self._removal.remove(name, force, reason)
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:

@@ -88,6 +88,11 @@ class ExecRoot:
         return self.path / "subpaths"
 
     @property
+    def plugins(self) -> Path:
+        """What other people's volume plugins were told of, a directory a plugin."""
+        return self.path / "plugins"
+
+    @property
     def mounts(self) -> Path:
         """Mounts made for a container that is being started."""
         return self.path / "mounts"

@@ -22,6 +22,7 @@ class VolumeFixtures:
     # Traits
     outlives_its_uses = True  # False: what is in it is gone with its last user (memory)
     holds_its_bytes = True  # False: the volume only leads to them (a disk, a directory of the host, a server)
+    undoes_creation = True  # False: whether somebody wrote to it cannot be told, so what was made stays
     own_entries: frozenset[str] = frozenset()  # what is in a new one already
     top_mode: int | None = None  # what its options give its top directory, whatever is copied in
 

@@ -43,8 +43,10 @@ class VolumeDriverContract(VolumeFixtures):
     def test_after_a_restart_the_listing_tells_the_truth(self, driver: VolumeDriver) -> None:
         for name in ("one", "two", "three"):
             self.made(driver, name)
-        driver.discard("two")
-        assert names(self.reopened(driver)) == ["one", "three"]
+        if self.undoes_creation:
+            driver.discard("two")
+        left = ["one", "three"] if self.undoes_creation else ["one", "three", "two"]
+        assert names(self.reopened(driver)) == left
 
     def test_an_unknown_volume_is_not_found(self, driver: VolumeDriver) -> None:
         with pytest.raises(NotFound):
@@ -101,6 +103,11 @@ class VolumeDriverContract(VolumeFixtures):
 
     def test_undoing_a_create_takes_only_what_nobody_wrote_to(self, driver: VolumeDriver) -> None:
         self.made(driver, "empty")
+        if not self.undoes_creation:
+            with pytest.raises(Conflict):
+                driver.discard("empty")
+            assert names(driver) == ["empty"]
+            return
         driver.discard("empty")
         driver.discard("empty")
         self.made(driver, "used")

@@ -672,7 +672,7 @@ def test_a_volume_whose_driver_is_gone_is_kept_and_says_so(daemon: Daemon) -> No
     assert daemon.volumes.get("far").problem == "its driver nas is not there"
     with pytest.raises(Unavailable, match="its driver nas is not there"):
         daemon.volumes.remove("far")
-    with pytest.raises(NotFound, match='plugin "nas" not found'):
+    with pytest.raises(Unavailable, match='plugin "nas" not found'):
         daemon.volumes.attach(mount_of(daemon, "far"), "c" * 64)
     assert daemon.names() == ["data", "far"]
 

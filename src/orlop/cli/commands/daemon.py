@@ -49,6 +49,8 @@ def _percent(text: str) -> int:
               help="The same for anonymous volumes [1h].")  # fmt: skip
 @option("--volume-low-space", "volume_low_space_percent", check=_percent, metavar="PERCENT",
               help="Below so much free space, removed volumes are given up early [5].")  # fmt: skip
+@option("--plugin-dir", "plugin_dirs", multiple=True, metavar="DIR",
+              help="Look here for volume plugins; may be repeated [/run/docker/plugins and two more].")  # fmt: skip
 @option("-D", "--debug", is_flag=True, help="Log more.")
 def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """Run the engine in the foreground, until SIGTERM. Containers keep running when it ends.

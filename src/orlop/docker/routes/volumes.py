@@ -10,7 +10,7 @@ from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.translate.volume_report_out import inspect_volume
 from orlop.docker.wire import volume as wire
 from orlop.engine.volume_reports import VolumeReports
-from orlop.errors import Malformed, Unavailable
+from orlop.errors import Malformed, NoSuchVolume, Unavailable
 from orlop.model.filters import Filters, parse_bool
 from orlop.model.volume import Volume
 
@@ -31,7 +31,8 @@ async def list_volumes(service: Service, request: Request) -> Reply:
 
     # Thousands take a while to spell, and a pattern may take as long as its author likes: those go to the pool. The way
     # there and back takes longer than spelling a few.
-    if filters or service.engine.volumes.count > _FEW:
+    volumes_here = service.engine.volumes
+    if filters or volumes_here.count > _FEW or volumes_here.others.are_there:
         return await service.quick(listing)
     return listing()
 
@@ -66,8 +67,13 @@ def _asks_for_all(filters: Filters) -> bool:
 @routes.get("/volumes/{name}")
 def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
     """From memory, when the volume was looked at on the disk a moment ago: many clients poll a few volumes."""
-    reports = service.engine.volume_reports
-    volume = service.engine.volumes.get(request.parameters["name"])
+    reports, name = service.engine.volume_reports, request.parameters["name"]
+    try:
+        volume = service.engine.volumes.get(name)
+    except NoSuchVolume:
+        if not service.engine.volumes.others.are_there:
+            raise
+        return service.quick(lambda: _inspected(reports, reports.look_at(service.engine.volumes.meet(name))))
     if reports.was_looked_at(volume):
         return _inspected(reports, volume)
     return service.quick(lambda: _inspected(reports, reports.look_at(volume)))

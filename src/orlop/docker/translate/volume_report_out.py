@@ -26,7 +26,7 @@ def inspect_volume(report: VolumeReport) -> wire.Volume:
 def _status(report: VolumeReport) -> dict[str, Any]:
     """What there is nothing to say about is left out; health and users always have something to say."""
     volume, facts, limits = report.volume, report.facts, report.limits
-    status: dict[str, Any] = {"Health": volume.problem or "ok", "Users": _users(report.users)}
+    status: dict[str, Any] = {**report.told, "Health": volume.problem or "ok", "Users": _users(report.users)}
     if limits.size_bytes or limits.inodes:
         found = {"SizeBytes": limits.size_bytes, "Inodes": limits.inodes, "Mechanism": limits.mechanism}
         status["Limit"] = {name: value for name, value in found.items() if value}

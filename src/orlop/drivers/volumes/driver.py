@@ -23,7 +23,7 @@ kernel and the disk.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -36,6 +36,7 @@ class StoredVolume:
     mountpoint: str  # "" where there is none until it is attached
     created_at_ns: int
     problem: str = ""  # why it cannot be attached as it is now: "its data directory ... is missing"
+    status: Mapping[str, object] = field(default_factory=dict, compare=False)  # what it says of it, for people
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +111,31 @@ class Removal(Protocol):
     """What a driver without `Retirement` can do: a removal as final as the storage makes it."""
 
     def remove(self, name: str) -> None: ...
+
+
+@runtime_checkable
+class Independent(Protocol):
+    """Somebody else's driver, whose volumes come and go without us. It may be away, or not answer: so nobody asks it
+    while the daemon starts, and what it is known to have is known from memory."""
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it did not answer lately: whoever can do without does not ask."""
+
+    def find(self, name: str) -> StoredVolume | None:
+        """What it says it has; None where it says it has none, or has only an error for an answer: then it may be asked
+        to make one, and judges by itself. Raises Unavailable where it gives no answer, soon."""
+
+    def seen(self) -> Sequence[StoredVolume]:
+        """As it listed them the last time. Asks nobody."""
+
+
+class DriverSource(Protocol):
+    """Where drivers come from that are not known before they are wanted. Asks none of them."""
+
+    def find(self, name: str) -> VolumeDriver | None: ...
+
+    def names(self) -> Sequence[str]: ...
 
 
 @runtime_checkable

@@ -1,0 +1,335 @@
+"""Volumes of somebody else's plugin, by Docker's volume plugin protocol v1.
+
+The plugin decides what there is and where; this driver keeps nothing but which uses the plugin was told of
+(plugin_uses). "It is not there" is believed only where the plugin says just that: a Get without volume and without
+error. Everything else that goes wrong is "not known".
+
+    attach   Mount {name, id}: once for each use, also when asked again
+    detach   Unmount {name, id}: only for what was mounted; a failure is remembered and tried again in the background
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.plugin_answers import (
+    Misunderstood,
+    Refused,
+    Told,
+    parse_mountpoint,
+    parse_volume,
+    parse_volumes,
+)
+from orlop.drivers.volumes.plugin_link import CALL_SECONDS, PluginLink
+from orlop.drivers.volumes.plugin_uses import PluginUse, PluginUses, UseState
+from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer
+from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError, Unavailable
+from orlop.model.volume import HIDDEN, hide_secrets
+
+log = logging.getLogger(__name__)
+
+CREATE_SECONDS = MOUNT_SECONDS = 120.0
+LOOK_SECONDS = 5.0  # where many are asked and one that does not answer must not keep the others waiting
+_PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_REFUSALS = 6  # of an Unmount, until the plugin is believed to have nothing mounted
+
+
+class PluginVolumes:
+    """Thread-safe. `resolve` gives options with the secrets that they name. `uses` is what an earlier daemon left, too:
+    of that nothing is let go before `detach_others`."""
+
+    def __init__(
+        self, link: PluginLink, uses: PluginUses, resolve: Callable[[Mapping[str, str]], Mapping[str, str]]
+    ) -> None:
+        self._resolve = resolve
+        self._secrets: frozenset[str] = frozenset()  # that the plugin was given
+        self._link = link
+        self._uses = uses
+        self._left = {(use.volume, use.id) for use in uses.all()}  # by an earlier daemon, not looked through yet
+        self._seen: tuple[StoredVolume, ...] = ()
+        self._lock = threading.Lock()
+        self._leaver: threading.Thread | None = None
+        self._refused: dict[tuple[str, str], int] = {}
+        self._closed = threading.Event()
+
+    @property
+    def name(self) -> str:
+        return self._link.name
+
+    @property
+    def scope(self) -> str:
+        return self._link.scope
+
+    @property
+    def is_silent(self) -> bool:
+        return self._link.is_silent
+
+    def close(self) -> None:
+        self._closed.set()
+        self._link.close()
+
+    # Create and find
+
+    def check(self, name: str, options: Mapping[str, str]) -> None:
+        """The options are the plugin's to judge. Asks it what it is, so that nothing is begun with one that is away."""
+        _check_name(name)
+        self._link.activate()
+
+    def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+        _check_name(name)
+        subject = f"create {name}"
+        try:
+            given = self._resolve(options)
+            self._secrets |= {value for key, value in given.items() if value and value != options[key]}
+            self._call(subject, "Create", {"Name": name, "Opts": dict(given)}, CREATE_SECONDS)
+        except HostFailure as error:
+            if "exist" not in error.why or self.find(name) is None:
+                raise
+        try:
+            return self.get(name)
+        except OrlopError as error:
+            log.warning("volume plugin %s made volume %s and says nothing of it: %s", self.name, name, error)
+            return StoredVolume(name, "", 0)
+
+    def discard(self, name: str) -> None:
+        """Nobody can tell whether somebody wrote to it: it stays with the plugin, which is asked before one of that
+        name is made again."""
+        try:
+            self.get(name)
+        except NotFound:
+            return
+        raise Conflict(f"discarding volume {name}", f"it stays with the plugin {self.name}, which may have data in it")
+
+    def get(self, name: str) -> StoredVolume:
+        return self._get(name, CALL_SECONDS)
+
+    def _get(self, name: str, seconds: float, patient: bool = True) -> StoredVolume:
+        subject = f"get {name}"
+        answer = self._call(subject, "Get", {"Name": name}, seconds, patient)
+        told = self._understood(subject, lambda: parse_volume(answer, name))
+        if told is None:
+            raise NoSuchVolume(name)
+        return self._stored(told)
+
+    def find(self, name: str) -> StoredVolume | None:
+        try:
+            return self._get(name, LOOK_SECONDS, patient=False)
+        except (NotFound, HostFailure):
+            return None
+
+    def list_volumes(self) -> Sequence[StoredVolume]:
+        subject = f"listing the volumes of {self.name}"
+        answer = self._call(subject, "List", {}, patient=False)
+        found = tuple(self._stored(told) for told in self._understood(subject, lambda: parse_volumes(answer)))
+        self._seen = found
+        return found
+
+    def seen(self) -> Sequence[StoredVolume]:
+        return self._seen
+
+    def remove(self, name: str) -> None:
+        if any(use.volume == name for use in self._uses.all()):
+            why = f"the plugin {self.name} has not let go of it yet"
+            raise Conflict(f"remove {name}", why, "It is told again; try in a moment")
+        try:
+            self._call(f"remove {name}", "Remove", {"Name": name})
+        except HostFailure:
+            if not self._is_gone(name):
+                raise
+        self._seen = tuple(stored for stored in self._seen if stored.name != name)
+
+    def _is_gone(self, name: str) -> bool:
+        """Whether a removal that failed had nothing to remove: the plugin knows nothing of it in any of its answers."""
+        try:
+            self.get(name)
+            return False
+        except NotFound:
+            return True
+        except HostFailure:
+            try:
+                return all(found.name != name for found in self.list_volumes())
+            except OrlopError:
+                return False
+        except OrlopError:
+            return False
+
+    # Use
+
+    def attach(self, name: str, use_id: str) -> Path:
+        subject = f"error while mounting volume {name}"
+        with self._uses.hold(name, use_id) as known:
+            address = self._activated(subject)
+            if known is not None and known.state is UseState.MOUNTED and known.identity == address.identity:
+                return Path(known.path)
+            if known is not None and known.state is not UseState.MOUNTED:
+                self._unmount(known)  # or it would count this use twice; a failure leaves it as it is
+            use = PluginUse(name, use_id, UseState.MOUNTING, identity=address.identity)
+            self._uses.put(use)
+            path = self._mount(subject, use)
+            self._uses.put(PluginUse(name, use_id, UseState.MOUNTED, path, address.identity))
+            return Path(path)
+
+    def _activated(self, subject: str) -> Any:
+        try:
+            return self._link.activate()
+        except OrlopError as error:
+            raise type(error)(subject, f"{error.subject}: {error.why}", error.hint) from error
+
+    def _mount(self, subject: str, use: PluginUse) -> str:
+        request = {"Name": use.volume, "ID": use.id}
+        try:
+            answer = self._link.call("Mount", request, MOUNT_SECONDS)
+            path = parse_mountpoint(answer, "VolumeDriver.Mount") or self._path(use.volume)
+        except (Refused, CannotConnect, OrlopError) as error:
+            self._uses.drop(use)  # it did not mount, so it hears of no end
+            if isinstance(error, Refused) and self._is_surely_absent(use.volume):
+                raise NoSuchVolume(use.volume) from error
+            raise self._failure(subject, error) from error
+        except (NoAnswer, Misunderstood) as error:
+            self._leave_later(use)  # it may have mounted
+            raise self._failure(subject, error) from error
+        except BaseException:
+            self._leave_later(use)
+            raise
+        return path
+
+    def _path(self, name: str) -> str:
+        answer = self._link.call("Path", {"Name": name})
+        path = parse_mountpoint(answer, "VolumeDriver.Path")
+        if not path:
+            raise Misunderstood("VolumeDriver.Mount: it does not say where the volume is")
+        return path
+
+    def _is_surely_absent(self, name: str) -> bool:
+        try:
+            self.get(name)
+        except NotFound:
+            return True
+        except OrlopError:
+            pass
+        return False
+
+    def detach(self, name: str, use_id: str) -> None:
+        if (name, use_id) in self._left:
+            return  # the daemon is starting: `detach_others` says what goes on, and nobody waits for a plugin now
+        with self._uses.hold(name, use_id) as use:
+            if use is not None and not self._unmount(use):
+                self._leave_later(use)
+
+    def detach_others(self, use_ids: Collection[str]) -> None:
+        for use in self._uses.all():
+            if use.id not in use_ids:
+                self._uses.put(PluginUse(use.volume, use.id, UseState.LEAVING, use.path, use.identity))
+        self._left = set()
+        self._wake_leaver()
+
+    def _unmount(self, use: PluginUse) -> bool:
+        """Whether the plugin took it, or has nothing to take. The caller holds the use."""
+        try:
+            self._link.call("Unmount", {"Name": use.volume, "ID": use.id})
+        except (Refused, Misunderstood) as error:
+            if self._is_worth_asking_again(use, error):
+                return False
+        except (CannotConnect, NoAnswer, OrlopError) as error:
+            # Once: it is tried again and again.
+            level = logging.DEBUG if use.state is UseState.LEAVING else logging.WARNING
+            log.log(level, "volume plugin %s is to unmount %s when it answers: %s", self.name, use.volume, error)
+            return False
+        self._refused.pop((use.volume, use.id), None)
+        self._uses.drop(use)
+        return True
+
+    def _is_worth_asking_again(self, use: PluginUse, error: Exception) -> bool:
+        address = self._link.address
+        if address is not None and address.identity != use.identity:
+            log.info("volume plugin %s was started anew and knows no mount of %s: %s", self.name, use.volume, error)
+            return False
+        key = (use.volume, use.id)
+        self._refused[key] = self._refused.get(key, 0) + 1
+        if self._refused[key] < _REFUSALS:
+            log.warning("volume plugin %s does not unmount %s: %s", self.name, use.volume, error)
+            return True
+        log.error("volume plugin %s did not unmount %s, which is given up: %s", self.name, use.volume, error)
+        return False
+
+    def _leave_later(self, use: PluginUse) -> None:
+        self._uses.put(PluginUse(use.volume, use.id, UseState.LEAVING, use.path, use.identity))
+        self._wake_leaver()
+
+    def _leaving(self) -> list[PluginUse]:
+        return [use for use in self._uses.all() if use.state is UseState.LEAVING]
+
+    def _wake_leaver(self) -> None:
+        with self._lock:
+            if self._leaver is None and self._leaving() and not self._closed.is_set():
+                self._leaver = threading.Thread(target=self._leave_all, name=f"unmount {self.name}", daemon=True)
+                self._leaver.start()
+
+    def _leave_all(self) -> None:
+        pauses, pause = iter(_PAUSES), 0.0
+        while not self._closed.wait(pause):
+            for use in self._leaving():
+                with self._uses.hold(use.volume, use.id) as now:
+                    if now is not None and now.state is UseState.LEAVING and not self._closed.is_set():
+                        self._unmount(now)
+            with self._lock:
+                if not self._leaving():
+                    self._leaver = None
+                    return
+            pause = next(pauses, pause)
+
+    # Asking
+
+    def _stored(self, told: Told) -> StoredVolume:
+        return StoredVolume(told.name, told.mountpoint, told.created_at_ns, status=self._shown(told.status))
+
+    def _shown(self, found: Any) -> Any:
+        """A plugin may say again what it was given: of that, no secret is shown."""
+        if isinstance(found, str):
+            return reduce(lambda text, secret: text.replace(secret, HIDDEN), self._secrets, found)
+        if isinstance(found, list):
+            return [self._shown(each) for each in found]
+        if isinstance(found, dict):
+            hidden = hide_secrets({key: value for key, value in found.items() if isinstance(value, str)})
+            return {key: self._shown(hidden.get(key, value)) for key, value in found.items()}
+        return found
+
+    def _call(
+        self,
+        subject: str,
+        method: str,
+        request: Mapping[str, Any],
+        seconds: float = CALL_SECONDS,
+        patient: bool = True,
+    ) -> dict[str, Any]:
+        try:
+            return self._link.call(method, request, seconds, patient)
+        except (Refused, Misunderstood, CannotConnect, NoAnswer, OrlopError) as error:
+            raise self._failure(subject, error) from error
+
+    def _understood(self, subject: str, parse: Any) -> Any:
+        try:
+            return parse()
+        except Misunderstood as error:
+            raise self._failure(subject, error) from error
+
+    def _failure(self, subject: str, error: Exception) -> OrlopError:
+        if isinstance(error, OrlopError):
+            return type(error)(subject, f"{error.subject}: {error.why}", error.hint)
+        if isinstance(error, Refused):
+            return HostFailure(subject, self._shown(str(error)))
+        if isinstance(error, Misunderstood):
+            return HostFailure(subject, self._shown(f"volume plugin {self.name}: {error}"))
+        return Unavailable(subject, f"volume plugin {self.name}: {error}", "Bring the plugin back and try again")
+
+
+def _check_name(name: str) -> None:
+    """Any name but one that would lead a plugin out of its directory, should it take it for a path."""
+    parts = name.split("/")
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        why = f'"{name}" is no name for a volume: it may contain "/", but neither "..", "." nor nothing between them'
+        raise Malformed(f"create {name}", why)

@@ -1,0 +1,204 @@
+"""Volumes of other people's drivers, which come and go without us and whose driver may be away.
+
+Three answers there are to "is it there": yes, certainly not, and not known. Only the second one ever costs a volume its
+record, and only when nobody holds it and somebody wants its name, or its removal.
+
+Listing goes by memory: each listing has every such driver asked again, in a thread of its own, and waits a moment for
+the quick ones. What they have that nobody used here yet is shown, and taken in when somebody first means it.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+from orlop.drivers.volumes.driver import Independent, StoredVolume, VolumeDriver
+from orlop.engine.volume_records import VolumeRecords
+from orlop.errors import Conflict, NotFound, OrlopError
+from orlop.model.mount import Mount
+from orlop.model.volume import Volume
+from orlop.store.journal import Drop, Journal
+
+log = logging.getLogger(__name__)
+
+LISTING_SECONDS = 1.0
+
+
+class OthersVolumes:
+    """Thread-safe. Asks drivers without a lock of its own."""
+
+    def __init__(self, journal: Journal, records: VolumeRecords, drivers: Mapping[str, VolumeDriver]) -> None:
+        self._journal = journal
+        self._records = records
+        self._drivers = drivers
+        self._lock = threading.Lock()
+        self._asking: dict[str, threading.Thread] = {}
+        self._trouble: dict[str, str] = {}  # of drivers that could not be listed, by name
+        self._told: dict[str, Mapping[str, object]] = {}  # by the volume's id
+
+    def drivers(self) -> list[tuple[str, VolumeDriver, Independent]]:
+        return [(name, driver, driver) for name, driver in self._drivers.items() if isinstance(driver, Independent)]
+
+    @property
+    def are_there(self) -> bool:
+        """Whether there are drivers that have to be asked, and so waited for."""
+        return any(isinstance(driver, Independent) for driver in self._drivers.values())
+
+    def told(self, volume: Volume) -> Mapping[str, object]:
+        """What its driver said of it when it was last looked at."""
+        return self._told.get(volume.id, {})
+
+    def are_needed(self, mounts: Iterable[Mount]) -> bool:
+        """Whether a start with these may take as long as somebody else's driver likes."""
+        names = {mount.driver for mount in mounts if mount.volume}
+        return any(isinstance(self._drivers.get(name), Independent) for name in names)
+
+    # Finding one
+
+    def find(self, name: str) -> tuple[VolumeDriver, StoredVolume] | None:
+        """Whoever has a volume of that name. Those that do not answer, soon, are passed over."""
+        asked = [(driver, other) for _, driver, other in self.drivers() if not other.is_silent]
+        if not asked:
+            return None
+        with ThreadPoolExecutor(min(len(asked), 8)) as pool:
+            answers = list(pool.map(lambda each: _find(each[1], name), asked))
+        return next(((driver, found) for (driver, _), found in zip(asked, answers, strict=True) if found), None)
+
+    def is_there(self, volume: Volume) -> bool:
+        """False only when its driver says so, and nobody holds it. Raises Conflict, in Docker's words, where it is not
+        known and where somebody does."""
+        driver = self._drivers.get(volume.driver)
+        if driver is not None and not isinstance(driver, Independent):
+            return True
+        subject, end = f"create {volume.name}", "volume name must be unique"
+        try:
+            if driver is None:
+                raise no_such_driver("", volume.driver, ())
+            driver.get(volume.name)
+            return True
+        except OrlopError as error:
+            if driver is None or not isinstance(error, NotFound):
+                why = (
+                    f"found reference to volume '{volume.name}' in driver '{volume.driver}', but got an error while "
+                    f"checking the driver: {error.subject + ': ' if error.subject else ''}{error.why}: {end}"
+                )
+                raise Conflict(subject, why, error.hint) from error
+        if self._records.holders(volume.name):
+            why = (
+                f"found references to volume '{volume.name}' in driver '{volume.driver}' but the volume was not found "
+                "in the driver -- you may need to remove containers referencing this volume or force remove the volume "
+                f"to re-create it: {end}"
+            )
+            raise Conflict(subject, why)
+        return False
+
+    def forget(self, volume: Volume, why: str) -> None:
+        """Its record goes; whatever its driver has stays there. The caller holds its lock."""
+        log.warning("volume %s of driver %s is forgotten: %s", volume.name, volume.driver, why)
+        self._journal.commit(Drop("volumes", volume.name))
+        self._records.forget(volume.name)
+
+    def may_forget(self, volume: Volume) -> bool:
+        """Whether its user may insist: its driver is somebody else's, or not there at all."""
+        driver = self._drivers.get(volume.driver)
+        return driver is None or isinstance(driver, Independent)
+
+    def look_at(self, driver: VolumeDriver, volume: Volume) -> None:
+        """Where it is and how it is, by the word of its driver."""
+        try:
+            stored = driver.get(volume.name)
+        except NotFound:
+            self._records.mark(volume.name, absent(volume))
+        except (OrlopError, OSError) as error:
+            self._records.mark(volume.name, str(error.why if isinstance(error, OrlopError) else error))
+        else:
+            self._told[volume.id] = stored.status
+            self._records.place(volume.name, stored.mountpoint, stored.created_at_ns)
+            self._records.mark(volume.name, stored.problem)
+
+    # Listing
+
+    def refresh(self, seconds: float = LISTING_SECONDS) -> None:
+        """Have each of them list its volumes, and wait so long for all of them together. One that was asked before and
+        has not answered yet is not waited for."""
+        deadline = time.monotonic() + seconds
+        started = [self._ask(name, driver) for name, driver, _ in self.drivers()]
+        for thread in filter(None, started):
+            thread.join(max(0.0, deadline - time.monotonic()))
+
+    def _ask(self, name: str, driver: VolumeDriver) -> threading.Thread | None:
+        with self._lock:
+            if name in self._asking:
+                return None
+            thread = threading.Thread(target=self._list, args=(name, driver), name=f"list {name}", daemon=True)
+            self._asking[name] = thread
+            thread.start()
+            return thread
+
+    def _list(self, name: str, driver: VolumeDriver) -> None:
+        try:
+            there = {found.name: found for found in driver.list_volumes()}
+            self._trouble.pop(name, None)
+            for volume in self._of(name):
+                found = there.get(volume.name)
+                if found is None:
+                    self.look_at(driver, volume)  # a listing may leave out what is there
+                else:
+                    self._records.place(volume.name, found.mountpoint, 0)
+                    self._records.mark(volume.name, found.problem)
+        except (OrlopError, OSError) as error:
+            self._trouble[name] = error.why if isinstance(error, OrlopError) else str(error)
+            for volume in self._of(name):
+                self._records.mark(volume.name, f"its driver {name} does not answer: {self._trouble[name]}")
+        finally:
+            with self._lock:
+                del self._asking[name]
+
+    def _of(self, driver: str) -> list[Volume]:
+        return [volume for volume in self._records.all() if volume.driver == driver]
+
+    def strangers(self) -> list[Volume]:
+        """What they were last seen to have and nobody here has used."""
+        found: dict[str, Volume] = {}
+        for name, driver, other in self.drivers():
+            for stored in other.seen():
+                if stored.name not in found and self._records.find(stored.name) is None:
+                    found[stored.name] = Volume(
+                        stored.name, "", name, stored.created_at_ns, stored.mountpoint, scope=driver.scope
+                    )
+        return list(found.values())
+
+    def warnings(self, volumes: Sequence[Volume]) -> list[str]:
+        """Of these: one for a driver that did not answer, one for each volume that has a problem of its own."""
+        silent = {volume.driver for volume in volumes if volume.driver in self._trouble}
+        asked = [name for name in self._asking if name not in silent and self._of(name)]
+        known = "its volumes are as last known"
+        return [
+            *(f"volume driver {name}: {self._trouble[name]}; {known}" for name in sorted(silent)),
+            *(f"volume driver {name}: it has not answered yet; {known}" for name in sorted(asked)),
+            *(f"volume {each.name}: {each.problem}" for each in volumes if each.problem and each.driver not in silent),
+        ]
+
+    def look_closely(self) -> list[str]:
+        """Once the API is served: what is wrong with them, in words."""
+        self.refresh(seconds=15.0)
+        found = [volume for name, _, _ in self.drivers() for volume in self._of(name) if volume.problem]
+        return [f"volume {volume.name}: {volume.problem}" for volume in found]
+
+
+def absent(volume: Volume) -> str:
+    return f"its driver {volume.driver} says that there is no such volume"
+
+
+def no_such_driver(subject: str, name: str, known: Sequence[str]) -> NotFound:
+    why = f'error looking up volume plugin {name}: plugin "{name}" not found'
+    return NotFound(subject, why, f"Drivers here: {', '.join(sorted(known))}" if known else "")
+
+
+def _find(other: Independent, name: str) -> StoredVolume | None:
+    try:
+        return other.find(name)
+    except (OrlopError, OSError) as error:
+        log.warning("whether a driver has a volume %s is not known: %s", name, error)
+        return None
