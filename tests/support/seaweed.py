@@ -75,7 +75,7 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     (folder / "data").mkdir()
     ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     arguments = ["-dir", "data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json"]
-    arguments += ["-master.volumeSizeLimitMB=64", "-volume.max=20", *(f"{key}={port}" for key, port in ports.items())]
+    arguments += ["-master.volumeSizeLimitMB=64", "-volume.max=300", *(f"{key}={port}" for key, port in ports.items())]
     with (folder / "log").open("wb") as said:
         process = subprocess.Popen(
             [program("weed"), "server", *arguments], cwd=folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL

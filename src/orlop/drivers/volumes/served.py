@@ -173,9 +173,12 @@ class ServedVolumes:
                 self._backend.before_unmount(served, program)
             except Unavailable as error:
                 leave_mounted(volume, use_id)
-                log.warning("%s", error)
+                if name not in self._told:
+                    log.warning("%s", error)
+                self._told.add(name)
                 self._unfinished.add(name)
                 return
+            self._told.discard(name)
             detach_mounted(volume, use_id)
             program.end(END_SECONDS)
 
@@ -228,7 +231,6 @@ class ServedVolumes:
                 log.warning("volume %s: bringing away what was written has to wait: %s", name, error)
             self._told.add(name)
             return False
-        self._told.discard(name)
         return True
 
     def _end_leftovers(self, running: set[Path]) -> None:
