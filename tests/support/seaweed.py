@@ -14,7 +14,7 @@ from pathlib import Path
 from support.daemon import wait_for
 
 ACCESS_KEY, SECRET_KEY = "access-of-the-tests", "planted-secret-of-the-tests"
-_PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port")
+_PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port", "-s3.port.iceberg")
 
 
 @dataclass
