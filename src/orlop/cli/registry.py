@@ -57,6 +57,7 @@ TOP: Final[dict[str, Entry]] = {
     "system": Entry("", "Disk usage, events, pruning", OBJECTS),
     "daemon": Entry("daemon", "Run the engine", DAEMON),
     "adopt": Entry("adopt", "Take over the volumes of Docker or Podman", OBJECTS),
+    "plugin": Entry("", "Give drivers of volumes to Docker and Podman", DAEMON),
     "recover": Entry("recover", "Bring the volumes back when the daemon's journal is lost", DAEMON),
     "events": Entry("events", "Show what happens, as it happens", DAEMON),
     "info": Entry("info", "Show facts about the daemon and its host", DAEMON),
@@ -88,6 +89,9 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "create": Entry("secret_create", "Keep a value that options can name as secret://NAME"),
         "ls": Entry("secret_ls", "List secrets, without their values"),
         "rm": Entry("secret_rm", "Remove secrets"),
+    },
+    "plugin": {
+        "serve": Entry("plugin_serve", "Serve a volume driver to Docker and Podman"),
     },
     "network": {
         "ls": Entry("network_ls", "List networks"),

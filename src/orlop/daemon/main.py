@@ -28,7 +28,7 @@ def run(given: Mapping[str, Any], config_file: Path | None = None) -> int:
     """The exit status: 0 after SIGTERM, 1 when it could not start, with the reason on stderr."""
     try:
         settings = load_settings(given, config_file)
-        _configure_logging(settings.debug)
+        configure_logging(settings.debug)
         if os.geteuid() != 0:
             raise Forbidden("orlop daemon", "it must run as root", "Start it with sudo")
         _serve(settings)
@@ -68,7 +68,7 @@ def _serve(settings: Settings) -> None:
         os.close(lock)
 
 
-def _configure_logging(debug: bool) -> None:
+def configure_logging(debug: bool) -> None:
     logging.basicConfig(
         stream=sys.stderr,
         level=logging.DEBUG if debug else logging.INFO,

@@ -25,6 +25,15 @@ _ID = re.compile("[0-9a-f]{64}(-init)?")
 def open_data_root(data_root: DataRoot) -> int:
     """The lock's descriptor, to be kept open. Raises Conflict for another engine's root, a newer format or one that
     is in use, HostFailure where it cannot be written."""
+    return _open(data_root, "")
+
+
+def open_lent_root(data_root: DataRoot, driver: str) -> int:
+    """The same for a root whose volumes are for other engines, and of one driver. Raises Conflict for a daemon's."""
+    return _open(data_root, driver)
+
+
+def _open(data_root: DataRoot, lent_driver: str) -> int:
     try:
         data_root.path.mkdir(mode=0o710, parents=True, exist_ok=True)
         present = {entry.name for entry in data_root.path.iterdir()} - {"lost+found"}
@@ -32,7 +41,10 @@ def open_data_root(data_root: DataRoot) -> int:
         data_root.own.mkdir(mode=0o700, exist_ok=True)
         lock = _lock(data_root)
         try:
+            _check_lent(data_root, lent_driver)
             _prepare(data_root)
+            if lent_driver:
+                write_durably(data_root.lent, f"{lent_driver}\n".encode())
         except BaseException:
             os.close(lock)
             raise
@@ -40,9 +52,24 @@ def open_data_root(data_root: DataRoot) -> int:
         raise HostFailure(
             f"data root {data_root.path}",
             f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror or error),
-            "Check that the disk is mounted, writable and has room, or choose another one with --data-root",
+            "Check that the disk is mounted, writable and has room, or choose another one with "
+            + ("--root" if lent_driver else "--data-root"),
         ) from error
     return lock
+
+
+def _check_lent(data_root: DataRoot, driver: str) -> None:
+    """A daemon's mounts and those of other engines are told apart by their roots."""
+    subject = f"data root {data_root.path}"
+    if data_root.lent.exists():
+        lent = data_root.lent.read_text().strip()
+        if not driver:
+            why = f"its volumes are those of the driver {lent} for other engines (orlop plugin serve)"
+            raise Conflict(subject, why, "Choose another one with --data-root")
+        if lent != driver:
+            raise Conflict(subject, f"it is the driver {lent}'s", "Choose another one with --root")
+    elif driver and (data_root.journal.exists() or data_root.containers.exists()):
+        raise Conflict(subject, "it is an Orlop daemon's", "Choose another one with --root")
 
 
 def lock_for_recovery(data_root: DataRoot) -> int:

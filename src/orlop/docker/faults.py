@@ -17,15 +17,20 @@ _NO_SPACE = 28
 
 def fault_response(error: BaseException, what: str) -> Response:
     """The answer for an error; `what` is the request, for the log."""
+    return error_response(*describe_fault(error, what))
+
+
+def describe_fault(error: BaseException, what: str) -> tuple[int, str]:
+    """Status and sentence."""
     if isinstance(error, OrlopError):
         if error.status == 500:
             log.warning("%s: %s", what, error.message)
-        return error_response(error.status, error.message)
+        return error.status, error.message
     fault_id = secrets.token_hex(4)
     log.error("fault %s in %s", fault_id, what, exc_info=error)
     if isinstance(error, OSError):
-        return error_response(500, _describe(error, fault_id))
-    return error_response(500, f"internal error {fault_id}: the daemon's log has the details under this id")
+        return 500, _describe(error, fault_id)
+    return 500, f"internal error {fault_id}: the daemon's log has the details under this id"
 
 
 def _describe(error: OSError, fault_id: str) -> str:

@@ -87,14 +87,14 @@ def _parse_tcp(text: str, rest: str) -> Host:
     return Host(address=address, port=int(port))
 
 
-async def listen(host: Host, make: Callable[[], Any], group: str) -> Listener:
+async def listen(host: Host, make: Callable[[], Any], group: str, socket_mode: int = SOCKET_MODE) -> Listener:
     """Raises Conflict where another daemon listens, HostFailure."""
     loop = asyncio.get_running_loop()
     try:
         if not host.path:
             server = await loop.create_server(make, host.address, host.port, backlog=BACKLOG, reuse_address=True)
             return Listener(server, "", 0)
-        bound = _bind(host.path, group)
+        bound = _bind(host.path, group, socket_mode)
         server = await loop.create_unix_server(make, sock=bound, backlog=BACKLOG)
         return Listener(server, host.path, Path(host.path).stat().st_ino)
     except OSError as error:
@@ -102,12 +102,12 @@ async def listen(host: Host, make: Callable[[], Any], group: str) -> Listener:
         raise HostFailure(f"listen on {where}", error.strerror or str(error)) from error
 
 
-def _bind(path: str, group: str) -> socket.socket:
+def _bind(path: str, group: str, socket_mode: int) -> socket.socket:
     Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     _clear_stale(path)
     bound = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
     # The mode is set through the umask, so that there is no moment at which the socket is open to others.
-    before = os.umask(0o777 & ~SOCKET_MODE)
+    before = os.umask(0o777 & ~socket_mode)
     try:
         bound.bind(path)
     finally:

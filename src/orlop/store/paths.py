@@ -5,6 +5,11 @@ from pathlib import Path
 
 FORMAT = 1
 
+# Of drivers that are lent to other engines (`orlop plugin serve`), a folder each.
+LENT_ROOTS = Path("/var/lib/orlop-plugins")
+LENT_EXEC_ROOTS = Path("/run/orlop-plugins")
+PLUGIN_SOCKETS = Path("/run/docker/plugins")
+
 
 @dataclass(frozen=True, slots=True)
 class DataRoot:
@@ -23,6 +28,11 @@ class DataRoot:
     @property
     def lock(self) -> Path:
         return self.own / "lock"
+
+    @property
+    def lent(self) -> Path:
+        """Names the driver where the root's volumes are for other engines (`orlop plugin serve`)."""
+        return self.own / "lent"
 
     @property
     def journal(self) -> Path:
@@ -100,6 +110,11 @@ class ExecRoot:
     def programs(self, driver: str) -> Path:
         """Programs that mount volumes of a driver, a folder each."""
         return self.path / "programs" / driver
+
+    @property
+    def lent(self) -> Path:
+        """What other engines have mounted (`orlop plugin serve`), a file each."""
+        return self.path / "lent"
 
     @property
     def runtime(self) -> Path:

@@ -12,7 +12,7 @@ from orlop.client.errors import ClientError
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def _seconds(text: str) -> int:
+def seconds(text: str) -> int:
     number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
     if not number.isdigit():
         raise ClientError(f"{text!r} is no time: use seconds, or a number with s, m, h or d, such as 24h", 125)
@@ -43,9 +43,9 @@ def _percent(text: str) -> int:
 @option("--runtime", metavar="NAME|PATH", help="crun, runc or a path [the best that works here].")
 @option("-b", "--bridge", metavar="NAME", help="Name of the bridge [orlop0, or one of its own for another data root].")
 @option("--bip", metavar="ADDRESS/BITS", help="Address of the bridge [the first free of Docker's ranges].")
-@option("--volume-grace", "volume_grace_seconds", metavar="TIME", check=_seconds,
+@option("--volume-grace", "volume_grace_seconds", metavar="TIME", check=seconds,
               help="How long a removed volume can be restored, such as 24h; 0: not at all [24h].")  # fmt: skip
-@option("--anonymous-volume-grace", "anonymous_volume_grace_seconds", metavar="TIME", check=_seconds,
+@option("--anonymous-volume-grace", "anonymous_volume_grace_seconds", metavar="TIME", check=seconds,
               help="The same for anonymous volumes [1h].")  # fmt: skip
 @option("--volume-low-space", "volume_low_space_percent", check=_percent, metavar="PERCENT",
               help="Below so much free space, removed volumes are given up early [5].")  # fmt: skip

@@ -1,0 +1,126 @@
+"""`orlop plugin serve`: one driver for Docker and Podman, on a root of its own, without the daemon.
+
+The root is laid out as the daemon's, so that removed volumes, secrets and records are what they are there. A mark in it
+says that it is lent: a daemon would take the mounts of other engines for ones that a crash left, and this would take a
+daemon's for such.
+"""
+
+import hashlib
+import logging
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from orlop.daemon.main import configure_logging
+from orlop.daemon.roots import open_lent_root
+from orlop.docker.front import run_front
+from orlop.docker.plugin_server import PluginServer
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor
+from orlop.engine.lending import Lending
+from orlop.engine.lent_uses import LentUses
+from orlop.engine.reaper import Reaper
+from orlop.engine.secrets import Secrets
+from orlop.engine.volumes import Volumes
+from orlop.errors import Forbidden, NotFound, OrlopError
+from orlop.model.volume import RetirementPolicy
+from orlop.store.journal import Journal
+from orlop.store.paths import LENT_EXEC_ROOTS, LENT_ROOTS, PLUGIN_SOCKETS, DataRoot, ExecRoot
+from orlop.store.secrets import SecretFiles
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Loan:
+    """What is served where. Empty places are the usual ones."""
+
+    driver: str
+    socket: str = ""
+    root: str = ""
+    grace_seconds: int = 24 * 3600
+    debug: bool = False
+
+    @property
+    def socket_path(self) -> Path:
+        """Under a name that is no engine's own driver's."""
+        return Path(self.socket or PLUGIN_SOCKETS / f"orlop-{self.driver}.sock")
+
+    @property
+    def data_root(self) -> DataRoot:
+        return lent_root(self.root or str(LENT_ROOTS / self.driver))
+
+    @property
+    def exec_root(self) -> ExecRoot:
+        """One for each root: what is mounted belongs to the root, whichever socket it is asked for by."""
+        name = hashlib.sha256(str(self.data_root.path).encode()).hexdigest()[:16]
+        return ExecRoot(LENT_EXEC_ROOTS / f"{self.driver}-{name}")
+
+
+def lent_root(path: str) -> DataRoot:
+    return DataRoot(Path(os.path.realpath(path)))
+
+
+def serve(loan: Loan) -> int:
+    """Until SIGTERM. The exit status: 1 when it could not start, with the reason on stderr."""
+    try:
+        configure_logging(loan.debug)
+        if os.geteuid() != 0:
+            raise Forbidden("orlop plugin serve", "it must run as root", "Start it with sudo")
+        _serve(loan)
+    except OrlopError as error:
+        print(f"orlop plugin serve: {error.message}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(loan: Loan) -> None:
+    os.umask(0o022)
+    lock = open_lent_root(loan.data_root, loan.driver)
+    closing: list[Callable[[], None]] = []
+    server = PluginServer(str(loan.socket_path))
+
+    def load() -> None:
+        server.provide(_assemble(loan, closing))
+        print(f"driver {loan.driver} is ready", file=sys.stderr, flush=True)
+
+    def listening() -> None:
+        print(f"listening on {loan.socket_path}", file=sys.stderr, flush=True)
+
+    try:
+        run_front(server, load, listening)
+    finally:
+        for close in reversed(closing):
+            close()
+        os.close(lock)
+
+
+def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
+    from orlop.daemon.assemble import volume_drivers  # it takes a while, and the handshake need not wait for it
+
+    data_root, exec_root = loan.data_root, loan.exec_root
+    exec_root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    journal = Journal(data_root.journal)
+    closing.append(journal.close)
+    secrets = Secrets(SecretFiles(data_root.secrets))
+    drivers = volume_drivers(data_root, secrets.resolve)
+    driver = drivers.get(loan.driver)
+    if driver is None:
+        raise NotFound(
+            f"driver {loan.driver}", "there is none of that name", f"There are: {', '.join(sorted(drivers))}"
+        )
+    executor = Executor(journal)
+    policy = RetirementPolicy(loan.grace_seconds, loan.grace_seconds)
+    volumes = Volumes(journal, executor, {driver.name: driver}, Events(), exec_root.subpaths, policy)
+    closing.append(volumes.close)
+    secrets.volumes = volumes.everything
+    for report in [*executor.recover(), *volumes.reconcile()]:
+        log.info("recovery: %s", report)
+    lending = Lending(volumes, driver, LentUses(exec_root.lent))
+    lending.start()
+    reaper = Reaper(volumes.retirements, data_root.volumes)
+    reaper.start()
+    closing.append(reaper.stop)
+    return lending

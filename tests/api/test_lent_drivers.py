@@ -1,0 +1,132 @@
+"""An Orlop driver serves Docker's own daemon and Podman, on the same host."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daemon import docker_commands, wait_for
+from support.dockerd import Dockerd
+from support.images import write_busybox_tar
+from support.lent_driver import LentDriver, Podman
+
+pytestmark = [
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
+    pytest.mark.skipif(not Path("/usr/sbin/dockerd").exists(), reason="needs dockerd"),
+    pytest.mark.skipif(not shutil.which("podman"), reason="needs podman"),
+]
+
+
+@pytest.fixture(scope="module")
+def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_busybox_tar(tmp_path_factory.mktemp("image") / "busybox.tar")
+
+
+@pytest.fixture
+def plugin() -> Iterator[LentDriver]:
+    plugin = LentDriver()
+    plugin.start()
+    yield plugin
+    plugin.close()
+
+
+@pytest.fixture
+def dockerd(plugin: LentDriver, busybox: Path) -> Iterator[Dockerd]:
+    dockerd = Dockerd(next(iter(docker_commands().values())))
+    dockerd.start()
+    dockerd.docker("import", busybox, "busybox")
+    yield dockerd
+    dockerd.close()
+
+
+@pytest.fixture
+def podman(plugin: LentDriver, busybox: Path) -> Iterator[Podman]:
+    podman = Podman(plugin)
+    podman("import", busybox, "busybox")
+    yield podman
+    podman.close()
+
+
+def test_docker_makes_uses_shares_and_removes_a_volume(plugin: LentDriver, dockerd: Dockerd) -> None:
+    docker = dockerd.docker
+    docker("volume", "create", "-d", plugin.plugin, "-o", "size=20m", "db")
+    refused = docker("volume", "create", "-d", plugin.plugin, "-o", "sze=20m", "other", code=1).stderr
+    assert 'invalid option: "sze"' in refused
+    assert dockerd.inspect("volume", "db")["Status"] == {"Driver": "local", "Health": "ok", "Mounts": 0}
+    docker("run", "-d", "--name", "one", "-v", "db:/d", "busybox", "sleep", "1000")
+    said = docker("run", "--rm", "-v", "db:/d", "busybox", "sh", "-c", "echo shared > /d/f; df -k /d | tail -1").stdout
+    assert int(said.split()[1]) == 20480
+    assert docker("exec", "one", "cat", "/d/f").stdout == "shared\n"
+    assert dockerd.inspect("volume", "db")["Status"]["Mounts"] == 1
+    docker("rm", "-f", "one")
+    assert not plugin.mounts()
+    docker("volume", "rm", "db")
+    assert plugin.called("List") == {"Volumes": [], "Err": ""}
+    docker("volume", "create", "-d", plugin.plugin, "-o", "restore=db", "db")
+    assert docker("run", "--rm", "-v", "db:/d", "busybox", "cat", "/d/f").stdout == "shared\n"
+
+
+@pytest.mark.parametrize("end", ["kill", "stop"])
+def test_containers_of_docker_go_on_while_the_plugin_is_restarted(
+    plugin: LentDriver, dockerd: Dockerd, end: str
+) -> None:
+    docker = dockerd.docker
+    docker("volume", "create", "-d", plugin.plugin, "-o", "size=20m", "db")
+    docker("run", "-d", "--name", "one", "-v", "db:/d", "busybox", "sh", "-c", "echo kept > /d/f; sleep 1000")
+    wait_for("the file", lambda: docker("exec", "one", "cat", "/d/f", code=None).stdout == "kept\n")
+    getattr(plugin, end)()
+    assert docker("exec", "one", "sh", "-c", "echo more >> /d/f; cat /d/f").stdout == "kept\nmore\n"
+    plugin.start()
+    # Copying mounts once more by the id of the running container, and unmounts it.
+    assert "more" in docker("cp", "one:/d/f", "-").stdout
+    assert docker("exec", "one", "cat", "/d/f").stdout == "kept\nmore\n"
+    assert "in use" in plugin.refused("Remove", Name="db")
+    docker("rm", "-f", "one")
+    assert not plugin.mounts()
+    assert docker("run", "--rm", "-v", "db:/d", "busybox", "cat", "/d/f").stdout == "kept\nmore\n"
+
+
+def test_dockerd_finds_a_plugin_that_comes_after_it_and_forgets_no_volume(plugin: LentDriver, dockerd: Dockerd) -> None:
+    docker = dockerd.docker
+    docker("volume", "create", "-d", plugin.plugin, "db")
+    docker("create", "--name", "one", "-v", "db:/d", "busybox", "sh", "-c", "cat /d/f; echo kept > /d/f")
+    docker("start", "-a", "one")
+    plugin.stop()
+    dockerd.restart()
+    assert not plugin.socket.exists()
+    assert "db" not in docker("volume", "ls", "-q").stdout
+    plugin.start()
+    assert docker("start", "-a", "one").stdout == "kept\n"
+    assert docker("volume", "ls", "-q").stdout == "db\n"
+
+
+def test_podman_makes_uses_shares_and_removes_a_volume(plugin: LentDriver, podman: Podman) -> None:
+    podman("volume", "create", "--driver", plugin.plugin, "-o", "size=20m", "db")
+    refused = podman("volume", "create", "--driver", plugin.plugin, "-o", "sze=20m", "other", code=125).stderr
+    assert 'invalid option: "sze"' in refused
+    podman.run("-d", "--name", "one", "-v", "db:/d", "busybox", "sleep", "1000")
+    said = podman.run("--rm", "-v", "db:/d", "busybox", "sh", "-c", "echo shared > /d/f; df -k /d | tail -1").stdout
+    assert int(said.split()[1]) == 20480
+    plugin.restart()
+    assert podman("exec", "one", "cat", "/d/f").stdout == "shared\n"
+    assert "in use" in plugin.refused("Remove", Name="db")
+    podman("rm", "-f", "-t", "0", "one")
+    assert not plugin.mounts()
+    podman("volume", "rm", "db")
+    assert plugin.called("List") == {"Volumes": [], "Err": ""}
+    podman("volume", "create", "--driver", plugin.plugin, "-o", "restore=db", "db")
+    assert podman.run("--rm", "-v", "db:/d", "busybox", "cat", "/d/f").stdout == "shared\n"
+
+
+def test_docker_and_podman_share_a_volume(plugin: LentDriver, dockerd: Dockerd, podman: Podman) -> None:
+    dockerd.docker("volume", "create", "-d", plugin.plugin, "-o", "size=20m", "db")
+    dockerd.docker("run", "-d", "--name", "one", "-v", "db:/d", "busybox", "sleep", "1000")
+    podman("volume", "create", "--driver", plugin.plugin, "db")
+    podman.run("--rm", "-v", "db:/d", "busybox", "sh", "-c", "echo from podman > /d/f")
+    assert dockerd.docker("exec", "one", "cat", "/d/f").stdout == "from podman\n"
+    refused = podman("volume", "rm", "db", code=None)
+    assert "in use" in refused.stderr
+    assert dockerd.docker("exec", "one", "cat", "/d/f").stdout == "from podman\n"
+    dockerd.docker("rm", "-f", "one")
