@@ -94,10 +94,11 @@ def test_dockerd_finds_a_plugin_that_comes_after_it_and_forgets_no_volume(plugin
     docker("create", "--name", "one", "-v", "db:/d", "busybox", "sh", "-c", "cat /d/f; echo kept > /d/f")
     docker("start", "-a", "one")
     plugin.stop()
-    dockerd.restart()
-    assert not plugin.socket.exists()
-    assert "db" not in docker("volume", "ls", "-q").stdout
+    assert dockerd.stop() == 0
+    dockerd.start(wait=False)
+    wait_for("dockerd to miss the plugin", lambda: "Unable to locate plugin" in dockerd.whole_log())
     plugin.start()
+    dockerd.wait_until_it_answers()
     assert docker("start", "-a", "one").stdout == "kept\n"
     assert docker("volume", "ls", "-q").stdout == "db\n"
 

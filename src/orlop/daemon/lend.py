@@ -105,7 +105,7 @@ def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
     journal = Journal(data_root.journal)
     closing.append(journal.close)
     secrets = Secrets(SecretFiles(data_root.secrets))
-    drivers = volume_drivers(data_root, secrets.resolve)
+    drivers = volume_drivers(data_root, exec_root, secrets.resolve)
     driver = drivers.get(loan.driver)
     if driver is None:
         raise NotFound(
