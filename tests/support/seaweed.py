@@ -14,7 +14,8 @@ from pathlib import Path
 from support.daemon import wait_for
 
 ACCESS_KEY, SECRET_KEY = "access-of-the-tests", "planted-secret-of-the-tests"
-_PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port", "-s3.port.iceberg")
+_PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port")
+_NOT_WANTED = ("-s3.port.iceberg=0", "-s3.port.lance=0")  # else at ports that two of us would share
 
 
 @dataclass
@@ -75,7 +76,12 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     (folder / "data").mkdir()
     ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     arguments = ["-dir", "data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json"]
-    arguments += ["-master.volumeSizeLimitMB=64", "-volume.max=300", *(f"{key}={port}" for key, port in ports.items())]
+    arguments += [
+        *_NOT_WANTED,
+        "-master.volumeSizeLimitMB=64",
+        "-volume.max=300",
+        *(f"{key}={port}" for key, port in ports.items()),
+    ]
     with (folder / "log").open("wb") as said:
         process = subprocess.Popen(
             [program("weed"), "server", *arguments], cwd=folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL
