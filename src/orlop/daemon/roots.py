@@ -137,7 +137,7 @@ def _refuse_strangers(path: Path, present: set[str]) -> None:
 
 def is_own_without_memory(path: Path, present: set[str]) -> bool:
     """Whether Orlop made this data root, and its own folder is gone: a volume says so."""
-    if not present <= {"volumes", "containers", "lost+found", *_LAYER_DRIVERS}:
+    if not present <= {"volumes", "drivers", "containers", "lost+found", *_LAYER_DRIVERS}:
         return False
     volumes = DataRoot(path).volumes
     return any(next(volumes.glob(pattern), None) for pattern in ("*/orlop.json", ".retired/*/retired.json"))
