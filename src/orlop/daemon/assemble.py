@@ -19,6 +19,7 @@ from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
 from orlop.drivers.volumes.cloud import CloudBackend
 from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.juicefs import JuicefsBackend
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.nas import NasBackend
 from orlop.drivers.volumes.plugin_source import DEFAULT_DIRECTORIES, PluginSource
@@ -204,7 +205,7 @@ def volume_drivers(
     data_root: DataRoot, exec_root: ExecRoot, resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
 ) -> dict[str, VolumeDriver]:
     drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes, resolve_secrets=resolve_secrets)}
-    for backend in (CloudBackend(), NasBackend()):
+    for backend in (CloudBackend(), NasBackend(), JuicefsBackend()):
         root, run = data_root.volumes_of(backend.name), exec_root.programs(backend.name)
         drivers[backend.name] = ServedVolumes(root, run, backend, resolve_secrets)
     return drivers

@@ -37,14 +37,18 @@ def switch(subject: str, options: Options, name: str) -> bool:
     return choose(subject, options, name, ("true", "false", "1", "0", "yes", "no"), "false") in ("true", "1", "yes")
 
 
-def check_common(subject: str, options: Options) -> None:
-    choose(subject, options, "cache-mode", CACHE_MODES, "writes")
-    switch(subject, options, "read-only")
-    if size := options.get("cache-size"):
+def check_size(subject: str, options: Options, name: str) -> None:
+    if size := options.get(name):
         try:
             parse_size(size)
         except ValueError as error:
-            raise Malformed(subject, f"cache-size: {error}", "For example 10g") from error
+            raise Malformed(subject, f"{name}: {error}", "For example 10g") from error
+
+
+def check_common(subject: str, options: Options) -> None:
+    choose(subject, options, "cache-mode", CACHE_MODES, "writes")
+    switch(subject, options, "read-only")
+    check_size(subject, options, "cache-size")
     for name in ("uid", "gid"):
         if (value := options.get(name)) and not value.isdecimal():
             raise Malformed(subject, f"{name} is {value!r}, and has to be a number")

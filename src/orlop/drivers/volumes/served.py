@@ -2,6 +2,7 @@
 
     <root>/<name>/                  as the local driver lays it out: _data, orlop.json, uses/
     <root>/<name>/served.json 0600  the options, as they were given: secrets by name
+    <root>/<name>/identity    0600  what the backend knows the storage by, where it can: another one is not mounted
     <root>/<name>/cache/            what the program keeps on this disk, where it keeps something
     <run>/<served id>/              the running program (mount_program)
 
@@ -33,7 +34,7 @@ from orlop.kernel.mounts import MountEntry, is_mount_point
 
 log = logging.getLogger(__name__)
 
-SERVED, CACHE = "served.json", "cache"
+SERVED, CACHE, IDENTITY = "served.json", "cache", "identity"
 START_SECONDS = 60.0
 END_SECONDS = 10.0
 FINISH_SECONDS = 2.0  # how often it is tried again to unmount what had something to upload
@@ -51,6 +52,7 @@ class Served:
     mountpoint: Path
     place: Path  # of the program; gone after a reboot
     cache: Path  # on the disk of the volumes; stays until the volume is purged
+    identity: Path  # a file beside the data, for the backend to know the storage again
 
 
 class Backend(Protocol):
@@ -204,6 +206,7 @@ class ServedVolumes:
                             "volume %s: %d files were not uploaded before; going on with them", name, left.files
                         )
                         self._unsent.add(name)
+                        running.add(self._run / _read(volume)[0])  # it may be at it
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
         self._unfinished.update(unused)
@@ -245,7 +248,8 @@ class ServedVolumes:
         served_id, options = _read(volume)
         place = self._run / served_id
         resolved = self._resolve(options)
-        return Served(volume.name, resolved, volume.data_path, place, volume.path / CACHE), MountProgram(place)
+        cache, identity = volume.path / CACHE, volume.path / IDENTITY
+        return Served(volume.name, resolved, volume.data_path, place, cache, identity), MountProgram(place)
 
     # Change and rename
 

@@ -1,0 +1,158 @@
+"""One file system for many: metadata in Redis, data in S3, mounted by volumes of the driver juicefs."""
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daemon import LiveDaemon, wait_for
+from support.redis import PASSWORD, Redis, redis
+from support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, seaweed
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with seaweed(tmp_path_factory.mktemp("juicefs") / "weed") as found:
+        found.make_bucket("trees")
+        yield found
+
+
+@pytest.fixture(scope="module")
+def meta(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Redis]:
+    with redis(tmp_path_factory.mktemp("juicefs") / "redis") as found:
+        yield found
+
+
+@pytest.fixture
+def ship(daemon: LiveDaemon) -> LiveDaemon:
+    for name, value in (("redis", PASSWORD), ("s3id", ACCESS_KEY), ("s3key", SECRET_KEY)):
+        daemon.orlop("secret", "create", "--force", name, stdin=value)
+    return daemon
+
+
+class Tree:
+    """A file system of a test's own."""
+
+    def __init__(self, ship: LiveDaemon, meta: Redis, storage: Seaweed, number: int) -> None:
+        self.ship, self.meta, self.storage, self.number = ship, meta, storage, number
+
+    def create(self, *more: str, name: str = "tree") -> None:
+        options = {
+            "meta": self.meta.url(self.number),
+            "meta-password": "secret://redis",
+            "name": f"fs-{self.number}",
+            "bucket": f"{self.storage.endpoint}/trees",
+            "access-key": "secret://s3id",
+            "secret-key": "secret://s3key",
+        } | dict(one.split("=", 1) for one in more)
+        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        self.ship.docker("volume", "create", "-d", "juicefs", *words, name)
+
+    def run(self, script: str, volume: str = "tree", code: int = 0) -> str:
+        done = self.ship.docker("run", "--rm", "-v", f"{volume}:/t", "busybox", "sh", "-c", script, code=code)
+        return done.stdout + done.stderr
+
+    def programs(self) -> list[int]:
+        records = self.ship.exec_root.glob("programs/juicefs/*/program.json")
+        return [int(json.loads(record.read_text())["pid"]) for record in records]
+
+
+@pytest.fixture
+def tree(ship: LiveDaemon, meta: Redis, storage: Seaweed, request: pytest.FixtureRequest) -> Tree:
+    names = [item.name for item in request.session.items if item.fspath == request.node.fspath]
+    return Tree(ship, meta, storage, names.index(request.node.name))
+
+
+def test_what_one_run_wrote_the_next_one_reads_and_nothing_runs_in_between(tree: Tree) -> None:
+    tree.create()
+    tree.run("mkdir /t/d && echo hi > /t/d/a && ln /t/d/a /t/hard && ln -s d/a /t/soft && chown 7:8 /t/d/a")
+    assert tree.run("cat /t/hard /t/soft; stat -c '%u:%g %h' /t/d/a") == "hi\nhi\n7:8 2\n"
+    assert tree.programs() == [] and not list(tree.ship.exec_root.glob("programs/juicefs/*"))
+    assert any(name.startswith("fs-0/chunks/") for name in tree.storage.names("trees"))
+
+
+def test_two_volumes_with_containers_share_one_tree_while_the_daemon_dies(tree: Tree) -> None:
+    ship = tree.ship
+    for name in ("one", "two"):
+        tree.create(name=name)
+        ship.docker("run", "-d", "--name", name, "-v", f"{name}:/t", "busybox", "sleep", "1000")
+    ship.docker("exec", "one", "sh", "-c", "echo from one > /t/a")
+    assert ship.docker("exec", "two", "cat", "/t/a").stdout == "from one\n"
+    before = sorted(tree.programs())
+    ship.restart()
+    assert sorted(tree.programs()) == before and len(before) == 2
+    ship.docker("exec", "two", "sh", "-c", "echo from two >> /t/a")
+    assert ship.docker("exec", "one", "cat", "/t/a").stdout == "from one\nfrom two\n"
+    ship.docker("rm", "-f", "one", "two")
+    assert tree.programs() == []
+
+
+def test_a_killed_juicefs_loses_nothing_that_was_closed(tree: Tree) -> None:
+    tree.create()
+    ship = tree.ship
+    ship.docker("run", "-d", "--name", "user", "-v", "tree:/t", "busybox", "sleep", "1000")
+    ship.docker("exec", "user", "sh", "-c", "echo kept > /t/a")
+    (program,) = tree.programs()
+    ship.kill()
+    os.kill(program, signal.SIGKILL)
+    ship.start()
+    ship.docker("rm", "-f", "user")
+    assert tree.run("cat /t/a") == "kept\n"
+
+
+def test_a_removed_volume_leaves_the_file_system_alone_and_comes_back(tree: Tree) -> None:
+    tree.create()
+    tree.run("echo hi > /t/a")
+    tree.ship.docker("volume", "rm", "tree")
+    tree.ship.orlop("volume", "restore", "tree", "--as", "again")
+    assert tree.run("cat /t/a", volume="again") == "hi\n"
+
+
+def test_metadata_that_are_away_or_closed_keep_a_container_from_starting(tree: Tree) -> None:
+    tree.create("meta=redis://127.0.0.1:9/1", name="away")
+    tree.create(f"meta={tree.meta.url(tree.number)}", "meta-password=wrong", name="closed")
+    said = tree.run("true", volume="closed", code=125)
+    assert "does not let us in" in said and "Check meta-password" in said and PASSWORD not in said
+    said = tree.run("true", volume="away", code=125)
+    assert "attaching volume away: the metadata engine redis://127.0.0.1:9/1 gave no answer" in said
+    assert not list(tree.ship.exec_root.glob("programs/juicefs/*"))
+
+
+def test_no_password_is_to_be_seen(tree: Tree) -> None:
+    tree.create(f"meta={tree.meta.url(tree.number).replace('//', f'//:{PASSWORD}@')}", "meta-password=", name="plain")
+    tree.create()
+    ship = tree.ship
+    for name in ("plain", "tree"):
+        ship.docker("run", "-d", "--name", name, "-v", f"{name}:/t", "busybox", "sleep", "1000")
+    said = [
+        ship.docker("volume", "inspect", "plain", "tree").stdout,
+        ship.docker("events", "--since", "1h", "--until", "0s").stdout,
+        ship.whole_log(),
+        *(log.read_text() for log in ship.exec_root.glob("programs/juicefs/*/log")),
+    ]
+    assert len(tree.programs()) == 2
+    for program in tree.programs():
+        said += [Path(f"/proc/{program}/{file}").read_text() for file in ("cmdline", "environ")]
+    for secret in (PASSWORD, SECRET_KEY):
+        assert secret not in "".join(said)
+    ship.docker("rm", "-f", "plain", "tree")
+
+
+def test_what_is_on_its_way_when_the_storage_stops_answering_gets_there(tree: Tree) -> None:
+    tree.create()
+    ship = tree.ship
+    ship.docker("run", "-d", "--name", "user", "-v", "tree:/t", "busybox", "sleep", "1000")
+    ship.docker("exec", "user", "sh", "-c", "echo kept > /t/a")
+    tree.storage.pause()
+    try:
+        writer = ship.spawn("exec", "user", "sh", "-c", "exec 3> /t/b; echo late >&3; sleep 1000")
+        wait_for("the file", lambda: ship.docker("exec", "user", "ls", "/t").stdout == "a\nb\n", 20)
+    finally:
+        tree.storage.go_on()
+    ship.docker("rm", "-f", "user")
+    writer.kill()
+    writer.wait()
+    assert tree.run("cat /t/a /t/b") == "kept\nlate\n"
