@@ -17,6 +17,14 @@ def resize(directory_fd: int, blocks: int) -> None:
     fcntl.ioctl(directory_fd, _RESIZE_FS, struct.pack("=Q", blocks))
 
 
+def total_bytes(raw: bytes) -> int:
+    """How much of its device the file system takes. Raises ValueError for other bytes."""
+    if len(raw) < SUPERBLOCK_BYTES or struct.unpack_from("<H", raw, 0x38)[0] != _MAGIC:
+        raise ValueError("no ext4 superblock")
+    low, log_block, incompatible, high = (struct.unpack_from("<I", raw, at)[0] for at in (0x4, 0x18, 0x60, 0x150))
+    return int(low | (high << 32 if incompatible & 0x80 else 0)) * int(1024 << log_block)
+
+
 def parse_superblock(raw: bytes) -> FileSystemSize:
     """Of a file system that is not mounted (while it is, the counts in it are old). Raises ValueError for other bytes.
 

@@ -59,10 +59,12 @@ class _Config(ctypes.Structure):
 
 
 @contextmanager
-def loop_device(file_fd: int) -> Iterator[tuple[int, str]]:
+def loop_device(file_fd: int, direct: bool = True) -> Iterator[tuple[int, str]]:
     """A loop device of the file, open, and its path; the one that the file has already, if it has one: two devices of
-    one file would each keep a cache of it. It lasts as long as this, and longer where it got mounted."""
-    fd, path = _existing(file_fd) or _new(file_fd)
+    one file would each keep a cache of it. It lasts as long as this, and longer where it got mounted.
+
+    Not `direct`, one write to the file is done before the next begins."""
+    fd, path = _existing(file_fd) or _new(file_fd, direct)
     try:
         yield fd, path
     finally:
@@ -101,12 +103,22 @@ def is_in_use(file_fd: int) -> bool:
     return True
 
 
-def _new(file_fd: int) -> tuple[int, str]:
+def backed_by(path: str) -> list[str]:
+    """The devices whose file is at that path. The file itself is not looked at."""
+    found = []
+    for backing in Path("/sys/block").glob("loop*/loop/backing_file"):
+        with suppress(OSError):  # it went while we looked
+            if backing.read_text().removesuffix("\n") == path:
+                found.append(f"/dev/{backing.parts[3]}")
+    return found
+
+
+def _new(file_fd: int, direct: bool = True) -> tuple[int, str]:
     config = _Config()
     config.fd = file_fd
     # Without direct I/O each byte would be kept in memory twice. The kernel leaves it out where the file's own disk
     # does not know it.
-    config.info.flags = _AUTOCLEAR | _DIRECT_IO
+    config.info.flags = _AUTOCLEAR | (_DIRECT_IO if direct else 0)
     if fcntl.fcntl(file_fd, fcntl.F_GETFL) & os.O_ACCMODE == os.O_RDONLY:
         config.info.flags |= _READ_ONLY
     with _opened("/dev/loop-control") as control_fd:

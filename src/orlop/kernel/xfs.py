@@ -24,6 +24,14 @@ def reserved_blocks(directory_fd: int) -> int:
     return int(struct.unpack("=QQ", answer)[1])
 
 
+def total_blocks(raw: bytes) -> tuple[int, int]:
+    """How many blocks of its device the file system takes, and their size. Raises ValueError for other bytes."""
+    if len(raw) < SUPERBLOCK_BYTES or raw[:4] != _MAGIC:
+        raise ValueError("no XFS superblock")
+    block, blocks = struct.unpack_from(">IQ", raw, 4)
+    return int(blocks), int(block)
+
+
 def parse_superblock(raw: bytes) -> FileSystemSize:
     """Of a file system that is not mounted (while it is, the counts in it are old). Raises ValueError for other bytes.
 

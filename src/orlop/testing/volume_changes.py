@@ -50,7 +50,7 @@ class RenamingContract(VolumeFixtures):
         for _ in range(2):
             self.renaming(driver).rename("data", "other", '{"id": "2"}')
         assert names(driver) == ["other"]
-        driver.create("data", {}, RECORD)
+        driver.create("data", self.options_of("other"), RECORD)
         assert names(driver) == ["data", "other"]
 
     def test_renaming_never_replaces_a_volume(self, driver: VolumeDriver) -> None:

@@ -114,17 +114,27 @@ def detach_mounted(volume: VolumeDirectory, use_id: str) -> None:
         release_unused(volume)
 
 
+def is_ours(volume: VolumeDirectory) -> bool:
+    """Whether what is mounted on `_data`, and seen there, is the volume's own."""
+    return _look(volume)[0] is State.OURS
+
+
+def keep_marks(volume: VolumeDirectory, use_ids: Collection[str]) -> None:
+    """All other marks are of uses that a crash ended."""
+    for mark in _marks(volume):
+        if mark not in use_ids:
+            _unmark(volume, mark)
+
+
 def seen_mount(volume: VolumeDirectory) -> MountEntry | None:
     """What is mounted on `_data` and seen there."""
     return _look(volume)[1]
 
 
 def keep_uses(volume: VolumeDirectory, use_ids: Collection[str]) -> None:
-    """All other marks are of uses that a crash ended. What nobody uses is unmounted, unless that may have to wait for
-    somebody else's storage: then the next attach takes it as it is, or the removal unmounts it."""
-    for mark in _marks(volume):
-        if mark not in use_ids:
-            _unmark(volume, mark)
+    """What nobody uses any more is unmounted, unless that may have to wait for somebody else's storage: then the next
+    attach takes it as it is, or the removal unmounts it."""
+    keep_marks(volume, use_ids)
     _, top = _look(volume)
     if top is None or not is_foreign(top.source, top.fs_type):
         release_unused(volume)

@@ -1,0 +1,251 @@
+"""Block devices of a SAN, by iSCSI and NBD, each with a file system of its own.
+
+    <root>/<name>/            as the local driver lays it out: _data, orlop.json, uses/, mounted
+    <root>/<name>/san.json    0600, which device and which file system (san_record)
+    <run>/programs/<id>/      the program that speaks to the device (san_program)
+    <run>/disks/<id>          the device as a file (san_chain)
+    <run>/leases/             who may write to which device (device_lease)
+
+The data is elsewhere: what is removed, restored and renamed is the volume, never the device.
+
+    attach   first use: lease, program, loop device, look, check, mount on _data; every other: marked
+    detach   last use: everything written, unmounted, loop device gone, program ended, lease given back
+"""
+
+import logging
+import secrets
+import threading
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+
+from orlop.drivers.volumes.device_lease import DeviceLeases, Holder, HostLeases
+from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.local import LocalVolumes
+from orlop.drivers.volumes.local_directory import Resolve, VolumeDirectory, exists
+from orlop.drivers.volumes.local_rules import check_name
+from orlop.drivers.volumes.local_uses import (
+    USES,
+    attach_mounted,
+    detach_mounted,
+    is_last_use,
+    is_ours,
+    keep_marks,
+)
+from orlop.drivers.volumes.san_chain import SanChain
+from orlop.drivers.volumes.san_mount import grow_mounted, mount_device, unmount_device
+from orlop.drivers.volumes.san_options import parse_san_options
+from orlop.drivers.volumes.san_record import SAN, SanRecord, read_record, render_record, write_record
+from orlop.errors import Conflict, NotFound, OrlopError, Unavailable
+from orlop.kernel import mounts
+from orlop.kernel.mounts import is_mount_point
+
+log = logging.getLogger(__name__)
+
+_NOBODY = "nobody"  # a use that nobody has
+_AGAIN_SECONDS = 30.0
+
+
+class SanVolumes:
+    name = "san"
+    scope = "local"
+
+    def __init__(self, root: Path, run: Path, resolve: Resolve = dict, leases: DeviceLeases | None = None) -> None:
+        """`resolve` gives options with the secrets that they name. `leases`: among the hosts that reach the same
+        devices; without, among the volumes of this one."""
+        self._tree = LocalVolumes(root)
+        self.root = self._tree.root
+        run.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self._run = run.resolve()
+        self._resolve = resolve
+        self._leases = leases or HostLeases(self._run / "leases", self._is_writing)
+        self._late: set[tuple[str, str]] = set()  # uses that ended while the storage did not answer
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._tree.close()
+
+    def _is_writing(self, san_id: str) -> bool:
+        return SanChain(self._run, san_id).program.is_alive()
+
+    # Create and find
+
+    def check(self, name: str, options: Mapping[str, str]) -> None:
+        check_name(name)
+        parse_san_options(f"create {name}", self._resolve(options))
+
+    def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+        self.check(name, options)
+        self._refuse_shared(f"create {name}", name, options)
+        self._tree.create(name, {}, metadata, {SAN: render_record(SanRecord(secrets.token_hex(16), options))})
+        self._tree.settle()
+        return self.get(name)
+
+    def _refuse_shared(self, subject: str, name: str, options: Mapping[str, str]) -> None:
+        """Told early; the lease is what keeps them apart."""
+        device = parse_san_options(subject, options).device
+        for other in self._tree.names():
+            if other == name:
+                continue
+            with suppress(OrlopError, OSError):
+                if parse_san_options(subject, self.options(other)).device.key == device.key:
+                    break
+        else:
+            return
+        why = f"{device} is the device of the volume {other} already"
+        raise Conflict(subject, why, f"A device has one writer at a time: use {other}, or remove it first")
+
+    def discard(self, name: str) -> None:
+        self._tree.discard(name, (SAN,))
+
+    def get(self, name: str) -> StoredVolume:
+        return self._tree.get(name)
+
+    def list_volumes(self) -> Sequence[StoredVolume]:
+        return self._tree.list_volumes()
+
+    def metadata(self, name: str) -> str:
+        return self._tree.metadata(name)
+
+    def retired_metadata(self, retired_id: str) -> str:
+        return self._tree.retired_metadata(retired_id)
+
+    def describe(self, name: str, metadata: str) -> None:
+        self._tree.describe(name, metadata)
+
+    def options(self, name: str) -> Mapping[str, str]:
+        with self._tree.opened(name) as volume:
+            return read_record(volume).options
+
+    # Use
+
+    def attach(self, name: str, use_id: str) -> Path:
+        with self._tree.opened(name, exclusive=True) as volume:
+            self._late.discard((name, use_id))
+            record = read_record(volume)
+            options = parse_san_options(f"attaching volume {name}", self._resolve(record.options))
+            chain = SanChain(self._run, record.id)
+            self._let_go_of_dead(volume, chain)
+            attach_mounted(volume, use_id, lambda: mount_device(volume, record, options, chain, self._leases))
+            return volume.data_path
+
+    def _let_go_of_dead(self, volume: VolumeDirectory, chain: SanChain) -> None:
+        """Who still has what its program's end left sees errors until they let go; nothing is written by it."""
+        if exists(volume.fd, USES) and is_ours(volume) and not chain.is_alive:
+            log.warning("volume %s: its program has ended; it is mounted anew", volume.name)
+            mounts.unmount(volume.data_path, mounts.MNT_DETACH)
+            chain.clear()
+
+    def detach(self, name: str, use_id: str) -> None:
+        try:
+            with suppress(NotFound), self._tree.opened(name, exclusive=True) as volume:
+                self._detach(volume, use_id)
+        except Unavailable:
+            self._late.add((name, use_id))
+            threading.Thread(target=self._detach_late, args=(name, use_id), name=f"detach {name}", daemon=True).start()
+            raise
+
+    def _detach(self, volume: VolumeDirectory, use_id: str) -> None:
+        if not is_last_use(volume, use_id):
+            detach_mounted(volume, use_id)
+            return
+        record = read_record(volume)
+        chain = SanChain(self._run, record.id)
+        if is_ours(volume):
+            unmount_device(volume, chain)
+        detach_mounted(volume, use_id)
+        if chain.end():
+            self._leases.release(Holder(record.id, volume.name))
+        else:
+            log.warning("volume %s: its device stays, for it is mounted in another mount namespace", volume.name)
+
+    def _detach_late(self, name: str, use_id: str) -> None:
+        """Storage that did not answer is asked again, until it does or the use is taken up again."""
+        while not self._closed.wait(_AGAIN_SECONDS):
+            try:
+                with self._tree.opened(name, exclusive=True) as volume:
+                    if (name, use_id) not in self._late:
+                        return
+                    self._detach(volume, use_id)
+                    self._late.discard((name, use_id))
+                    return
+            except NotFound:
+                return
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s stays mounted: %s", name, error)
+
+    def detach_others(self, use_ids: Collection[str]) -> None:
+        """At start. What nobody uses any more is let go of in a thread of its own: its storage may not answer."""
+        used: set[str] = set()
+        unused: list[str] = []
+        for name in self._tree.names():
+            try:
+                with self._tree.opened(name, exclusive=True) as volume:
+                    if not exists(volume.fd, USES):
+                        continue
+                    keep_marks(volume, use_ids)
+                    if is_last_use(volume, _NOBODY):
+                        unused.append(name)
+                    used.add(read_record(volume).id)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s stays mounted: %s", name, error)
+        threading.Thread(target=self._end_unused, args=(used, unused), name="end san", daemon=True).start()
+
+    def _end_unused(self, used: set[str], unused: Sequence[str]) -> None:
+        for name in unused:
+            try:
+                with self._tree.opened(name, exclusive=True) as volume:
+                    if is_last_use(volume, _NOBODY):
+                        self._detach(volume, _NOBODY)
+            except (OrlopError, OSError) as error:
+                log.warning("volume %s stays mounted: %s", name, error)
+        programs = self._run / "programs"
+        for place in programs.iterdir() if programs.exists() else ():
+            if place.name not in used:
+                self._end_stray(place.name)
+
+    def _end_stray(self, san_id: str) -> None:
+        try:
+            SanChain(self._run, san_id).end()
+        except (OrlopError, OSError) as error:
+            log.warning("what is left of a program of the SAN stays: %s", error)
+
+    # Change and rename
+
+    def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
+        """From the next mount on. A device that has grown is noticed now."""
+        parse_san_options(f"update {name}", self._resolve(options))
+        with self._tree.opened(name, exclusive=True) as volume:
+            self._refuse_shared(f"update {name}", name, options)
+            record = read_record(volume)
+            write_record(volume, replace(record, options=dict(options)))
+            chain = SanChain(self._run, record.id)
+            if is_mount_point(volume.data_path) and chain.is_alive:
+                grow_mounted(volume, chain)
+        self._tree.describe(name, metadata)
+
+    def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
+        return self._tree.rename(name, new_name, metadata)
+
+    # Retire: the volume, not the device
+
+    def retire(self, name: str, retired_id: str, metadata: str) -> None:
+        with suppress(NotFound), self._tree.opened(name, exclusive=True) as volume:
+            if exists(volume.fd, USES) and is_last_use(volume, _NOBODY):
+                self._detach(volume, _NOBODY)
+        self._tree.retire(name, retired_id, metadata)
+        self._tree.settle()
+
+    def restore(self, retired_id: str, name: str, metadata: str) -> StoredVolume:
+        return self._tree.restore(retired_id, name, metadata)
+
+    def purge(self, retired_id: str) -> None:
+        self._tree.purge(retired_id)
+
+    def cleanup(self) -> None:
+        self._tree.cleanup()
+
+    def list_retired(self) -> Sequence[str]:
+        return self._tree.list_retired()

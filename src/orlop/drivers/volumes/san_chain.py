@@ -1,0 +1,127 @@
+"""From a device of the SAN to a block device of this host, and back: program -> file -> loop device.
+
+    <run>/programs/<id>/    the program (mount_program, san_program)
+    <run>/disks/<id>        the file that it shows the device as: a FUSE mount
+
+The program and the mount above it outlive the daemon. The loop device clears itself when the file system on it is
+unmounted; so the end is: everything written, unmounted, the loop device gone, the program asked to end. Where the
+program died, its file and what is above it answer with errors only, and go at once.
+"""
+
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from orlop.drivers.volumes.mount_program import MountProgram
+from orlop.drivers.volumes.san_options import SanOptions
+from orlop.drivers.volumes.san_program import forget_secrets, refresh_size, san_command
+from orlop.errors import HostFailure, OrlopError, Unavailable
+from orlop.kernel import mounts
+from orlop.kernel.answering import require_answer
+from orlop.kernel.loop import backed_by, loop_device
+
+CONNECT_SECONDS = 30.0
+END_SECONDS = 15.0
+_ANSWER_SECONDS = 20.0
+_LOOP_SECONDS = 10.0
+_LOOK_SECONDS = 0.02
+_SECTOR = 512
+
+_REFUSED = re.compile(r"(?i)authentication failure|login.{0,40}(failed|refused)|target not found|not find|no such")
+_AWAY = re.compile(r"(?i)connection refused|timed? ?out|no route|unreachable|failed to connect|resolve|reset by peer")
+_CHECK = "Check the address, and that the storage runs and can be reached from here"
+_CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and what the storage allows this host"
+
+
+class SanChain:
+    """Of one volume. The caller sees to it that nobody else works on it at the same time."""
+
+    def __init__(self, run: Path, san_id: str) -> None:
+        self.program = MountProgram(run / "programs" / san_id)
+        self.disk = run / "disks" / san_id
+
+    @property
+    def is_alive(self) -> bool:
+        return self.program.is_alive() and mounts.is_mount_point(self.disk)
+
+    def start(self, subject: str, options: SanOptions) -> None:
+        """Raises Unavailable where the device cannot be reached, HostFailure where it is refused."""
+        self.clear()
+        self.disk.parent.mkdir(parents=True, mode=0o700, exist_ok=True)
+        self.disk.touch(mode=0o600)
+        command = san_command(options, self.program.place, self.disk)
+        try:
+            self.program.start(subject, command, lambda: mounts.is_mount_point(self.disk), CONNECT_SECONDS)
+        except OrlopError as error:
+            self.clear()
+            raise _explained(subject, options, error) from error
+        forget_secrets(self.program.place)
+
+    @contextmanager
+    def device(self, subject: str, read_only: bool) -> Iterator[tuple[int, str]]:
+        """The loop device, open, and its path. It stays where it got mounted. Raises TimeoutError."""
+        require_answer(str(self.disk), _ANSWER_SECONDS)
+        fd = os.open(self.disk, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+        try:
+            # Not directly: see san_program.
+            with loop_device(fd, direct=False) as found:
+                yield found
+        except OSError as error:
+            if error.errno in (errno.EBUSY, errno.ENOENT) and not backed_by(str(self.disk)):
+                hint = "Is there a /dev/loop-control? If not: modprobe loop; in a container, hand it in"
+                raise HostFailure(subject, f"it gets no loop device: {error.strerror}", hint) from error
+            raise
+        finally:
+            os.close(fd)
+
+    @property
+    def loop_devices(self) -> list[str]:
+        return backed_by(str(self.disk))
+
+    def growth(self, subject: str) -> int:
+        """How large the device is now where that is more than the loop device has; 0 where it is not."""
+        for path in self.loop_devices[:1]:
+            known = int(Path(f"/sys/block/{Path(path).name}/size").read_text()) * _SECTOR
+            now = refresh_size(subject, self.program.place, known)
+            return now if now >= known + _SECTOR else 0
+        return 0
+
+    def end(self) -> bool:
+        """Nobody has it mounted any more. False where somebody does after all, in a mount namespace of their own: then
+        it goes on."""
+        deadline = time.monotonic() + _LOOP_SECONDS
+        while self.program.is_alive() and self.loop_devices:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_SECONDS)
+        self.program.end(END_SECONDS)
+        self._clear_disk()
+        return True
+
+    def clear(self) -> None:
+        """At once, whatever is above it: that gets errors from here on."""
+        self.program.end(0.0)
+        self._clear_disk()
+
+    def _clear_disk(self) -> None:
+        while mounts.is_mount_point(self.disk):
+            mounts.unmount(self.disk, mounts.MNT_DETACH)
+        with suppress(FileNotFoundError):
+            self.disk.unlink()
+
+
+def _explained(subject: str, options: SanOptions, error: OrlopError) -> OrlopError:
+    """The program's words, and what can be done about them."""
+    what = f"{options.device}: {error.why.removeprefix('its program ended: ')}"
+    what = re.sub(r"qemu-storage-daemon: (--blockdev \{.*?\}: )?", "", what)
+    if isinstance(error, Unavailable):
+        return Unavailable(subject, what, _CHECK)
+    if _REFUSED.search(what):
+        return HostFailure(subject, what, _CHECK_ACCESS)
+    if _AWAY.search(what):
+        return Unavailable(subject, what, _CHECK)
+    return HostFailure(subject, what, error.hint or _CHECK_ACCESS)
