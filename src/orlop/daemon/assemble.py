@@ -23,6 +23,7 @@ from orlop.drivers.volumes.juicefs import JuicefsBackend
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.nas import NasBackend
 from orlop.drivers.volumes.plugin_source import DEFAULT_DIRECTORIES, PluginSource
+from orlop.drivers.volumes.san import SanVolumes
 from orlop.drivers.volumes.served import ServedVolumes
 from orlop.engine.archives import Archives
 from orlop.engine.container_create import ContainerCreation
@@ -208,6 +209,7 @@ def volume_drivers(
     for backend in (CloudBackend(), NasBackend(), JuicefsBackend()):
         root, run = data_root.volumes_of(backend.name), exec_root.programs(backend.name)
         drivers[backend.name] = ServedVolumes(root, run, backend, resolve_secrets)
+    drivers["san"] = SanVolumes(data_root.volumes_of("san"), exec_root.programs("san"), resolve_secrets)
     return drivers
 
 
