@@ -3,14 +3,18 @@
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from support.daemon import docker_commands, wait_for
+from support.daemon import CHECKOUT, docker_commands, orlop_command, run_command, wait_for
 from support.dockerd import Dockerd
 from support.images import write_busybox_tar
 from support.lent_driver import LentDriver, Podman
+from support.seaweed import ACCESS_KEY, SECRET_KEY, seaweed
+
+PYTHON = {**os.environ, "PYTHONPATH": str(CHECKOUT / "src")}
 
 pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root"),
@@ -119,6 +123,49 @@ def test_podman_makes_uses_shares_and_removes_a_volume(plugin: LentDriver, podma
     assert plugin.called("List") == {"Volumes": [], "Err": ""}
     podman("volume", "create", "--driver", plugin.plugin, "-o", "restore=db", "db")
     assert podman.run("--rm", "-v", "db:/d", "busybox", "cat", "/d/f").stdout == "shared\n"
+
+
+@pytest.fixture
+def cloud() -> Iterator[LentDriver]:
+    plugin = LentDriver("cloud")
+    plugin.start()
+    for name, value in (("s3id", ACCESS_KEY), ("s3key", SECRET_KEY)):
+        said = run_command([*orlop_command(), "secret", "create", "--root", plugin.root, name], stdin=value, env=PYTHON)
+        assert said.stdout == f"{name}\n"
+    yield plugin
+    plugin.close()
+
+
+def test_docker_and_podman_share_a_bucket(cloud: LentDriver, busybox: Path, tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        storage = stack.enter_context(seaweed(tmp_path / "weed"))
+        storage.make_bucket("photos")
+        dockerd = Dockerd(next(iter(docker_commands().values())))
+        stack.callback(dockerd.close)
+        dockerd.start()
+        podman = Podman(cloud)
+        stack.callback(podman.close)
+        options = ("type=s3", f"endpoint={storage.endpoint}", "bucket=photos")
+        secrets = ("access-key=secret://s3id", "secret-key=secret://s3key")
+        words = [word for option in (*options, *secrets) for word in ("-o", option)]
+        dockerd.docker("import", busybox, "busybox")
+        podman("import", busybox, "busybox")
+
+        dockerd.docker("volume", "create", "-d", cloud.plugin, *words, "photos")
+        dockerd.docker("run", "--rm", "-v", "photos:/p", "busybox", "sh", "-c", "echo hi > /p/a")
+        assert storage.read("photos/a") == "hi\n"
+        dockerd.docker("run", "-d", "--name", "one", "-v", "photos:/p", "busybox", "sleep", "1000")
+        podman("volume", "create", "--driver", cloud.plugin, *words, "photos")
+        cloud.restart()
+        podman.run("--rm", "-v", "photos:/p", "busybox", "sh", "-c", "cat /p/a; echo ho > /p/b")
+        assert dockerd.docker("exec", "one", "cat", "/p/b").stdout == "ho\n"
+        wait_for("the upload", lambda: dockerd.inspect("volume", "photos")["Status"]["Pending"]["Files"] == 0)
+        used = run_command([*orlop_command(), "secret", "rm", "--root", cloud.root, "s3key"], code=1, env=PYTHON)
+        assert "volumes need it: photos" in used.stderr
+        dockerd.docker("rm", "-f", "one")
+        assert storage.names("photos") == ["a", "b"]
+        shown = [dockerd.docker("volume", "inspect", "photos").stdout, podman("volume", "inspect", "photos").stdout]
+        assert SECRET_KEY not in "".join((*shown, cloud.logs(), dockerd.whole_log()))
 
 
 def test_docker_and_podman_share_a_volume(plugin: LentDriver, dockerd: Dockerd, podman: Podman) -> None:

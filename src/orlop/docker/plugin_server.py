@@ -12,6 +12,7 @@ users. An engine that gives up waiting for a mount (Podman does after five secon
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from orlop.docker.faults import describe_fault
@@ -32,6 +33,7 @@ log = logging.getLogger(__name__)
 CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 MAX_REQUEST_BYTES = 1 << 20
 SOCKET_MODE = 0o600
+PENDING_SECONDS = 0.5
 
 T = TypeVar("T")
 _Call = Callable[["PluginServer", bytes], Awaitable[Mapping[str, Any]]]
@@ -125,8 +127,23 @@ class PluginServer(Front):
 
     async def get(self, raw: bytes) -> Mapping[str, Any]:
         wish = decode_object(raw, Named)
-        found = (await self._ready()).find(_required(wish.Name))
-        return {"Volume": None if found is None else _render(found), "Err": ""}
+        lending = await self._ready()
+        found = lending.find(_required(wish.Name))
+        if found is None:
+            return {"Volume": None, "Err": ""}
+        status = {**found.status, **await self._pending(lending, found)}
+        return {"Volume": _render(replace(found, status=status)), "Err": ""}
+
+    async def _pending(self, lending: "Lending", volume: LentVolume) -> Mapping[str, object]:
+        """It is only for people: nobody waits for it while the storage is busy."""
+        if not volume.is_mounted:
+            return {}
+        try:
+            asked = self._pools.quick(lending.pending, volume.name)
+            pending = await asyncio.wait_for(asyncio.shield(asked), PENDING_SECONDS)
+        except TimeoutError:
+            return {}
+        return {} if pending is None else {"Pending": {"Files": pending.files, "SizeBytes": pending.size_bytes}}
 
     async def list_volumes(self, raw: bytes) -> Mapping[str, Any]:
         found: Sequence[LentVolume] = (await self._ready()).list_volumes()

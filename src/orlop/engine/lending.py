@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.driver import Pending, Uploading, VolumeDriver
 from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.lent_uses import LentUses
 from orlop.engine.volumes import Volumes
@@ -80,10 +80,18 @@ class Lending:
 
     def _describe(self, volume: Volume) -> LentVolume:
         uses = sum(use.count for use in self._uses.of(volume.name))
+        is_leaving = any(name == volume.name for name, _ in tuple(self._leaving))
         # What the storage shows is there only while it is mounted: nobody is to write below that.
         shown = volume.mountpoint if uses or not volume.options else ""
-        status: dict[str, str | int] = {"Driver": volume.driver, "Health": volume.problem or "ok", "Mounts": uses}
-        return LentVolume(volume.name, shown, volume.created_at_ns, status)
+        status = {"Driver": volume.driver, "Health": volume.problem or "ok", "Mounts": uses}
+        return LentVolume(volume.name, shown, volume.created_at_ns, uses > 0 or is_leaving, status)
+
+    def pending(self, name: str) -> Pending | None:
+        """What has not got to storage elsewhere; None where that cannot be told. May wait for the volume's mount."""
+        try:
+            return self._driver.pending(name) if isinstance(self._driver, Uploading) else None
+        except (OrlopError, OSError):
+            return None
 
     # Make and remove
 

@@ -9,7 +9,8 @@ class LentVolume:
     name: str
     mountpoint: str  # "" where nothing is to be seen before it is mounted
     created_at_ns: int
-    status: Mapping[str, str | int] = field(default_factory=dict)  # for people
+    is_mounted: bool = False
+    status: Mapping[str, object] = field(default_factory=dict)  # for people
 
 
 @dataclass(frozen=True, slots=True)

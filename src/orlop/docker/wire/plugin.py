@@ -24,4 +24,4 @@ class Volume(msgspec.Struct, omit_defaults=True):
     Name: str
     Mountpoint: str = ""
     CreatedAt: str = ""
-    Status: dict[str, str | int] | None = None
+    Status: dict[str, object] | None = None
