@@ -1,4 +1,4 @@
-"""A driver that is served to other engines, asked by the side of the protocol that uses plugins: both keep the contract.
+"""A driver that is served to other engines, asked by the side of the protocol that uses plugins: the contract holds.
 
 What the protocol has no words for is no promise here: a volume that was made is not undone, and its mountpoint is told
 by those who mount it.

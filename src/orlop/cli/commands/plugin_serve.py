@@ -19,10 +19,10 @@ from orlop.cli.declaring import declare, option
 @option("--socket", metavar="PATH", default="",
         help="Its name is the driver's for Docker and Podman [/run/docker/plugins/orlop-NAME.sock].")  # fmt: skip
 @option("--root", metavar="DIR", default="", help="Where volumes and secrets are kept [/var/lib/orlop-plugins/NAME].")
-@option("--grace", "grace_seconds", metavar="TIME", check=seconds, default=24 * 3600,
+@option("--grace", "grace_seconds", metavar="TIME", check=seconds,
         help="How long a removed volume can be brought back, such as 24h; 0: not at all [24h].")  # fmt: skip
 @option("-D", "--debug", is_flag=True, help="Log more.")
-def command(app: App, /, driver: str, socket: str, root: str, grace_seconds: int, debug: bool) -> int:
+def command(app: App, /, driver: str, socket: str, root: str, grace_seconds: int | None, debug: bool) -> int:
     """Serve a volume driver to Docker and Podman, by Docker's volume plugin protocol, in the foreground, until SIGTERM.
 
     No daemon of Orlop's is needed. What containers have mounted stays mounted when this ends, and goes on when it is
@@ -31,4 +31,4 @@ def command(app: App, /, driver: str, socket: str, root: str, grace_seconds: int
     gc.enable()  # the command's main turned it off, for the sake of short commands
     from orlop.daemon.lend import Loan, serve
 
-    return serve(Loan(driver, socket, root, grace_seconds, debug))
+    return serve(Loan(driver, socket, root, 24 * 3600 if grace_seconds is None else grace_seconds, debug))
