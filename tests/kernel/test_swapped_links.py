@@ -17,7 +17,7 @@ from orlop.drivers.volumes.local_usage import measure
 from orlop.engine.tree_usage import TreeWalk
 from orlop.errors import OrlopError
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
-from orlop.store.trees import copy_live_tree
+from orlop.store.trees import copy_live_tree, count_entries
 from support.swapping import rounds, swapping
 from support.volume_house import VolumeHouse, mount_of
 
@@ -113,6 +113,14 @@ def test_copying_takes_nothing_from_outside(inside: Path, outside: Path, tmp_pat
             os.close(target_fd)
     for path in tmp_path.glob("copy*/**/*"):
         assert path.is_symlink() or path.is_dir() or path.read_bytes() != SECRET
+    os.close(fd)
+
+
+def test_counting_meets_what_vanishes_and_changes_with_patience(inside: Path, outside: Path) -> None:
+    fd = open_directory(inside)
+    with swapping(inside / "d", outside) as swapper:
+        for _ in rounds(swapper, least=300):
+            assert count_entries(fd, 1000)[1] < len(SECRET)
     os.close(fd)
 
 

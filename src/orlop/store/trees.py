@@ -329,8 +329,12 @@ def copy_live_tree(source_fd: int, target_fd: int, progress: Progress | None = N
     return copy.entries, copy.size_bytes, missed
 
 
+_GONE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.EXDEV)
+
+
 def count_entries(directory_fd: int, enough: int) -> tuple[int, int]:
-    """Entries below a directory and the sizes of its files, counted until there are `enough`."""
+    """Entries below a directory and the sizes of its files, counted until there are `enough`. What vanishes meanwhile
+    does not count, and what is mounted there is not entered."""
     entries, size = 0, 0
     waiting = [os.dup(directory_fd)]
     try:
@@ -340,11 +344,14 @@ def count_entries(directory_fd: int, enough: int) -> tuple[int, int]:
                 with os.scandir(fd) as found:
                     for entry in found:
                         entries += 1
-                        details = entry.stat(follow_symlinks=False)
-                        if not stat.S_ISDIR(details.st_mode):
-                            size += details.st_size
-                        elif entries < enough:
-                            waiting.append(os.open(entry.name, _DIRECTORY, dir_fd=fd))
+                        try:
+                            if not entry.is_dir(follow_symlinks=False):
+                                size += entry.stat(follow_symlinks=False).st_size
+                            elif entries < enough:
+                                waiting.append(open_beneath(fd, entry.name, _DIRECTORY, no_symlinks=True, no_xdev=True))
+                        except OSError as error:
+                            if error.errno not in _GONE:
+                                raise
             finally:
                 os.close(fd)
     finally:
