@@ -4,6 +4,7 @@ Volumes are directories below `root`; what it has mounted it counts by id, as pl
 method what to do instead, once for each entry: a `Misdeed`, or an answer's body.
 """
 
+import contextlib
 import json
 import socket
 import socketserver
@@ -20,8 +21,15 @@ Answer = dict[str, Any]
 class Misdeed:
     """What a plugin should not do."""
 
-    def __init__(self, status: int = 200, body: bytes = b"", hangs: bool = False, closes: bool = False) -> None:
-        self.status, self.body, self.hangs, self.closes = status, body, hangs, closes
+    def __init__(
+        self,
+        status: int = 200,
+        body: bytes = b"",
+        hangs: bool = False,
+        closes: bool = False,
+        dribbles: bool = False,
+    ) -> None:
+        self.status, self.body, self.hangs, self.closes, self.dribbles = status, body, hangs, closes, dribbles
 
 
 HANGS, CLOSES = Misdeed(hangs=True), Misdeed(closes=True)
@@ -50,15 +58,22 @@ class _Handler(BaseHTTPRequestHandler):
                 self.close_connection = True
                 self.connection.shutdown(socket.SHUT_RDWR)
                 return
-            self._send(deed.status, deed.body)
+            self._send(deed.status, deed.body, plugin.released if deed.dribbles else None)
         else:
             self._send(200, json.dumps(deed).encode())
 
-    def _send(self, status: int, body: bytes) -> None:
+    def _send(self, status: int, body: bytes, slowly: threading.Event | None = None) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
-        self.wfile.write(body)
+        if slowly is None:
+            self.wfile.write(body)
+            return
+        with contextlib.suppress(OSError):  # whoever listened has left
+            for byte in body:
+                self.wfile.write(bytes([byte]))
+                if slowly.wait(0.02):
+                    return
 
     def address_string(self) -> str:
         return "unix"

@@ -24,7 +24,7 @@ from orlop.drivers.volumes.plugin_answers import (
     parse_volume,
     parse_volumes,
 )
-from orlop.drivers.volumes.plugin_link import CALL_SECONDS, PluginLink
+from orlop.drivers.volumes.plugin_link import PluginLink
 from orlop.drivers.volumes.plugin_uses import PluginUse, PluginUses, UseState
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError, Unavailable
@@ -32,8 +32,6 @@ from orlop.model.volume import HIDDEN, hide_secrets
 
 log = logging.getLogger(__name__)
 
-CREATE_SECONDS = MOUNT_SECONDS = 120.0
-LOOK_SECONDS = 5.0  # where many are asked and one that does not answer must not keep the others waiting
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _REFUSALS = 6  # of an Unmount, until the plugin is believed to have nothing mounted
 
@@ -85,7 +83,7 @@ class PluginVolumes:
         try:
             given = self._resolve(options)
             self._secrets |= {value for key, value in given.items() if value and value != options[key]}
-            self._call(subject, "Create", {"Name": name, "Opts": dict(given)}, CREATE_SECONDS)
+            self._call(subject, "Create", {"Name": name, "Opts": dict(given)}, self._link.deadlines.mount)
         except HostFailure as error:
             if "exist" not in error.why or self.find(name) is None:
                 raise
@@ -105,9 +103,9 @@ class PluginVolumes:
         raise Conflict(f"discarding volume {name}", f"it stays with the plugin {self.name}, which may have data in it")
 
     def get(self, name: str) -> StoredVolume:
-        return self._get(name, CALL_SECONDS)
+        return self._get(name)
 
-    def _get(self, name: str, seconds: float, patient: bool = True) -> StoredVolume:
+    def _get(self, name: str, seconds: float = 0.0, patient: bool = True) -> StoredVolume:
         subject = f"get {name}"
         answer = self._call(subject, "Get", {"Name": name}, seconds, patient)
         told = self._understood(subject, lambda: parse_volume(answer, name))
@@ -117,7 +115,7 @@ class PluginVolumes:
 
     def find(self, name: str) -> StoredVolume | None:
         try:
-            return self._get(name, LOOK_SECONDS, patient=False)
+            return self._get(name, self._link.deadlines.look, patient=False)
         except (NotFound, HostFailure):
             return None
 
@@ -182,7 +180,7 @@ class PluginVolumes:
     def _mount(self, subject: str, use: PluginUse) -> str:
         request = {"Name": use.volume, "ID": use.id}
         try:
-            answer = self._link.call("Mount", request, MOUNT_SECONDS)
+            answer = self._link.call("Mount", request, self._link.deadlines.mount)
             path = parse_mountpoint(answer, "VolumeDriver.Mount") or self._path(use.volume)
         except (Refused, CannotConnect, OrlopError) as error:
             self._uses.drop(use)  # it did not mount, so it hears of no end
@@ -303,7 +301,7 @@ class PluginVolumes:
         subject: str,
         method: str,
         request: Mapping[str, Any],
-        seconds: float = CALL_SECONDS,
+        seconds: float = 0.0,
         patient: bool = True,
     ) -> dict[str, Any]:
         try:

@@ -13,6 +13,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -24,19 +25,28 @@ from orlop.errors import HostFailure, OrlopError, Unavailable
 
 log = logging.getLogger(__name__)
 
-ACTIVATION_SECONDS = 10.0
-CALL_SECONDS = 60.0
 _RETRY_WAITS = (0.1, 0.3, 0.6, 1.0)
 _LATELY_SECONDS = 30.0
 _PROBE_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0)
 _VOLUME_DRIVER = "VolumeDriver"
 
 
+@dataclass(frozen=True, slots=True)
+class Deadlines:
+    """In seconds, for a call as a whole. Docker's, but for the first contact, which has none there."""
+
+    activation: float = 10.0
+    call: float = 60.0
+    mount: float = 120.0  # and for making a volume
+    look: float = 5.0  # where many are asked and one that does not answer must not keep the others waiting
+
+
 class PluginLink:
     """Thread-safe. `locate` says where the plugin is now, None where nothing names it."""
 
-    def __init__(self, name: str, locate: Callable[[], Address | None]) -> None:
+    def __init__(self, name: str, locate: Callable[[], Address | None], deadlines: Deadlines) -> None:
         self.name = name
+        self.deadlines = deadlines
         self._locate = locate
         self._lock = threading.Lock()
         self._activating = threading.Lock()
@@ -65,22 +75,23 @@ class PluginLink:
         self._closed.set()
 
     def call(
-        self, method: str, request: Mapping[str, Any], seconds: float = CALL_SECONDS, patient: bool = True
+        self, method: str, request: Mapping[str, Any], seconds: float = 0.0, patient: bool = True
     ) -> dict[str, Any]:
-        """Its answer, by lower-case keys; who is not `patient` tries to reach it but once. Raises Refused,
-        Misunderstood, CannotConnect, NoAnswer; Unavailable where it is away or silent, HostFailure where it is no
-        volume driver."""
+        """Its answer, by lower-case keys. Without `seconds` the deadline is that of most calls; who is not `patient`
+        tries to reach it but once. Raises Refused, Misunderstood, CannotConnect, NoAnswer; Unavailable where it is away
+        or silent, HostFailure where it is no volume driver."""
+        seconds = seconds or self.deadlines.call
         address = self.activate(seconds, patient)
         return self._ask(address, f"{_VOLUME_DRIVER}.{method}", request, seconds, patient)
 
-    def activate(self, seconds: float = ACTIVATION_SECONDS, patient: bool = True) -> Address:
+    def activate(self, seconds: float = 0.0, patient: bool = True) -> Address:
         """Where it is, once it has said that it is a volume driver. One asks at a time; who waited for that one gets
         what it got."""
         address = self._require_address()
         if self._active == address:
             return address
         began = time.monotonic()
-        patience = min(seconds, ACTIVATION_SECONDS)
+        patience = min(seconds or self.deadlines.activation, self.deadlines.activation)
         if not self._activating.acquire(timeout=patience):
             raise Unavailable(self._subject, "it is being asked what it is, and does not answer")
         try:
@@ -189,7 +200,7 @@ class PluginLink:
             address = self._locate()
             if silent is None or address is None or address != silent[0]:
                 return True  # whoever is there now is asked by whoever wants something
-            post(address, "Plugin.Activate", b"", ACTIVATION_SECONDS)
+            post(address, "Plugin.Activate", b"", self.deadlines.activation)
         except (CannotConnect, OrlopError):
             return True  # away, not silent: that costs nobody time
         except NoAnswer:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from orlop.drivers.volumes.plugin import PluginVolumes
 from orlop.drivers.volumes.plugin_address import Address, canonical_name, find_address, list_names
-from orlop.drivers.volumes.plugin_link import PluginLink
+from orlop.drivers.volumes.plugin_link import Deadlines, PluginLink
 from orlop.drivers.volumes.plugin_uses import PluginUses
 from orlop.errors import OrlopError
 
@@ -28,7 +28,9 @@ class PluginSource:
         run: Path,
         directories: Sequence[Path] = DEFAULT_DIRECTORIES,
         resolve: Callable[[Mapping[str, str]], Mapping[str, str]] = lambda options: options,
+        deadlines: Deadlines = Deadlines(),  # noqa: B008 - it is frozen
     ) -> None:
+        self._deadlines = deadlines
         self._resolve = resolve
         self._run = run
         self._directories = tuple(directories)
@@ -65,6 +67,8 @@ class PluginSource:
         with self._lock:
             known = self._drivers.get(name)
             if known is None:
-                known = PluginVolumes(PluginLink(name, locate), PluginUses(self._run / name), self._resolve)
+                known = PluginVolumes(
+                    PluginLink(name, locate, self._deadlines), PluginUses(self._run / name), self._resolve
+                )
                 self._drivers[name] = known
             return known
