@@ -75,8 +75,15 @@ class Lifecycle:
                 raise Conflict("", "cannot start a paused container, try unpause instead")
             if state in (ContainerState.REMOVING, ContainerState.DEAD):
                 raise Conflict("", "container is marked for removal and cannot be started")
+            awaited_since = self._awaited_since.get(container.id)
             self._cancel_restart(container.id)
-            self._start(with_status(container, stopped_by_user=False, restart_count=0))
+            try:
+                self._start(with_status(container, stopped_by_user=False, restart_count=0))
+            except Unavailable as error:
+                if awaited_since is not None:  # a try in between does not end the waiting
+                    self._awaited_since[container.id] = awaited_since
+                    self._is_worth_waiting(container, error)
+                raise
         return True
 
     def _start(self, container: Container) -> None:

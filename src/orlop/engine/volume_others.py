@@ -162,7 +162,7 @@ class OthersVolumes:
         """What they were last seen to have and nobody here has used."""
         found: dict[str, Volume] = {}
         for name, driver, other in self.drivers():
-            for stored in other.seen():
+            for stored in other.seen() if name not in self._trouble else ():
                 if stored.name not in found and self._records.find(stored.name) is None:
                     found[stored.name] = Volume(
                         stored.name, "", name, stored.created_at_ns, stored.mountpoint, scope=driver.scope

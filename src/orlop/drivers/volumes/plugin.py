@@ -130,14 +130,17 @@ class PluginVolumes:
         return self._seen
 
     def remove(self, name: str) -> None:
-        if any(use.volume == name for use in self._uses.all()):
-            why = f"the plugin {self.name} has not let go of it yet"
-            raise Conflict(f"remove {name}", why, "It is told again; try in a moment")
+        uses = [use for use in self._uses.all() if use.volume == name]
+        if any(use.state is not UseState.LEAVING for use in uses):
+            raise Conflict(f"remove {name}", f"it is mounted by the plugin {self.name}", "Try again in a moment")
         try:
             self._call(f"remove {name}", "Remove", {"Name": name})
         except HostFailure:
             if not self._is_gone(name):
                 raise
+        for use in uses:  # what it did not unmount went with it
+            with self._uses.hold(name, use.id):
+                self._uses.drop(use)
         self._seen = tuple(stored for stored in self._seen if stored.name != name)
 
     def _is_gone(self, name: str) -> bool:

@@ -1,0 +1,141 @@
+"""Volume plugins that others wrote, as they are: `rclone serve docker` on S3, and buttervolume on btrfs."""
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from conftest import DaemonMaker
+from support.daemon import LiveDaemon, wait_for
+from support.disks import mounted_disk
+from support.rclone_plugin import RclonePlugin
+from support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, program, seaweed
+
+WRITE_BACK = ("-o", "vfs-cache-mode=writes", "-o", "vfs-write-back=0s")
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with seaweed(tmp_path_factory.mktemp("s3") / "weed") as found:
+        found.make_bucket("photos")
+        yield found
+
+
+@pytest.fixture
+def daemon_with_rclone(
+    make_daemon: DaemonMaker, storage: Seaweed, tmp_path: Path
+) -> Iterator[tuple[LiveDaemon, RclonePlugin]]:
+    daemon = make_daemon()
+    far = {
+        "TYPE": "s3",
+        "PROVIDER": "Other",
+        "ENDPOINT": storage.endpoint,
+        "ACCESS_KEY_ID": ACCESS_KEY,
+        "SECRET_ACCESS_KEY": SECRET_KEY,
+    }
+    plugin = RclonePlugin(daemon.plugins, tmp_path / "rclone", {"far": far})
+    plugin.start()
+    yield daemon, plugin
+    if plugin.process is None:
+        plugin.start()
+    daemon.clear()
+    plugin.close()
+
+
+def test_rclone_on_s3_from_create_to_rm(daemon_with_rclone: tuple[LiveDaemon, RclonePlugin], storage: Seaweed) -> None:
+    daemon, _ = daemon_with_rclone
+    docker = daemon.docker
+    docker("volume", "create", "-d", "rclone", "-o", "remote=far:photos", *WRITE_BACK, "photos")
+    docker("run", "--rm", "-v", "photos:/p", "busybox", "sh", "-c", "echo hi > /p/a")
+    wait_for("the upload", lambda: storage.names("photos") == ["a"])
+    assert storage.read("photos/a") == "hi\n"
+    for name in ("one", "two"):
+        docker("run", "-d", "--name", name, "-v", "photos:/p", "busybox", "sleep", "1000")
+    docker("exec", "one", "sh", "-c", "echo shared > /p/b")
+    assert docker("exec", "two", "cat", "/p/b").stdout == "shared\n"
+    assert "volume is in use" in docker("volume", "rm", "photos", code=1).stderr
+
+    daemon.restart()
+    assert docker("exec", "two", "cat", "/p/a").stdout == "hi\n", "the containers noticed nothing"
+    docker("rm", "-f", "one")
+    assert docker("exec", "two", "cat", "/p/a").stdout == "hi\n", "the other's mount is its own"
+    docker("rm", "-f", "two")
+    docker("volume", "rm", "photos")
+    assert docker("volume", "ls", "-q").stdout == ""
+    assert "a" in storage.names("photos"), "a volume leads to the bucket, and is not the bucket"
+
+
+def test_rclone_restarts_under_a_running_container(daemon_with_rclone: tuple[LiveDaemon, RclonePlugin]) -> None:
+    daemon, plugin = daemon_with_rclone
+    docker = daemon.docker
+    docker("volume", "create", "-d", "rclone", "-o", "remote=far:photos", *WRITE_BACK, "photos")
+    docker("run", "-d", "--name", "app", "-v", "photos:/p", "busybox", "sleep", "1000")
+    docker("exec", "app", "sh", "-c", "echo kept > /p/c")
+    plugin.stop()
+    assert docker("volume", "ls", "-q").stdout == "photos\n"
+    assert "found" in json.loads(docker("volume", "inspect", "photos").stdout)[0]["Status"]["Health"]
+    plugin.start()
+    docker("restart", "-t", "0", "app")
+    assert docker("exec", "app", "cat", "/p/c").stdout == "kept\n"
+
+
+def test_rclone_absent_while_the_daemon_starts(daemon_with_rclone: tuple[LiveDaemon, RclonePlugin]) -> None:
+    daemon, plugin = daemon_with_rclone
+    docker = daemon.docker
+    docker("volume", "create", "-d", "rclone", "-o", "remote=far:photos", *WRITE_BACK, "photos")
+    docker("run", "-d", "--restart", "always", "--name", "app", "-v", "photos:/p", "busybox", "sleep", "1000")
+    docker("exec", "app", "sh", "-c", "echo kept > /p/d")
+    pid = daemon.inspect("container", "app")["State"]["Pid"]
+    daemon.kill()
+    os.kill(pid, 9)
+    plugin.stop()
+    daemon.start()
+    wait_for("the wait", lambda: "app" in docker("ps", "--filter", "status=restarting").stdout)
+    plugin.start()
+    wait_for("the container", lambda: "app" in docker("ps", "--filter", "status=running").stdout, 40)
+    assert docker("exec", "app", "cat", "/p/d").stdout == "kept\n"
+
+
+@pytest.fixture
+def daemon_with_buttervolume(make_daemon: DaemonMaker, tmp_path: Path) -> Iterator[LiveDaemon]:
+    if not Path(program("buttervolume")).exists():
+        pytest.skip("buttervolume is not installed")
+    daemon = make_daemon()
+    daemon.plugins.mkdir()
+    with mounted_disk(tmp_path, 200 << 20, "btrfs") as disk:
+        places = {"VOLUMES_PATH": f"{disk}/volumes/", "SNAPSHOTS_PATH": f"{disk}/snapshots/"}
+        socket = daemon.plugins / "btrfs.sock"
+        settings = {**places, "SCHEDULE": f"{tmp_path}/schedule.csv", "SOCKET": str(socket), "RUNPATH": str(tmp_path)}
+        variables = {**os.environ, **{f"BUTTERVOLUME_{key}": value for key, value in settings.items()}}
+        with (tmp_path / "log").open("wb") as said:
+            process = subprocess.Popen([program("buttervolume"), "run"], env=variables, stdout=said, stderr=said)
+        try:
+            wait_for("buttervolume's socket", socket.exists)
+            yield daemon
+            daemon.clear()
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_buttervolume_on_btrfs(daemon_with_buttervolume: LiveDaemon, tmp_path: Path) -> None:
+    daemon = daemon_with_buttervolume
+    docker = daemon.docker
+    docker("volume", "create", "-d", "btrfs", "data")
+    docker("run", "-d", "--name", "one", "-v", "data:/x", "busybox", "sleep", "1000")
+    docker("run", "--rm", "-v", "data:/x", "busybox", "sh", "-c", "echo shared > /x/note")
+    assert docker("exec", "one", "cat", "/x/note").stdout == "shared\n"
+    assert (tmp_path / "disk/volumes/data/note").read_text() == "shared\n"
+    assert subprocess.run(["btrfs", "subvolume", "show", tmp_path / "disk/volumes/data"], check=False).returncode == 0
+    daemon.restart()
+    assert docker("exec", "one", "cat", "/x/note").stdout == "shared\n"
+    assert "volume is in use" in docker("volume", "rm", "data", code=1).stderr
+    docker("rm", "-f", "one")
+    docker("volume", "rm", "data")
+    assert not (tmp_path / "disk/volumes/data").exists()
+    with suppress(FileNotFoundError):
+        assert list((daemon.exec_root / "plugins/btrfs").iterdir()) == []
