@@ -33,18 +33,23 @@ def open_lent_root(data_root: DataRoot, driver: str) -> int:
     return _open(data_root, driver)
 
 
+def mark_lent(data_root: DataRoot, driver: str) -> None:
+    """From here on no daemon takes it."""
+    if not data_root.lent.exists():
+        write_durably(data_root.lent, f"{driver}\n".encode())
+
+
 def _open(data_root: DataRoot, lent_driver: str) -> int:
+    option = "--root" if lent_driver else "--data-root"
     try:
         data_root.path.mkdir(mode=0o710, parents=True, exist_ok=True)
         present = {entry.name for entry in data_root.path.iterdir()} - {"lost+found"}
-        _refuse_strangers(data_root.path, present)
+        _refuse_strangers(data_root.path, present, option)
         data_root.own.mkdir(mode=0o700, exist_ok=True)
-        lock = _lock(data_root)
+        lock = _lock(data_root, option)
         try:
             _check_lent(data_root, lent_driver)
             _prepare(data_root)
-            if lent_driver:
-                write_durably(data_root.lent, f"{lent_driver}\n".encode())
         except BaseException:
             os.close(lock)
             raise
@@ -52,8 +57,7 @@ def _open(data_root: DataRoot, lent_driver: str) -> int:
         raise HostFailure(
             f"data root {data_root.path}",
             f"{error.strerror} ({error.filename})" if error.filename else str(error.strerror or error),
-            "Check that the disk is mounted, writable and has room, or choose another one with "
-            + ("--root" if lent_driver else "--data-root"),
+            f"Check that the disk is mounted, writable and has room, or choose another one with {option}",
         ) from error
     return lock
 
@@ -68,7 +72,7 @@ def _check_lent(data_root: DataRoot, driver: str) -> None:
             raise Conflict(subject, why, "Choose another one with --data-root")
         if lent != driver:
             raise Conflict(subject, f"it is the driver {lent}'s", "Choose another one with --root")
-    elif driver and (data_root.journal.exists() or data_root.containers.exists()):
+    elif driver and (data_root.journal.exists() or any(data_root.path.glob("volumes/*/orlop.json"))):
         raise Conflict(subject, "it is an Orlop daemon's", "Choose another one with --root")
 
 
@@ -119,10 +123,10 @@ def open_exec_root(exec_root: ExecRoot) -> None:
         raise HostFailure(f"exec root {exec_root.path}", str(error), "Choose another one with --exec-root") from error
 
 
-def _refuse_strangers(path: Path, present: set[str]) -> None:
+def _refuse_strangers(path: Path, present: set[str], option: str = "--data-root") -> None:
     if present & set(_MINE) or not present:
         return
-    way_out = "Choose an empty directory with --data-root"
+    way_out = f"Choose an empty directory with {option}"
     for marks, engine in ((_PODMAN, "Podman"), (_DOCKER, "Docker")):
         if present & set(marks):
             take_over = f", and take its volumes over from there: orlop adopt {path} --dry-run"
@@ -143,7 +147,7 @@ def is_own_without_memory(path: Path, present: set[str]) -> bool:
     return any(next(volumes.glob(pattern), None) for pattern in ("*/orlop.json", ".retired/*/retired.json"))
 
 
-def _lock(data_root: DataRoot) -> int:
+def _lock(data_root: DataRoot, option: str = "--data-root") -> int:
     fd = os.open(data_root.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -153,7 +157,7 @@ def _lock(data_root: DataRoot) -> int:
         raise Conflict(
             f"data root {data_root.path}",
             f"it is in use by {holder}",
-            "Stop that daemon, or choose another --data-root",
+            f"Stop that {'one' if option == '--root' else 'daemon'}, or choose another {option}",
         ) from error
     os.ftruncate(fd, 0)
     since = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())

@@ -62,9 +62,9 @@ class PluginServer(Front):
 
     async def _answer(self, request: Request) -> Reply:
         what = f"{request.method} {request.path}"
+        call = CALLS.get(request.path) if request.method == "POST" else None
         try:
-            call = CALLS.get(request.path)
-            if call is None or request.method != "POST":
+            if call is None:
                 raise NotFound(what, "no such call of a volume plugin")
             raw = await request.body.read_all(MAX_REQUEST_BYTES)
             return _json(await call(self, raw))

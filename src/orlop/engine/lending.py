@@ -20,7 +20,7 @@ from orlop.drivers.volumes.driver import Pending, Uploading, VolumeDriver
 from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.lent_uses import LentUses
 from orlop.engine.volumes import Volumes
-from orlop.errors import Conflict, Malformed, NoSuchVolume, NotFound, OrlopError
+from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mount_users import mount_users, place_of
 from orlop.kernel.mounts import spelled
 from orlop.model.lent import LentUse, LentVolume
@@ -59,6 +59,11 @@ class Lending:
 
     def close(self) -> None:
         self._closed.set()
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether nothing waits to be let go of."""
+        return self._leaver is None
 
     @property
     def scope(self) -> str:
@@ -180,7 +185,13 @@ class Lending:
             self._forget_leaving(name, use_id)
             path = self._volumes.attach(self._mount(name, use_id), use_id)
             self._volumes.mounted(use_id)
-            self._uses.add(name, use_id)
+            try:
+                self._uses.add(name, use_id)
+            except OSError as error:
+                if self._uses.find(name, use_id) is None:
+                    self._let_go(name, use_id)
+                why = f"who uses it cannot be written down: {error.strerror}"
+                raise HostFailure(f"mount {name}", why, "Make room on /run") from error
             return str(path)
 
     def unmount(self, name: str, use_id: str) -> None:
