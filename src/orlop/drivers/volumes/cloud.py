@@ -7,6 +7,7 @@ For S3 the options have names of their own; every other storage is reached with 
 of its backends and `rclone.KEY` any setting of it (rclone.org documents them).
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from orlop.drivers.volumes.driver import Pending
@@ -82,10 +83,8 @@ def remote_of(options: Options) -> Remote:
 
 def with_common(remote: Remote, options: Options) -> Remote:
     """Options that hold for all that rclone mounts; checked before."""
-    return Remote(
-        remote.kind,
-        remote.settings,
-        remote.path,
+    return replace(
+        remote,
         cache_mode=options.get("cache-mode") or "writes",
         cache_size=options.get("cache-size", ""),
         read_only=switch("", options, "read-only"),

@@ -43,7 +43,7 @@ class NasBackend:
     def check(self, subject: str, options: Options) -> None:
         require(subject, options, "protocol")
         protocol = choose(subject, options, "protocol", _PROTOCOLS, "")
-        check_known(subject, options, {"protocol", *_OWN[protocol], *COMMON})
+        check_known(subject, options, {"protocol", *_OWN[protocol], *COMMON}, of_lines=("key",))
         require(subject, options, *_PROTOCOLS[protocol])
         if protocol == "sftp" and not (options.get("password") or options.get("key")):
             raise Malformed(subject, "sftp needs a password or a key", "Give one: -o key=secret://NAME")

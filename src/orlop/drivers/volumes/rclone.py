@@ -35,8 +35,8 @@ _LOOK_SECONDS, _ASK_SECONDS, _POLL_SECONDS = 20.0, 5.0, 0.1
 _MOST_ANSWER = 8 << 20
 # Parts of what rclone says, and what they mean for people.
 _FORBIDDEN = re.compile(
-    r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|StatusCode: 403|401 Unauthorized|unable to authenticate"
-    r"|LOGON_FAILURE|logon failure|attempted methods|403 Forbidden|permission denied",
+    r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|StatusCode: 403|401 (Unauthorized|Not Authorized)"
+    r"|unable to authenticate|authentication information|LOGON_FAILURE|logon failure|403 Forbidden|permission denied",
     re.IGNORECASE,
 )
 _MISSING = re.compile(

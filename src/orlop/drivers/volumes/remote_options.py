@@ -11,12 +11,15 @@ CACHE_MODES = ("off", "minimal", "writes", "full")
 COMMON = ("read-only", "cache-mode", "cache-size", "uid", "gid", "umask", "upload-wait")
 
 
-def check_known(subject: str, options: Options, known: Collection[str], prefix: str = "") -> None:
-    """Raises Malformed for an option that nobody reads: a typing error must not be taken for a wish granted."""
+def check_known(
+    subject: str, options: Options, known: Collection[str], prefix: str = "", of_lines: Collection[str] = ()
+) -> None:
+    """Raises Malformed for an option that nobody reads: a typing error must not be taken for a wish granted. Values
+    become lines of a configuration, so only those `of_lines` may have more than one, and are written with care."""
     for key, value in options.items():
         if key not in known and not (prefix and key.startswith(prefix)):
             raise Malformed(subject, f'invalid option: "{key}"', f"Known options: {', '.join(sorted(known))}")
-        if "\x00" in value or "\n" in value:
+        if "\x00" in value or ("\n" in value and key not in of_lines):
             raise Malformed(subject, f'option "{key}" has a line break or a NUL byte in it')
 
 
