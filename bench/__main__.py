@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 # The cases enter the list by being imported, in the order of the printed table.
-from bench import containers, daemon, images, peers, volumes  # noqa: F401
+from bench import containers, daemon, images, peers, plugins, volumes  # noqa: F401
 from bench.cases import CASES, Case
 from bench.material import Material
 from bench.peers import IMAGE, Managed, Peer
