@@ -46,6 +46,18 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
 
+    def setup(self) -> None:
+        super().setup()
+        self.server.plugin.opened(self.connection)
+
+    def handle(self) -> None:
+        with contextlib.suppress(OSError):  # whoever asked has left
+            super().handle()
+
+    def finish(self) -> None:
+        self.server.plugin.ended(self.connection)
+        super().finish()
+
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
         method = self.path.removeprefix("/").removeprefix("VolumeDriver.")
@@ -97,6 +109,7 @@ class FakePlugin:
         self.before: Callable[[str], None] = lambda method: None
         self.released = threading.Event()  # ends what hangs
         self._lock = threading.Lock()
+        self._open: set[socket.socket] = set()
         self._server: _Server | None = None
 
     def start(self) -> None:
@@ -115,8 +128,17 @@ class FakePlugin:
             self._server.shutdown()
             self._server.server_close()
             self._server = None
+        for connection in list(self._open):  # as the end of its process would
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
         if not leaves_socket:
             self.socket.unlink(missing_ok=True)
+
+    def opened(self, connection: socket.socket) -> None:
+        self._open.add(connection)
+
+    def ended(self, connection: socket.socket) -> None:
+        self._open.discard(connection)
 
     def named(self, method: str) -> list[dict[str, Any]]:
         """What it was asked by that method."""

@@ -20,7 +20,7 @@ import msgspec
 
 from orlop.drivers.volumes.plugin_address import Address
 from orlop.drivers.volumes.plugin_answers import Misunderstood, Refused, parse_answer, parse_implements, parse_scope
-from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer, TooLate, post
+from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer, PluginWire, TooLate
 from orlop.errors import HostFailure, OrlopError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -29,6 +29,7 @@ _RETRY_WAITS = (0.1, 0.3, 0.6, 1.0)
 _LATELY_SECONDS = 30.0
 _PROBE_PAUSES = (0.0, 1.0, 2.0, 5.0, 10.0)
 _VOLUME_DRIVER = "VolumeDriver"
+_QUESTIONS = {"Plugin.Activate", *(f"{_VOLUME_DRIVER}.{method}" for method in ("Capabilities", "Get", "List", "Path"))}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class PluginLink:
         self._unreached_at = -_LATELY_SECONDS
         self._silent: tuple[Address, str] | None = None
         self._closed = threading.Event()
+        self._wire = PluginWire()
 
     @property
     def scope(self) -> str:
@@ -73,6 +75,7 @@ class PluginLink:
 
     def close(self) -> None:
         self._closed.set()
+        self._wire.close()
 
     def call(
         self, method: str, request: Mapping[str, Any], seconds: float = 0.0, patient: bool = True
@@ -157,7 +160,9 @@ class PluginLink:
             try:
                 # Spelt anew for each try, so that none goes out without it.
                 body = b"" if request is None else msgspec.json.encode(request)
-                status, answer = post(address, method, body, max(0.0, deadline - time.monotonic()))
+                status, answer = self._wire.post(
+                    address, method, body, max(0.0, deadline - time.monotonic()), method in _QUESTIONS
+                )
                 self._unreached_at = -_LATELY_SECONDS
                 return parse_answer(method, status, answer)
             except CannotConnect:
@@ -200,7 +205,7 @@ class PluginLink:
             address = self._locate()
             if silent is None or address is None or address != silent[0]:
                 return True  # whoever is there now is asked by whoever wants something
-            post(address, "Plugin.Activate", b"", self.deadlines.activation)
+            self._wire.post(address, "Plugin.Activate", b"", self.deadlines.activation, only_asks=True)
         except (CannotConnect, OrlopError):
             return True  # away, not silent: that costs nobody time
         except NoAnswer:

@@ -1,20 +1,28 @@
-"""One call to a plugin: HTTP over a unix socket or TCP, with a deadline on all of it.
+"""Calls to a plugin: HTTP over unix sockets or TCP, with a deadline on all of each call.
 
 A plugin is somebody else's program. It may accept and say nothing, answer byte by byte, send more than there is memory:
-so the deadline is that of the whole call and not of each read, and what is read has an end. Each call has a connection
-of its own: nothing is ever sent into one that a plugin has left meanwhile.
+so the deadline is that of the whole call and not of each read, and what is read has an end.
+
+A connection is kept for the next call, for a moment: a plugin that was replaced or closed it meanwhile is seen before
+anything is sent. One that turns out to be closed afterwards is tried again with a new connection only for a call that
+changes nothing.
 """
 
-import http.client
-import io
+import select
 import socket
 import ssl
+import threading
 import time
+
+import httptools
 
 from orlop.drivers.volumes.plugin_address import Address
 
 ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
+_KEPT_SECONDS = 2.0
+_KEPT_CONNECTIONS = 8
+_CHUNK = 65536
 
 
 class CannotConnect(Exception):
@@ -29,21 +37,125 @@ class TooLate(NoAnswer):
     """... because the deadline passed."""
 
 
-def post(address: Address, method: str, body: bytes, seconds: float) -> tuple[int, bytes]:
-    """Status and body. Raises CannotConnect, NoAnswer."""
-    deadline = time.monotonic() + seconds
-    try:
-        connection = _connect(address, deadline)
-    except (OSError, ValueError) as error:  # a path that is too long is an OSError, a NUL in it a ValueError
-        raise CannotConnect(f"{address}: {getattr(error, 'strerror', None) or error}") from error
-    try:
-        return _exchange(connection, address, method, body, deadline)
-    except TimeoutError as error:
-        raise TooLate(f"no answer within {seconds:g} seconds") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise NoAnswer(f"no whole answer: {str(error) or type(error).__name__}") from error
-    finally:
+class _Left(NoAnswer):
+    """... not a byte of one."""
+
+
+class PluginWire:
+    """Thread-safe: each call has a connection to itself."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: list[tuple[Address, float, socket.socket]] = []
+
+    def post(self, address: Address, method: str, body: bytes, seconds: float, only_asks: bool) -> tuple[int, bytes]:
+        """Status and body. Raises CannotConnect, NoAnswer."""
+        deadline = time.monotonic() + seconds
+        kept = self._take(address)
+        if kept is not None:
+            try:
+                return self._post(kept, address, method, body, deadline, seconds)
+            except _Left:
+                if not only_asks:
+                    raise
+        try:
+            connection = _connect(address, deadline)
+        except (OSError, ValueError) as error:  # a path that is too long is an OSError, a NUL in it a ValueError
+            raise CannotConnect(f"{address}: {getattr(error, 'strerror', None) or error}") from error
+        return self._post(connection, address, method, body, deadline, seconds)
+
+    def close(self) -> None:
+        with self._lock:
+            kept, self._kept = self._kept, []
+        for _, _, connection in kept:
+            connection.close()
+
+    def _post(
+        self, connection: socket.socket, address: Address, method: str, body: bytes, deadline: float, seconds: float
+    ) -> tuple[int, bytes]:
+        answer = _Answer()
+        try:
+            _exchange(connection, address, method, body, deadline, answer)
+        except TimeoutError as error:
+            connection.close()
+            raise TooLate(f"no answer within {seconds:g} seconds") from error
+        except (OSError, httptools.HttpParserError) as error:
+            connection.close()
+            kind = NoAnswer if answer.size else _Left
+            raise kind(f"no whole answer: {str(error) or type(error).__name__}") from error
+        except BaseException:
+            connection.close()
+            raise
+        self._keep(address, connection) if answer.can_go_on else connection.close()
+        return answer.status, b"".join(answer.pieces)
+
+    def _take(self, address: Address) -> socket.socket | None:
+        now = time.monotonic()
+        while True:
+            with self._lock:
+                if not self._kept:
+                    return None
+                kept_for, since, connection = self._kept.pop()
+            # Whatever can be read from it, its end or words that nobody asked for, it is of no use any more.
+            if kept_for == address and now - since < _KEPT_SECONDS and not _is_readable(connection):
+                return connection
+            connection.close()
+
+    def _keep(self, address: Address, connection: socket.socket) -> None:
+        with self._lock:
+            if len(self._kept) < _KEPT_CONNECTIONS:
+                self._kept.append((address, time.monotonic(), connection))
+                return
         connection.close()
+
+
+class _Answer:
+    """What httptools tells of one response."""
+
+    def __init__(self) -> None:
+        self.parser = httptools.HttpResponseParser(self)
+        self.pieces: list[bytes] = []
+        self.size = 0
+        self.is_whole = False
+        self.is_measured = False  # it says itself where it ends
+        self.status = 0
+        self.can_go_on = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.is_measured |= name.lower() in (b"content-length", b"transfer-encoding")
+
+    def on_headers_complete(self) -> None:
+        self.status = self.parser.get_status_code()
+
+    def on_body(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+
+    def on_message_complete(self) -> None:
+        if self.status < 200:  # an interim one: the answer comes after it
+            self.pieces.clear()
+            return
+        self.is_whole = True
+        self.can_go_on = self.is_measured and self.parser.should_keep_alive()
+
+    def feed(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > LONGEST_ANSWER_BYTES:
+            raise OSError(f"it is longer than {LONGEST_ANSWER_BYTES >> 20} MiB")
+        self.parser.feed_data(data)
+
+    def end(self) -> None:
+        """The connection ended. That is the end of an answer only where it does not say another."""
+        if not self.status:
+            raise OSError("the connection was closed")
+        if self.is_measured:
+            raise OSError("it ended too early")
+        self.is_whole = True
+
+
+def _is_readable(connection: socket.socket) -> bool:
+    waiting = select.poll()
+    waiting.register(connection, select.POLLIN)
+    return bool(waiting.poll(0))
 
 
 def _connect(address: Address, deadline: float) -> socket.socket:
@@ -80,53 +192,19 @@ def _context(address: Address) -> ssl.SSLContext:
 
 
 def _exchange(
-    connection: socket.socket, address: Address, method: str, body: bytes, deadline: float
-) -> tuple[int, bytes]:
+    connection: socket.socket, address: Address, method: str, body: bytes, deadline: float, answer: _Answer
+) -> None:
     host = "plugin.moby.localhost" if address.socket else f"{address.host}:{address.port}"
     head = (
         f"POST /{method} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: orlop\r\nAccept: {ACCEPT}\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
     )
     connection.settimeout(_left(deadline))
     connection.sendall(head.encode() + body)
-    answer = http.client.HTTPResponse(_Timed(connection, deadline), method="POST")  # type: ignore[arg-type]
-    try:
-        answer.begin()
-        pieces, size = [], 0
-        while piece := answer.read1(65536):
-            size += len(piece)
-            if size > LONGEST_ANSWER_BYTES:
-                raise http.client.HTTPException(f"it is longer than {LONGEST_ANSWER_BYTES >> 20} MiB")
-            pieces.append(piece)
-        if answer.length:
-            raise http.client.HTTPException("it ended too early")
-        return answer.status, b"".join(pieces)
-    finally:
-        answer.close()
-
-
-class _Timed:
-    """As much of a socket as http.client wants of one, which ends at the deadline however slowly bytes come."""
-
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-
-    def makefile(self, mode: str) -> io.BufferedReader:
-        return io.BufferedReader(_TimedStream(self._connection, self._deadline))
-
-
-class _TimedStream(io.RawIOBase):
-    def __init__(self, connection: socket.socket, deadline: float) -> None:
-        self._connection = connection
-        self._deadline = deadline
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        self._connection.settimeout(_left(self._deadline))
-        return self._connection.recv_into(buffer)
+    while not answer.is_whole:
+        connection.settimeout(_left(deadline))
+        data = connection.recv(_CHUNK)
+        answer.feed(data) if data else answer.end()
 
 
 def _left(deadline: float) -> float:

@@ -112,9 +112,12 @@ def test_an_error_of_get_is_not_an_absence(place: Place) -> None:
         place.plugin.script["Get"] = [deed]
         with pytest.raises(HostFailure):
             driver.get("data")
-    place.plugin.script["Get"] = [CLOSES]
+    place.plugin.script["Get"] = [CLOSES, CLOSES]
     with pytest.raises(Unavailable):
         driver.get("data")
+    driver.list_volumes()
+    place.plugin.script["Get"] = [CLOSES]
+    assert driver.get("data").name == "data", "a question is asked again where a kept connection had ended"
     with pytest.raises(NotFound):
         driver.get("other")
 
