@@ -218,7 +218,7 @@ class Lending:
             use = self._uses.find(name, use_id)
             if use is None or not use.doubtful:
                 return
-            if self._uses.take(name, use_id, doubtful=True) == 0:
+            if self._uses.take_doubtful(name, use_id) == 0:
                 try:
                     self._let_go(name, use_id)
                 except (OrlopError, OSError) as error:

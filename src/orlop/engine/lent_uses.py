@@ -64,18 +64,22 @@ class LentUses:
         self._put(replace(use, doubtful=use.doubtful + 1))
         return True
 
-    def take(self, volume: str, use_id: str, doubtful: bool = False) -> int:
-        """One mount of it less; how many are left."""
+    def take(self, volume: str, use_id: str) -> int:
+        """One mount of it less; how many are left. With the last that somebody has, the doubtful ones end as well:
+        they were for whoever would ask again, and that is done."""
         use = self.find(volume, use_id)
-        if use is None or (doubtful and not use.doubtful):
-            return use.count if use else 0
-        count = use.count - 1
-        left = use.doubtful - 1 if doubtful else min(use.doubtful, count)
-        if count <= 0:
+        if use is None or use.count - 1 <= use.doubtful:
             self.drop(volume, use_id)
             return 0
-        self._put(replace(use, count=count, doubtful=left))
-        return count
+        return self._put(replace(use, count=use.count - 1)).count
+
+    def take_doubtful(self, volume: str, use_id: str) -> int:
+        """The same of one that may have no owner."""
+        use = self.find(volume, use_id)
+        if use is None or use.count <= 1:
+            self.drop(volume, use_id)
+            return 0
+        return self._put(replace(use, count=use.count - 1, doubtful=max(0, use.doubtful - 1))).count
 
     def drop(self, volume: str, use_id: str) -> None:
         key = _key(volume, use_id)

@@ -198,7 +198,7 @@ def test_who_gives_up_waiting_finds_the_mount_ready(plugin: Plugin, house: Lendi
     assert plugin.call("Mount", {"Name": "data", "ID": "c1"})[0] == 200
     assert house.count("data", "c1") == 2
     plugin.call("Unmount", {"Name": "data", "ID": "c1"})
-    assert house.driver.users("data") == 1
+    assert house.driver.users("data") == 0, "nobody else is to come"
 
 
 def test_forty_slow_mounts_do_not_keep_another_waiting(plugin: Plugin, house: LendingHouse) -> None:
