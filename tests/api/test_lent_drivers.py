@@ -12,7 +12,7 @@ from support.daemon import CHECKOUT, docker_commands, orlop_command, run_command
 from support.dockerd import Dockerd
 from support.images import write_busybox_tar
 from support.lent_driver import LentDriver, Podman
-from support.seaweed import ACCESS_KEY, SECRET_KEY, seaweed
+from support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, seaweed
 
 PYTHON = {**os.environ, "PYTHONPATH": str(CHECKOUT / "src")}
 
@@ -24,11 +24,6 @@ pytestmark = [
 
 
 @pytest.fixture(scope="module")
-def busybox(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_busybox_tar(tmp_path_factory.mktemp("image") / "busybox.tar")
-
-
-@pytest.fixture
 def plugin() -> Iterator[LentDriver]:
     plugin = LentDriver()
     plugin.start()
@@ -36,21 +31,61 @@ def plugin() -> Iterator[LentDriver]:
     plugin.close()
 
 
-@pytest.fixture
-def dockerd(plugin: LentDriver, busybox: Path) -> Iterator[Dockerd]:
-    dockerd = Dockerd(next(iter(docker_commands().values())))
-    dockerd.start()
-    dockerd.docker("import", busybox, "busybox")
-    yield dockerd
-    dockerd.close()
+@pytest.fixture(scope="module")
+def cloud() -> Iterator[LentDriver]:
+    plugin = LentDriver("cloud")
+    plugin.start()
+    for name, value in (("s3id", ACCESS_KEY), ("s3key", SECRET_KEY)):
+        said = run_command([*orlop_command(), "secret", "create", "--root", plugin.root, name], stdin=value, env=PYTHON)
+        assert said.stdout == f"{name}\n"
+    yield plugin
+    plugin.close()
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Seaweed]:
+    with seaweed(tmp_path_factory.mktemp("cloud") / "weed") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def engines(
+    plugin: LentDriver, cloud: LentDriver, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Dockerd, Podman]]:
+    busybox = write_busybox_tar(tmp_path_factory.mktemp("image") / "busybox.tar")
+    dockerd, podman = Dockerd(next(iter(docker_commands().values()))), Podman(plugin, cloud)
+    with ExitStack() as stack:
+        stack.callback(dockerd.close)
+        stack.callback(podman.close)
+        dockerd.start()
+        dockerd.docker("import", busybox, "busybox")
+        podman("import", busybox, "busybox")
+        yield dockerd, podman
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays(engines: tuple[Dockerd, Podman], plugin: LentDriver, cloud: LentDriver) -> Iterator[None]:
+    yield
+    for engine in engines:
+        engine.clear()
+    wait_for("all to be let go of", lambda: not plugin.mounts() and not cloud.mounts())
 
 
 @pytest.fixture
-def podman(plugin: LentDriver, busybox: Path) -> Iterator[Podman]:
-    podman = Podman(plugin)
-    podman("import", busybox, "busybox")
-    yield podman
-    podman.close()
+def dockerd(engines: tuple[Dockerd, Podman]) -> Dockerd:
+    return engines[0]
+
+
+@pytest.fixture
+def podman(engines: tuple[Dockerd, Podman]) -> Podman:
+    return engines[1]
+
+
+def bucket_options(storage: Seaweed, bucket: str) -> list[str]:
+    storage.make_bucket(bucket)
+    options = ("type=s3", f"endpoint={storage.endpoint}", f"bucket={bucket}")
+    secrets = ("access-key=secret://s3id", "secret-key=secret://s3key")
+    return [word for option in (*options, *secrets) for word in ("-o", option)]
 
 
 def test_docker_makes_uses_shares_and_removes_a_volume(plugin: LentDriver, dockerd: Dockerd) -> None:
@@ -125,47 +160,39 @@ def test_podman_makes_uses_shares_and_removes_a_volume(plugin: LentDriver, podma
     assert podman.run("--rm", "-v", "db:/d", "busybox", "cat", "/d/f").stdout == "shared\n"
 
 
-@pytest.fixture
-def cloud() -> Iterator[LentDriver]:
-    plugin = LentDriver("cloud")
-    plugin.start()
-    for name, value in (("s3id", ACCESS_KEY), ("s3key", SECRET_KEY)):
-        said = run_command([*orlop_command(), "secret", "create", "--root", plugin.root, name], stdin=value, env=PYTHON)
-        assert said.stdout == f"{name}\n"
-    yield plugin
-    plugin.close()
+def test_docker_and_podman_share_a_bucket(
+    cloud: LentDriver, storage: Seaweed, dockerd: Dockerd, podman: Podman
+) -> None:
+    words = bucket_options(storage, "photos")
+    dockerd.docker("volume", "create", "-d", cloud.plugin, *words, "photos")
+    dockerd.docker("run", "--rm", "-v", "photos:/p", "busybox", "sh", "-c", "echo hi > /p/a")
+    assert storage.read("photos/a") == "hi\n"
+    dockerd.docker("run", "-d", "--name", "one", "-v", "photos:/p", "busybox", "sleep", "1000")
+    podman("volume", "create", "--driver", cloud.plugin, *words, "photos")
+    cloud.restart()
+    podman.run("--rm", "-v", "photos:/p", "busybox", "sh", "-c", "cat /p/a; echo ho > /p/b")
+    assert dockerd.docker("exec", "one", "cat", "/p/b").stdout == "ho\n"
+    wait_for("the upload", lambda: dockerd.inspect("volume", "photos")["Status"]["Pending"]["Files"] == 0)
+    used = run_command([*orlop_command(), "secret", "rm", "--root", cloud.root, "s3key"], code=1, env=PYTHON)
+    assert "volumes need it: photos" in used.stderr
+    dockerd.docker("rm", "-f", "one")
+    assert storage.names("photos") == ["a", "b"]
+    shown = [dockerd.docker("volume", "inspect", "photos").stdout, podman("volume", "inspect", "photos").stdout]
+    assert SECRET_KEY not in "".join((*shown, cloud.logs(), dockerd.whole_log()))
 
 
-def test_docker_and_podman_share_a_bucket(cloud: LentDriver, busybox: Path, tmp_path: Path) -> None:
-    with ExitStack() as stack:
-        storage = stack.enter_context(seaweed(tmp_path / "weed"))
-        storage.make_bucket("photos")
-        dockerd = Dockerd(next(iter(docker_commands().values())))
-        stack.callback(dockerd.close)
-        dockerd.start()
-        podman = Podman(cloud)
-        stack.callback(podman.close)
-        options = ("type=s3", f"endpoint={storage.endpoint}", "bucket=photos")
-        secrets = ("access-key=secret://s3id", "secret-key=secret://s3key")
-        words = [word for option in (*options, *secrets) for word in ("-o", option)]
-        dockerd.docker("import", busybox, "busybox")
-        podman("import", busybox, "busybox")
-
-        dockerd.docker("volume", "create", "-d", cloud.plugin, *words, "photos")
-        dockerd.docker("run", "--rm", "-v", "photos:/p", "busybox", "sh", "-c", "echo hi > /p/a")
-        assert storage.read("photos/a") == "hi\n"
-        dockerd.docker("run", "-d", "--name", "one", "-v", "photos:/p", "busybox", "sleep", "1000")
-        podman("volume", "create", "--driver", cloud.plugin, *words, "photos")
-        cloud.restart()
-        podman.run("--rm", "-v", "photos:/p", "busybox", "sh", "-c", "cat /p/a; echo ho > /p/b")
-        assert dockerd.docker("exec", "one", "cat", "/p/b").stdout == "ho\n"
-        wait_for("the upload", lambda: dockerd.inspect("volume", "photos")["Status"]["Pending"]["Files"] == 0)
-        used = run_command([*orlop_command(), "secret", "rm", "--root", cloud.root, "s3key"], code=1, env=PYTHON)
-        assert "volumes need it: photos" in used.stderr
-        dockerd.docker("rm", "-f", "one")
-        assert storage.names("photos") == ["a", "b"]
-        shown = [dockerd.docker("volume", "inspect", "photos").stdout, podman("volume", "inspect", "photos").stdout]
-        assert SECRET_KEY not in "".join((*shown, cloud.logs(), dockerd.whole_log()))
+def test_podman_finds_a_mount_ready_that_took_too_long(cloud: LentDriver, storage: Seaweed, podman: Podman) -> None:
+    podman("volume", "create", "--driver", cloud.plugin, *bucket_options(storage, "slow"), "slow")
+    storage.pause()
+    try:
+        refused = podman.run("--rm", "-v", "slow:/p", "busybox", "true", code=126).stderr
+        assert "VolumeDriver.Mount" in refused and "deadline exceeded" in refused
+    finally:
+        storage.go_on()
+    wait_for("the late mount", lambda: cloud.called("Get", Name="slow")["Volume"]["Status"]["Mounts"] == 1)
+    podman.run("--rm", "-v", "slow:/p", "busybox", "sh", "-c", "echo hi > /p/a")
+    assert storage.read("slow/a") == "hi\n"
+    assert not cloud.mounts()
 
 
 def test_docker_and_podman_share_a_volume(plugin: LentDriver, dockerd: Dockerd, podman: Podman) -> None:

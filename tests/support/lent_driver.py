@@ -137,13 +137,13 @@ class LentDriver:
 
 
 class Podman:
-    """Debian's podman with a storage of its own, which knows the plugin."""
+    """Debian's podman with a storage of its own, which knows these plugins."""
 
-    def __init__(self, plugin: LentDriver) -> None:
+    def __init__(self, *plugins: LentDriver) -> None:
         self.home = Path(tempfile.mkdtemp(prefix="orlop-", dir=os.environ.get("ORLOP_TEST_ROOT", "/tmp")))
         self.run_root = Path(tempfile.mkdtemp(prefix="orlop-", dir="/run"))
-        conf = f'[engine]\n[engine.volume_plugins]\n{plugin.plugin} = "{plugin.socket}"\n'
-        (self.home / "containers.conf").write_text(conf)
+        lines = [f'{plugin.plugin} = "{plugin.socket}"\n' for plugin in plugins]
+        (self.home / "containers.conf").write_text("[engine.volume_plugins]\n" + "".join(lines))
 
     def __call__(self, *arguments: str | Path, code: int | None = 0, stdin: str | bytes = "") -> Result:
         return run_command(self.argv(*arguments), code=code, stdin=stdin, env=self.environment)
@@ -170,10 +170,13 @@ class Podman:
         """`podman run`, within what this machine allows."""
         return self("run", "--network", "none", *_LIMITS, *arguments, code=code)
 
+    def clear(self) -> None:
+        self("rm", "-af", "-t", "0")
+        self("volume", "rm", "-af", code=None)  # one that another engine uses stays
+
     def close(self) -> None:
         try:
-            self("rm", "-af", "-t", "0")
-            self("volume", "rm", "-af", code=None)  # one that another engine uses stays
+            self.clear()
         finally:
             for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
                 target = line.split()[4]
