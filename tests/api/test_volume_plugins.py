@@ -108,6 +108,9 @@ def test_a_plugins_own_error_is_passed_on(pair: Pair) -> None:
     pair.plugin.script["Create"] = [{"Err": "no room left"}, Misdeed(500, b'{"Err": "on fire"}')]
     assert pair.api.refused(500, "POST", "/volumes/create", wish) == "create data: no room left"
     assert pair.api.refused(500, "POST", "/volumes/create", wish) == "create data: VolumeDriver.Create: on fire"
+    pair.plugin.script["Create"], pair.plugin.always["Get"] = [{"Err": "no room left"}], {"Err": "no such volume"}
+    assert pair.api.refused(500, "POST", "/volumes/create", wish) == "create data: no room left"
+    assert "undoing" not in pair.daemon.logs(), "nothing was made, so nothing is left"
     assert pair.api.names() == []
 
 
