@@ -256,3 +256,31 @@ def test_a_place_that_is_not_there_starts_nothing(pair: Pair) -> None:
     assert f"its driver fake says that it is at {pair.plugin.root}/data, where nothing is" in said
     assert not (pair.plugin.root / "data").exists()
     assert pair.plugin.mounted["data"] == []
+
+
+def test_a_mount_that_hangs_blocks_only_its_container(pair: Pair) -> None:
+    docker = pair.daemon.docker
+    docker("create", "--name", "app", "-v", "data:/x", "--volume-driver", "fake", "busybox", "sleep", "1000")
+    mounts = len(pair.plugin.named("Mount"))  # of copy-up
+    pair.plugin.always["Mount"] = HANGS
+    with pair.daemon.spawned("start", "app"):
+        wait_for("the mount to hang", lambda: len(pair.plugin.named("Mount")) > mounts)
+        began = time.monotonic()
+        assert "app" in docker("ps", "-a").stdout
+        assert pair.daemon.inspect("container", "app")["State"]["Status"] == "created"
+        assert pair.inspect("data")["Status"]["Health"] == "ok"
+        assert pair.api.names() == ["data"]
+        docker("run", "--rm", "-v", "plain:/x", "busybox", "true")
+        pair.api.volume("more", Driver="fake")
+        assert time.monotonic() - began < 30, "a mount may take two minutes"
+        pair.plugin.released.set()
+    wait_for("the unmount of what may be mounted", lambda: len(pair.plugin.named("Unmount")) > mounts)
+
+
+def test_what_is_in_it_can_be_copied_to_a_local_volume(pair: Pair) -> None:
+    pair.daemon.docker(
+        "run", "--rm", "-v", "data:/x", "--volume-driver", "fake", "busybox", "sh", "-c", "echo a > /x/b"
+    )
+    pair.daemon.orlop("volume", "cp", "--driver", "local", "data", "copied")
+    assert (pair.daemon.volume_data("copied") / "b").read_text() == "a\n"
+    assert pair.plugin.mounted["data"] == []
