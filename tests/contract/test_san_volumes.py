@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.mount_program import MountProgram
 from orlop.drivers.volumes.san import SanVolumes
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.testing.volume_changes import ChangingContract, LastingUsesContract, RenamingContract
@@ -26,6 +27,8 @@ class SanScene(VolumeDriverContract):
         self.opened: list[SanVolumes] = []
         driver = self.another()
         yield driver
+        for place in (tmp_path / "run/programs").glob("*"):
+            MountProgram(place).end(0.0)  # nobody waits for storage any more
         for entry in mounts_at_or_below(tmp_path / "volumes"):
             unmount(entry.mount_point, MNT_DETACH)
         self.another().detach_others(())

@@ -45,6 +45,10 @@ class IscsiTarget:
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
+    def is_running(self) -> bool:
+        return self._process is not None
+
+    @property
     def portal(self) -> str:
         return f"127.0.0.1:{self.port}"
 
@@ -121,8 +125,8 @@ class NbdServer:
         return {"protocol": "nbd", "host": "127.0.0.1", "port": str(self.port), "export": "disk"}
 
     def start(self) -> None:
-        command = ["qemu-nbd", "-t", "-f", "raw", "-b", "127.0.0.1", "-p", str(self.port), "-x", "disk", str(self.path)]
-        self._process = subprocess.Popen(command)
+        command = ["qemu-nbd", "-t", "-f", "raw", "-b", "127.0.0.1", "-p", str(self.port), "-x", "disk"]
+        self._process = subprocess.Popen([*command, str(self.path)])
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):

@@ -31,7 +31,9 @@ _LOOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 _SECTOR = 512
 
-_REFUSED = re.compile(r"(?i)authentication failure|login.{0,40}(failed|refused)|target not found|not find|no such")
+_REFUSED = re.compile(
+    r"(?i)authentication failure|login.{0,40}(failed|refused)|not found|no such|illegal_request|not available"
+)
 _AWAY = re.compile(r"(?i)connection refused|timed? ?out|no route|unreachable|failed to connect|resolve|reset by peer")
 _CHECK = "Check the address, and that the storage runs and can be reached from here"
 _CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and what the storage allows this host"

@@ -172,6 +172,6 @@ def unmount_device(volume: VolumeDirectory, chain: SanChain) -> None:
         raise Unavailable(subject, f"{why}; it stays mounted until it is", _AWAY) from error
     except OSError as error:
         if error.errno == errno.EBUSY:
-            mounts.unmount(path, mounts.MNT_DETACH)  # it is all on the device: the sync said so
+            run_within(SYNC_SECONDS, ("umount", "-l", path))  # it is all on the device: the sync said so
         elif error.errno != errno.EINVAL:
             raise

@@ -100,9 +100,12 @@ def punches_holes_of_zeroes(program: str) -> bool:
 def refresh_size(subject: str, place: Path, size_bytes: int) -> int:
     """Let it ask the device how large it is now, and say so. `size_bytes`, what it was, keeps this from changing
     anything where a device could be made smaller so. Raises Unavailable when it does not answer in time."""
-    resize = ("block_resize", {"node-name": _DEVICE, "size": size_bytes})
-    nodes = _ask(subject, place, resize, ("query-named-block-nodes", {"flat": True}))
-    return next(int(node["image"]["virtual-size"]) for node in nodes if node["node-name"] == _DEVICE)
+    query = ("query-named-block-nodes", {"flat": True})
+    names = {node["node-name"] for node in _ask(subject, place, query)}
+    top = _SHOWN if _SHOWN in names else _DEVICE  # what is below it is asked by it
+    resize = ("block_resize", {"node-name": top, "size": size_bytes})
+    nodes = _ask(subject, place, resize, query)
+    return next(int(node["image"]["virtual-size"]) for node in nodes if node["node-name"] == top)
 
 
 def _ask(subject: str, place: Path, *commands: tuple[str, dict[str, Any]]) -> Any:

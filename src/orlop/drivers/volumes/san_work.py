@@ -52,6 +52,8 @@ def grow(device: str, disk: str, size: int, data: str, fs_type: str) -> None:
     fd = os.open(device, os.O_RDWR)
     if disk:
         set_capacity(fd)
+    if os.lseek(fd, 0, os.SEEK_END) < size:
+        raise OSError("the device is not as large as its storage says")
     top_fd = os.open(data, os.O_RDONLY | os.O_DIRECTORY)
     if os.fstat(top_fd).st_dev != os.fstat(fd).st_rdev:
         raise OSError(f"something else is mounted on {data}")
