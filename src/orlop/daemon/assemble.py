@@ -54,6 +54,7 @@ from orlop.engine.volume_drivers import VolumeDrivers
 from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
+from orlop.engine.volume_watch import VolumeWatch
 from orlop.engine.volumes import Volumes
 from orlop.errors import Unavailable, Unsupported
 from orlop.model.container import Container
@@ -74,6 +75,7 @@ class Assembled:
     engine: Engine
     recovery: Recovery
     reaper: Reaper
+    watch: VolumeWatch
     close: Callable[[], None]
 
 
@@ -188,9 +190,11 @@ def assemble(settings: Settings) -> Assembled:
         data_root,
     )
     reaper = Reaper(volumes.retirements, data_root.volumes)
+    watch = volumes.watch_mounts(records.all, trees)
 
     def close() -> None:
         reaper.stop()
+        watch.stop()
         measurer.close()
         lifecycle.close()
         networks.close()
@@ -199,7 +203,7 @@ def assemble(settings: Settings) -> Assembled:
         cleanup.wait(_DELETING_SECONDS)  # what is left is deleted at the next start
         journal.close()
 
-    return Assembled(engine, recovery, reaper, close)
+    return Assembled(engine, recovery, reaper, watch, close)
 
 
 def volume_drivers(

@@ -52,6 +52,7 @@ def _serve(settings: Settings) -> None:
         assembled.append(made)
         made.recovery.run()
         made.reaper.start()
+        made.watch.start()
         # Only now, and beside the API: a container that starts slowly must not keep anybody waiting.
         threading.Thread(target=made.recovery.go_on, name="recovery", daemon=True).start()
         return made.engine

@@ -39,7 +39,7 @@ _FIRST_RESTART_DELAY_SECONDS = 0.1
 _LONGEST_RESTART_DELAY_SECONDS = 60
 _FIRST_RETRY_SECONDS = 1.0
 _LONGEST_RETRY_SECONDS = 15.0
-_PATIENCE_SECONDS = 600.0  # with what a start by policy needs and does not answer
+_PATIENCE_SECONDS = 24 * 3600.0  # with what a start by policy needs and does not answer
 _STABLE_SECONDS = 10  # having run for so long, the next restart is quick again
 
 

@@ -50,6 +50,7 @@ class VolumeMounts:
         self._settler = settler
         self.mounting = Mounting()
         self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
+        self._leaving: set[str] = set()  # of these, those whose mount may be gone at any moment
 
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
@@ -100,11 +101,26 @@ class VolumeMounts:
                 _require_place(volume, path)
                 self._records.place(volume.name, str(path), 0)
             else:
-                _require_answer(volume, path)
+                self.require_answer(volume, path)
         except (Unavailable, HostFailure):
             driver.detach(volume.name, use)
             raise
         return path
+
+    @staticmethod
+    def require_answer(volume: Volume, path: Path) -> None:
+        """Of what is mounted on a volume, where it is not of this host: whoever attached it is going to look at it."""
+        if mounts_at_or_below(path) and foreign_mounts(path):
+            require_storage(f"attaching volume {volume.name}", path)
+
+    def pin_again(self, path: Path, mount: Mount, container_id: str) -> Path:
+        """Where the mount's part of the volume is, once the volume was mounted anew. The caller holds its lock."""
+        return self._subpaths.pin(path, mount.subpath, use_id(mount, container_id))
+
+    def is_attached(self, mount: Mount, container_id: str) -> bool:
+        """Whether the container's process has it, and is not about to let go of it."""
+        use = use_id(mount, container_id)
+        return use in self._attached and use not in self._leaving
 
     def remember_attached(self, mount: Mount, container_id: str) -> None:
         """At start: the container runs on, with this volume attached by the daemon before us."""
@@ -130,8 +146,12 @@ class VolumeMounts:
             if mount.subpath:
                 self._subpaths.unpin(use)
             driver = self._drivers.get(mount.driver)
-            if driver is not None:
-                driver.detach(name, use)
+            self._leaving.add(use)
+            try:
+                if driver is not None:
+                    driver.detach(name, use)
+            finally:
+                self._leaving.discard(use)
             if use not in self._attached:
                 return
             self._attached.discard(use)
@@ -158,12 +178,6 @@ class VolumeMounts:
             in_use = len(self._records.holders(name)) > 1
             self._copyup.populate(volume, source_root, source_path, in_use, subpath)
         self._facts.changed(volume.id)
-
-
-def _require_answer(volume: Volume, path: Path) -> None:
-    """Of what is mounted on a volume, where it is not of this host: whoever attached it is going to look at it."""
-    if mounts_at_or_below(path) and foreign_mounts(path):
-        require_storage(f"attaching volume {volume.name}", path)
 
 
 def _require_place(volume: Volume, path: Path) -> None:

@@ -50,9 +50,13 @@ class OthersVolumes:
         return self._told.get(volume.id, {})
 
     def are_needed(self, mounts: Iterable[Mount]) -> bool:
-        """Whether a start with these may take as long as somebody else's driver likes."""
-        names = {mount.driver for mount in mounts if mount.volume}
-        return any(isinstance(self._drivers.get(name), Independent) for name in names)
+        """Whether a start with these may take as long as somebody else's driver, or storage, likes."""
+        return any(self._is_needed(mount) for mount in mounts if mount.volume)
+
+    def _is_needed(self, mount: Mount) -> bool:
+        volume = self._records.find(mount.volume)
+        is_elsewhere = volume is not None and volume.mounts_its_content
+        return is_elsewhere or isinstance(self._drivers.get(mount.driver), Independent)
 
     # Finding one
 

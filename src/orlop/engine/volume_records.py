@@ -11,6 +11,7 @@ import threading
 from collections.abc import Collection, Iterable
 
 from orlop.errors import Conflict, NoSuchVolume, NotFound
+from orlop.model.mount import Mount
 from orlop.model.volume import RetiredVolume, Volume, VolumeUse
 from orlop.store.journal import Change, Drop, Journal, Put
 
@@ -59,6 +60,16 @@ class VolumeRecords:
     def all(self) -> list[Volume]:
         with self._lock:
             return sorted(self._volumes.values(), key=lambda volume: volume.name)
+
+    def with_current_sources(self, mounts: Iterable[Mount]) -> tuple[Mount, ...]:
+        """Mounts of a container with where their volumes' data is now: it moves when a volume is renamed."""
+        return tuple(self._with_current_source(mount) if mount.volume else mount for mount in mounts)
+
+    def _with_current_source(self, mount: Mount) -> Mount:
+        volume = self.find(mount.volume)
+        if volume is None or volume.mountpoint == mount.source:
+            return mount
+        return dataclasses.replace(mount, source=volume.mountpoint)
 
     def remember(self, volume: Volume) -> None:
         with self._lock:

@@ -10,7 +10,16 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
-from orlop.drivers.volumes.driver import Limited, Limits, Measurement, Pending, Uploading, Usage, VolumeDriver
+from orlop.drivers.volumes.driver import (
+    HealthState,
+    Limited,
+    Limits,
+    Measurement,
+    Pending,
+    Uploading,
+    Usage,
+    VolumeDriver,
+)
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.measuring import Measurer
 from orlop.engine.volume_facts import IN_USE_NS
@@ -123,6 +132,8 @@ class VolumeReports:
 
     def _ask_pending(self, volume: Volume) -> None:
         driver = self.drivers.get(volume.driver)
+        if volume.problem.startswith(HealthState.HANGING):
+            return  # it would not answer
         if isinstance(driver, Uploading):
             try:
                 self._pending[volume.id] = driver.pending(volume.name)

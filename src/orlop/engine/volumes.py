@@ -17,6 +17,7 @@ from orlop.drivers.volumes.driver import Independent, Staging, StoredVolume, Usa
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.mount_trees import MountTrees
 from orlop.engine.retirement import Retirements
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
@@ -31,6 +32,7 @@ from orlop.engine.volume_filters import list_filter, retired_filter
 from orlop.engine.volume_health import problem_of
 from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_mounts import VolumeMounts
 from orlop.engine.volume_others import OthersVolumes, no_such_driver
 from orlop.engine.volume_reconcile import Reconciliation
@@ -38,7 +40,9 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_removal import VolumeRemoval
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.engine.volume_survey import describe, survey_volume
+from orlop.engine.volume_watch import VolumeWatch
 from orlop.errors import Conflict, NotFound, OrlopError
+from orlop.model.container import Container
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
 from orlop.model.volume import (
@@ -124,6 +128,7 @@ class Volumes:
         self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
+        self.watch: VolumeWatch | None = None
         self.retirements.ended = self.facts.forget
 
     def reconcile(self) -> list[str]:
@@ -140,6 +145,12 @@ class Volumes:
     def look_closely(self) -> list[str]:
         """Called once, when the API is served: what is wrong with volumes that the start took at their name."""
         return [*self._reconciliation.look_closely(), *self.others.look_closely()]
+
+    def watch_mounts(self, containers: Callable[[], Iterable[Container]], trees: MountTrees) -> VolumeWatch:
+        """Of all volumes in use by these containers; the caller starts it and stops it."""
+        mender = VolumeMender(self._records, self._drivers, self._locks, self._mounts, trees, containers)
+        self.watch = VolumeWatch(self._records, self._drivers, self._events, containers, mender)
+        return self.watch
 
     def close(self) -> None:
         self._settler.close()
@@ -270,7 +281,8 @@ class Volumes:
         if driver is not None and isinstance(driver, Independent):
             self.others.look_at(driver, volume)
         else:
-            self._records.mark(volume.name, problem_of(driver, volume))
+            seen = self.watch.problem_of(volume.id) if self.watch else ""
+            self._records.mark(volume.name, problem_of(driver, volume) or seen)
         return self._records.get(name)
 
     def meet(self, name: str) -> Volume:
@@ -290,14 +302,7 @@ class Volumes:
         return (volume.name, *volume.aliases) if volume else ()
 
     def with_current_sources(self, mounts: Sequence[Mount]) -> tuple[Mount, ...]:
-        """Mounts of a container with where their volumes' data is now: it moves when a volume is renamed."""
-        return tuple(self._with_current_source(mount) if mount.volume else mount for mount in mounts)
-
-    def _with_current_source(self, mount: Mount) -> Mount:
-        volume = self._records.find(mount.volume)
-        if volume is None or volume.mountpoint == mount.source:
-            return mount
-        return replace(mount, source=volume.mountpoint)
+        return self._records.with_current_sources(mounts)
 
     def everything(self) -> Sequence[Volume]:
         """Volumes, and removed ones that can be restored."""
@@ -438,8 +443,7 @@ class Volumes:
         return self._mounts.vanishes(mount, container_id, purpose)
 
     def populate(self, name: str, source_root: Path, source_path: str, subpath: str = "") -> None:
-        """Copy the image's content at `source_path` (resolved beneath `source_root`) into an empty volume, or into an
-        empty part of one."""
+        """Copy the image's content at `source_path`, beneath `source_root`, into an empty volume or part of one."""
         self._mounts.populate(name, source_root, source_path, subpath)
 
     def _describe(self, container_ids: Sequence[str]) -> str:

@@ -34,6 +34,9 @@ def _metrics(service: Service) -> Reply:
     retired = engine.volumes.list_retired()
     _gauge(lines, "orlop_volumes_retired", "Removed volumes that can be restored.", {"": len(retired)})
     _volumes(lines, [engine.volume_reports.of(volume) for volume in volumes])
+    if engine.volumes.watch is not None:
+        states = {f'state="{state}"': count for state, count in engine.volumes.watch.count_by_state().items()}
+        _gauge(lines, "orlop_volumes_unwell", "Volumes in use whose mount is not well.", states)
     unfinished = {"": len(info.unfinished)}
     _gauge(lines, "orlop_operations_unfinished", "Clean-ups that failed and will be tried again.", unfinished)
     _gauge(lines, "orlop_events_listeners", "Clients that listen to events.", {"": service.events_listening})

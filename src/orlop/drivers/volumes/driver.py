@@ -24,6 +24,7 @@ kernel and the disk.
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -289,6 +290,42 @@ class Uploading(Protocol):
 
     def pending(self, name: str) -> Pending | None:
         """None when it cannot be told now."""
+
+
+class HealthState(StrEnum):
+    OK = "ok"
+    STALE = "stale"  # its mount is dead: whoever has it gets nothing but errors, until it is mounted anew
+    HANGING = "hanging"  # its mount gives no answer
+    AWAY = "away"  # its mount answers that the storage does not
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    state: HealthState = HealthState.OK
+    why: str = ""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """The ability to tell how the mount of a volume that is in use is. For volumes whose content is elsewhere."""
+
+    def health(self, name: str) -> Health:
+        """Asked every few seconds, by one thread for all volumes: it costs next to nothing, and what does not answer is
+        not waited for. Raises NotFound."""
+
+    def watch_only(self, names: Collection[str]) -> None:
+        """Nobody asks for others any more: what was kept to know about them goes."""
+
+
+@runtime_checkable
+class Mending(Protocol):
+    """The ability to mount a volume anew whose mount is dead, while it is in use. A mount of such a volume has a device
+    number of its own, by which an old one is told from a new one, wherever it was copied to."""
+
+    def mend(self, name: str, use_ids: Collection[str]) -> Path:
+        """These uses, and those that it knows of, go on with the mount that is there when this returns. Mended already
+        is success. The dead mount is taken off only when another is likely to come. Raises Unavailable, Forbidden,
+        HostFailure; called again later."""
 
 
 @runtime_checkable

@@ -28,6 +28,7 @@ never through a link, and `_data` must be a real directory, or the volume is bro
     local_staging      filling an empty volume at once; local_staging_within: one whose content is mounted
     local_filling      making a volume with its data
     local_retirement   removed volumes
+    local_health       whether what is mounted answers
     local_usage        walking and counting
     local_image, local_image_file, local_subvolume, local_project
                        limits: a file system in a file, btrfs, project quota
@@ -44,7 +45,7 @@ from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes import local_adoption, local_filling, local_staging
-from orlop.drivers.volumes.driver import Limits, Measurement, StoredVolume
+from orlop.drivers.volumes.driver import Health, Limits, Measurement, StoredVolume
 from orlop.drivers.volumes.local_changes import change_volume, finish_change, rename_volume
 from orlop.drivers.volumes.local_content import content_of, new_content
 from orlop.drivers.volumes.local_deletion import delete_tree
@@ -62,6 +63,7 @@ from orlop.drivers.volumes.local_directory import (
     sweep,
     write_file,
 )
+from orlop.drivers.volumes.local_health import health_of
 from orlop.drivers.volumes.local_image import has_image
 from orlop.drivers.volumes.local_looks import finish, look_at, problem_of, stored
 from orlop.drivers.volumes.local_owner import give_owner
@@ -76,6 +78,7 @@ from orlop.drivers.volumes.local_staging_within import (
     unstage_within,
 )
 from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, is_only_use, keep_uses
+from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
 from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below
@@ -97,9 +100,11 @@ class LocalVolumes:
         self._root = VolumesRoot(root, projects, resolve_secrets)
         self.root = self._root.path
         self._retirement = LocalRetirement(self._root)
+        self._mounts = MountHealth()
         self._made: list[str] = []  # and not settled
 
     def close(self) -> None:
+        self._mounts.close()
         self._retirement.close()
         self._root.close()
 
@@ -266,6 +271,13 @@ class LocalVolumes:
     def detach(self, name: str, use_id: str) -> None:
         with suppress(NotFound), self._root.open(name, exclusive=True) as volume:
             detach_mounted(volume, use_id)
+
+    def health(self, name: str) -> Health:
+        with self._root.open(name) as volume:
+            return health_of(volume, self._mounts)
+
+    def watch_only(self, names: Collection[str]) -> None:
+        self._mounts.watch_only(names)
 
     def detach_others(self, use_ids: Collection[str]) -> None:
         for name in self._root.names():

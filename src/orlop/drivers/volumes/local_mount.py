@@ -35,6 +35,10 @@ from orlop.model.volume import hide_in_device, hide_secret_words
 
 _RESOLVING_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0  # of what is mounted on this host already
+_AWAY = (
+    *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
+    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
+)
 _MOST_CREDENTIALS = 64 << 10
 
 
@@ -60,7 +64,9 @@ def mount_options(path: Path, options: MountOptions, resolve_secrets: Resolve = 
     except OSError as error:
         # As Docker spells it: clients look for parts of the text, and Go begins it with a small letter.
         reason = os.strerror(error.errno or 0).lower()
-        raise HostFailure(subject, f"{shown}: {reason}", _hint(error, options)) from error
+        is_away = error.errno in _AWAY and is_foreign(options.device, options.fs_type)
+        kind = Unavailable if is_away else HostFailure
+        raise kind(subject, f"{shown}: {reason}", _hint(error, options)) from error
 
 
 def _shown(path: Path, device: str, data: str, flags: int) -> str:

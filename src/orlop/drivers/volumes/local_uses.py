@@ -72,6 +72,34 @@ def attach_mounted(
     _write_down(volume)
 
 
+def mount_anew(volume: VolumeDirectory, use_ids: Collection[str], mount: Callable[[], None]) -> None:
+    """In the place of a mount that is dead, for everybody who uses the volume, and for these."""
+    state, top = _look(volume)
+    if state in (State.FOREIGN, State.COVERED) and top is not None:
+        why = f"{top.source} ({top.fs_type}) is mounted on {volume.data_path}, and not by this volume"
+        raise HostFailure(f"mending volume {volume.name}", why, f"Unmount it first: umount {volume.data_path}")
+    mark_uses(volume, use_ids)
+    if state is State.OURS:
+        mounts.unmount(volume.data_path, mounts.MNT_DETACH)  # waits for nobody
+    with suppress(FileNotFoundError):
+        os.unlink(MOUNTED, dir_fd=volume.fd)
+    mount()
+    _write_down(volume)
+
+
+def mark_uses(volume: VolumeDirectory, use_ids: Collection[str]) -> None:
+    """These have it attached."""
+    with suppress(FileExistsError):
+        os.mkdir(USES, 0o700, dir_fd=volume.fd)
+    for use_id in use_ids:
+        _mark(volume, use_id)
+
+
+def is_in_use(volume: VolumeDirectory) -> bool:
+    """As the marks say."""
+    return bool(_marks(volume))
+
+
 def join_mounted(volume: VolumeDirectory, use_id: str) -> bool:
     """For a volume whose options ask for no mount any more: who comes sees what the other users see as long as there
     are any (True), and the plain directory afterwards."""

@@ -23,11 +23,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from orlop.drivers.volumes.driver import Pending, StoredVolume
+from orlop.drivers.volumes.driver import Health, HealthState, Pending, StoredVolume
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.local_directory import VolumeDirectory, exists, read_file, replace_file
 from orlop.drivers.volumes.local_rules import check_name
-from orlop.drivers.volumes.local_uses import USES, attach_mounted, detach_mounted, is_last_use, keep_uses, leave_mounted
+from orlop.drivers.volumes.local_uses import (
+    USES,
+    attach_mounted,
+    detach_mounted,
+    is_in_use,
+    is_last_use,
+    keep_uses,
+    leave_mounted,
+    mark_uses,
+    mount_anew,
+)
+from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
@@ -93,6 +104,7 @@ class ServedVolumes:
         self._unsent: set[str] = set()  # not mounted, with something in the cache that is not where it belongs
         self._told: set[str] = set()  # of whose trouble the log knows
         self._closed = threading.Event()
+        self._mounts = MountHealth()
 
     @property
     def name(self) -> str:
@@ -104,6 +116,7 @@ class ServedVolumes:
 
     def close(self) -> None:
         self._closed.set()
+        self._mounts.close()
         self._tree.close()
 
     # Create and find
@@ -148,14 +161,23 @@ class ServedVolumes:
 
     def attach(self, name: str, use_id: str) -> Path:
         with self._tree.opened(name, exclusive=True) as volume:
-            attach_mounted(volume, use_id, mount=lambda: self._mount(volume))
+            if is_in_use(volume) and self.health(name).state is HealthState.STALE:
+                # Those who have it are given the new mount by whoever watches.
+                mount_anew(volume, [use_id], mount=lambda: self._mount(volume))
+            else:
+                attach_mounted(volume, use_id, mount=lambda: self._mount(volume))
             return volume.data_path
 
     def _mount(self, volume: VolumeDirectory) -> None:
         served, program = self._served(volume)
-        subject = f"attaching volume {volume.name}"
+        self._start(volume, program, self._command(volume, served))
+
+    def _command(self, volume: VolumeDirectory, served: Served) -> Command:
         served.cache.mkdir(mode=0o700, exist_ok=True)
-        command = self._backend.command(served)
+        return self._backend.command(served)
+
+    def _start(self, volume: VolumeDirectory, program: MountProgram, command: Command) -> None:
+        subject = f"attaching volume {volume.name}"
         program.start(subject, command, lambda: is_mount_point(volume.data_path), START_SECONDS)
 
     def detach(self, name: str, use_id: str) -> None:
@@ -184,6 +206,30 @@ class ServedVolumes:
             detach_mounted(volume, use_id)
             program.end(END_SECONDS)
 
+    # Health
+
+    def health(self, name: str) -> Health:
+        with self._tree.opened(name) as volume:
+            program = MountProgram(self._run / _read(volume)[0])
+            if not program.is_alive():
+                words = program.last_words()
+                return Health(HealthState.STALE, "its program ended" + (f"; it said last: {words}" if words else ""))
+            return self._mounts.health(name, volume.data_path)
+
+    def watch_only(self, names: Collection[str]) -> None:
+        self._mounts.watch_only(names)
+
+    def mend(self, name: str, use_ids: Collection[str]) -> Path:
+        with self._tree.opened(name, exclusive=True) as volume:
+            if self.health(name).state is not HealthState.STALE:
+                mark_uses(volume, use_ids)
+                return volume.data_path
+            served, program = self._served(volume)
+            # Which looks at the storage: the dead mount stays where nothing could take its place.
+            command = self._command(volume, served)
+            mount_anew(volume, use_ids, mount=lambda: self._start(volume, program, command))
+            return volume.data_path
+
     def pending(self, name: str) -> Pending | None:
         with self._tree.opened(name) as volume:
             return self._backend.pending(self._run / _read(volume)[0], volume.path / CACHE)
@@ -210,11 +256,16 @@ class ServedVolumes:
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
         self._unfinished.update(unused)
-        threading.Thread(target=self._go_on, args=(running,), name=f"volumes of {self.name}", daemon=True).start()
+        leftovers = [MountProgram(place) for place in self._places() if place not in running]
+        arguments = ([(program, program.pid) for program in leftovers],)
+        threading.Thread(target=self._go_on, args=arguments, name=f"volumes of {self.name}", daemon=True).start()
 
-    def _go_on(self, running: set[Path]) -> None:
+    def _places(self) -> list[Path]:
+        return list(self._run.iterdir()) if self._run.exists() else []
+
+    def _go_on(self, leftovers: Sequence[tuple[MountProgram, int]]) -> None:
         """Until the daemon ends: whatever has still to be brought away is, and then unmounted."""
-        self._end_leftovers(running)
+        self._end_leftovers(leftovers)
         while not self._closed.wait(FINISH_SECONDS):
             for name in list(self._unsent):
                 if self._try(name, lambda name: self.attach(name, _NOBODY)):
@@ -236,11 +287,11 @@ class ServedVolumes:
             return False
         return True
 
-    def _end_leftovers(self, running: set[Path]) -> None:
+    def _end_leftovers(self, leftovers: Sequence[tuple[MountProgram, int]]) -> None:
         try:
-            for place in self._run.iterdir() if self._run.exists() else ():
-                if place not in running:
-                    MountProgram(place).end(END_SECONDS)
+            for program, pid in leftovers:
+                if program.pid == pid:  # else it was started anew meanwhile, for somebody who uses it
+                    program.end(END_SECONDS)
         except (OrlopError, OSError) as error:
             log.warning("what is left of programs that mounted volumes stays: %s", error)
 

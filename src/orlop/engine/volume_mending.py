@@ -1,0 +1,249 @@
+"""Giving running containers the new mount of a volume whose mount died.
+
+    1  the driver mounts the volume anew on the host                        (Mending.mend)
+    2  each running container that still has the dead mount gets the new    (kernel/namespace_mounts.py)
+
+What a container has is read from its own mount table, so a crash between the two, or a mount that was made anew for
+somebody else, is found like any other dead mount. Until it is mended a container keeps the dead mount, and gets errors:
+never the empty directory beneath it. Files that were open are lost to whoever had them open.
+"""
+
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from orlop.drivers.volumes.driver import Health, HealthState, Mending, VolumeDriver
+from orlop.engine.mount_trees import MountTrees
+from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_mounts import VolumeMounts, use_id
+from orlop.engine.volume_records import VolumeRecords
+from orlop.errors import HostFailure, OrlopError, Unavailable, Unsupported
+from orlop.kernel.foreign import is_foreign_type
+from orlop.kernel.mounts import MountEntry, read_mounts, spelled
+from orlop.kernel.namespace_mounts import replace_mount
+from orlop.model.container import Container
+from orlop.model.mount import Mount, MountKind
+from orlop.model.volume import Volume
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+_FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
+_REPLACING_SECONDS = 20.0
+
+
+class Use(Protocol):
+    @property
+    def container(self) -> Container: ...
+
+    @property
+    def mount(self) -> Mount: ...
+
+
+@dataclass(slots=True)
+class _Attempts:
+    next_at: float = 0.0
+    pause_seconds: float = _FIRST_PAUSE_SECONDS
+    is_under_way: bool = False
+    failure: str = ""
+
+
+class VolumeMender:
+    """Thread-safe. `containers` are all there are; `trees` makes what a mount shows."""
+
+    def __init__(
+        self,
+        records: VolumeRecords,
+        drivers: Mapping[str, VolumeDriver],
+        locks: VolumeLocks,
+        mounts: VolumeMounts,
+        trees: MountTrees,
+        containers: Callable[[], Iterable[Container]],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._records = records
+        self._drivers = drivers
+        self._locks = locks
+        self._mounts = mounts
+        self._trees = trees
+        self._containers = containers
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._attempts: dict[str, _Attempts] = {}  # by the volume's id
+        self._workers = ThreadPoolExecutor(_AT_ONCE, "mending")
+        self.mended = 0
+
+    def stop(self) -> None:
+        self._workers.shutdown(wait=False, cancel_futures=True)
+
+    # What is wrong
+
+    def health_in_containers(self, volume: Volume, uses: Sequence[Use]) -> Health:
+        """Whether each has the mount that is there now. Asked of a volume that is well on the host."""
+        if not isinstance(self._drivers.get(volume.driver), Mending):
+            return Health()
+        now = _mount_on(volume.mountpoint, read_mounts())
+        for use in uses:
+            if now is not None and _outdated(use, now) is not None:
+                return Health(HealthState.STALE, f"container {use.container.name} has a mount of it that is dead")
+        return Health()
+
+    # Mending it
+
+    def is_attached(self, mount: Mount, container_id: str) -> bool:
+        return self._mounts.is_attached(mount, container_id)
+
+    def is_at_work(self, volume_id: str) -> bool:
+        with self._lock:
+            attempts = self._attempts.get(volume_id)
+            return attempts is not None and attempts.is_under_way
+
+    def want(self, volume: Volume) -> str:
+        """Have it mended, soon; what failed so far, for people."""
+        driver = self._drivers.get(volume.driver)
+        if not isinstance(driver, Mending):
+            return "stop the containers that use it and start them again"
+        with self._lock:
+            attempts = self._attempts.setdefault(volume.id, _Attempts())
+            if not attempts.is_under_way and self._clock() >= attempts.next_at:
+                attempts.is_under_way = True
+                self._workers.submit(self._try, volume.name, volume.id)
+            return attempts.failure
+
+    def watch_only(self, volume_ids: Collection[str]) -> None:
+        with self._lock:
+            for known in [known for known in self._attempts if known not in volume_ids]:
+                if not self._attempts[known].is_under_way:
+                    del self._attempts[known]
+
+    def _try(self, name: str, volume_id: str) -> None:
+        failure = ""
+        try:
+            if self.mend(name):
+                self.mended += 1
+        except (OrlopError, OSError) as error:
+            failure = f"mending it failed and is tried again: {error}"
+        except Exception:
+            log.exception("mending volume %s", name)
+            failure = "mending it failed and is tried again"
+        with self._lock:
+            attempts = self._attempts[volume_id]
+            if failure and failure != attempts.failure:
+                log.warning("volume %s: %s", name, failure)
+            if failure:
+                attempts.next_at = self._clock() + attempts.pause_seconds
+                attempts.pause_seconds = min(2 * attempts.pause_seconds, _LONGEST_PAUSE_SECONDS)
+            else:
+                attempts.pause_seconds = _FIRST_PAUSE_SECONDS
+            attempts.failure = failure
+            attempts.is_under_way = False
+
+    def mend(self, name: str) -> bool:
+        """False where nobody has it any more. Raises Unavailable while it is being mounted in a container, and whatever
+        is in the way; what was mended until then stays mended."""
+        with self._locks.hold([name]):
+            volume = self._records.get(name)
+            driver = self._drivers.get(volume.driver)
+            uses = self._uses(volume)
+            if not uses or not isinstance(driver, Mending):
+                return False
+            if self._mounts.mounting.is_under_way(volume.id):
+                # Its path was handed out, and there must not be a moment at which that leads to an empty directory.
+                raise Unavailable(f"mending volume {name}", "a container is about to mount it")
+            path = driver.mend(volume.name, [use_id(mount, container.id) for container, mount in uses])
+            self._mounts.require_answer(volume, path)
+            now = _mount_on(str(path), read_mounts())
+            if now is None:
+                raise HostFailure(f"mending volume {name}", f"nothing is mounted on {path}")
+            failures = [failure for one in uses if (failure := self._give_new(one, path, now)) is not None]
+        if failures:
+            raise failures[0]
+        log.info("volume %s was mounted anew, and %d running containers were given the new mount", name, len(uses))
+        return True
+
+    def _uses(self, volume: Volume) -> list[tuple[Container, Mount]]:
+        names = (volume.name, *volume.aliases)
+        return [
+            (container, mount)
+            for container in self._containers()
+            if container.is_running
+            for mount in container.mounts
+            if mount.kind is MountKind.VOLUME
+            and mount.volume in names
+            and self._mounts.is_attached(mount, container.id)
+        ]
+
+    def _give_new(self, use: tuple[Container, Mount], path: Path, now: MountEntry) -> OrlopError | None:
+        """What kept it from getting the mount; the others get theirs."""
+        container, mount = use
+        try:
+            self._replace(container, mount, path, now)
+        except ProcessLookupError:
+            return None  # it ended meanwhile
+        except OSError as error:
+            subject = f"mount at {mount.destination} of container {container.name}"
+            return HostFailure(subject, error.strerror or str(error), "Restart the container, and it has the new one")
+        except OrlopError as error:
+            return error
+        return None
+
+    def _replace(self, container: Container, mount: Mount, path: Path, now: MountEntry) -> None:
+        pid = container.status.pid
+        process = os.pidfd_open(pid)
+        try:
+            namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                dead = _outdated_mount(container, mount, now)
+                if dead is None:
+                    return
+                source = self._mounts.pin_again(path, mount, container.id) if mount.subpath else path
+                tree = self._trees.open(mount, source, _no_ids)
+                try:
+                    if _mount_on(str(path), read_mounts()) != now:
+                        raise HostFailure(f"mending volume {mount.volume}", f"{path} was unmounted meanwhile")
+                    replace_mount(namespace, tree, dead.mount_point, dead.id, _REPLACING_SECONDS)
+                finally:
+                    os.close(tree)
+            finally:
+                os.close(namespace)
+        finally:
+            os.close(process)
+
+
+def _no_ids(user: str) -> tuple[int, int]:
+    raise Unsupported("mending a mount whose ids are mapped", "it cannot be made anew", "Restart the container")
+
+
+def _mount_on(path: str, table: Sequence[MountEntry]) -> MountEntry | None:
+    """The one that is seen there."""
+    point = spelled(path)
+    return next((entry for entry in reversed(table) if entry.mount_point == point), None)
+
+
+def _outdated(use: Use, now: MountEntry) -> MountEntry | None:
+    return _outdated_mount(use.container, use.mount, now)
+
+
+def _outdated_mount(container: Container, mount: Mount, now: MountEntry) -> MountEntry | None:
+    """What the container has in the place of the mount that is there now; None where it has that, or has ended."""
+    try:
+        table = read_mounts(f"/proc/{container.status.pid}/mountinfo")
+    except OSError:
+        return None
+    return find_outdated(table, mount.destination, now)
+
+
+def find_outdated(table: Sequence[MountEntry], destination: str, now: MountEntry) -> MountEntry | None:
+    """By its place; where links of the image led it to another, by what it shows, if only one mount shows that."""
+    there = [entry for entry in table if entry.mount_point == destination]
+    if there:
+        seen = there[-1]
+        return seen if is_foreign_type(seen.fs_type) and seen.device != now.device else None
+    same = [entry for entry in table if (entry.fs_type, entry.source) == (now.fs_type, now.source)]
+    return same[0] if len(same) == 1 and same[0].device != now.device else None
