@@ -359,7 +359,7 @@ class TestStorageThatGoes:
             house.driver.attach("other", new_id())
         house.target.stop()
         house.made()
-        with pytest.raises(Unavailable, match="refused"):
+        with pytest.raises(Unavailable, match="nobody takes the connection"):
             house.driver.attach("data", new_id())
         assert not find_leaks([house.place / "run"])
 

@@ -34,6 +34,7 @@ _SECTOR = 512
 _REFUSED = re.compile(
     r"(?i)authentication failure|login.{0,40}(failed|refused)|not found|no such|illegal_request|not available"
 )
+_NOBODY_THERE = "reconnect_if_loggedin"  # libiscsi's way to say so
 _AWAY = re.compile(r"(?i)connection refused|timed? ?out|no route|unreachable|failed to connect|resolve|reset by peer")
 _CHECK = "Check the address, and that the storage runs and can be reached from here"
 _CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and what the storage allows this host"
@@ -122,6 +123,8 @@ def _explained(subject: str, options: SanOptions, error: OrlopError) -> OrlopErr
     what = re.sub(r"qemu-storage-daemon: (--blockdev \{.*?\}: )?", "", what)
     if isinstance(error, Unavailable):
         return Unavailable(subject, what, _CHECK)
+    if _NOBODY_THERE in what:
+        return Unavailable(subject, f"{options.device}: nobody takes the connection", _CHECK)
     if _REFUSED.search(what):
         return HostFailure(subject, what, _CHECK_ACCESS)
     if _AWAY.search(what):
