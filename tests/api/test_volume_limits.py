@@ -43,7 +43,7 @@ def test_it_survives_the_daemon_and_grows_under_a_running_container(limited: Liv
     limited.docker("volume", "rm", "data", code=1)
     limited.orlop("volume", "update", "--size", "32m", "data")
     assert 32 << 10 <= size_in_container(limited, "exec", "user") < 34 << 10
-    limited.docker("exec", "user", "sh", "-c", "head -c 20000000 /dev/zero > /data/much; sync")
+    limited.docker("exec", "user", "sh", "-c", "dd if=/dev/zero of=/data/much bs=1000000 count=20 conv=fsync")
     limited.docker("rm", "-f", "user")
     assert "more than 8 MiB" in limited.orlop("volume", "update", "--size", "8m", "data", code=1).stderr
     assert limited.docker("run", "--rm", "-v", "data:/data", "busybox", "cat", "/data/note").stdout == "kept\n"
@@ -83,8 +83,8 @@ def test_an_image_with_more_than_fits_says_how_to_get_more(limited: LiveDaemon) 
 
 
 def test_df_and_prune_count_it_like_any_other(limited: LiveDaemon) -> None:
-    fill = ("run", "--rm", "-v", "data:/data", "busybox", "sh", "-c", "head -c 4000000 /dev/urandom > /data/much; sync")
-    limited.docker(*fill)
+    fill = ("dd", "if=/dev/urandom", "of=/data/much", "bs=1000000", "count=4", "conv=fsync")
+    limited.docker("run", "--rm", "-v", "data:/data", "busybox", *fill)
     lines = limited.docker("system", "df", "-v").stdout.splitlines()
     (line,) = [line for line in lines if line.startswith("data ")]
     assert 4.0 <= float(line.split()[2].removesuffix("MB")) < 4.3
