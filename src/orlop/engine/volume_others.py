@@ -35,6 +35,7 @@ class OthersVolumes:
         self._lock = threading.Lock()
         self._asking: dict[str, threading.Thread] = {}
         self._trouble: dict[str, str] = {}  # of drivers that could not be listed, by name
+        self._passed_over: set[str] = set()  # drivers that did not answer when many were asked for a volume
         self._told: dict[str, Mapping[str, object]] = {}  # by the volume's id
 
     def drivers(self) -> list[tuple[str, VolumeDriver, Independent]]:
@@ -62,12 +63,24 @@ class OthersVolumes:
 
     def find(self, name: str) -> tuple[VolumeDriver, StoredVolume] | None:
         """Whoever has a volume of that name. Those that do not answer, soon, are passed over."""
-        asked = [(driver, other) for _, driver, other in self.drivers() if not other.is_silent]
+        asked = [(driver_name, driver, other) for driver_name, driver, other in self.drivers() if not other.is_silent]
         if not asked:
             return None
         with ThreadPoolExecutor(min(len(asked), 8)) as pool:
-            answers = list(pool.map(lambda each: _find(each[1], name), asked))
-        return next(((driver, found) for (driver, _), found in zip(asked, answers, strict=True) if found), None)
+            answers = list(pool.map(lambda each: self._find(each[0], each[2], name), asked))
+        return next(((driver, found) for (_, driver, _), found in zip(asked, answers, strict=True) if found), None)
+
+    def _find(self, driver_name: str, other: Independent, name: str) -> StoredVolume | None:
+        try:
+            found = other.find(name)
+        except (OrlopError, OSError) as error:
+            # Told once, until it answers again: somebody asks with each volume that is made.
+            level = logging.DEBUG if driver_name in self._passed_over else logging.WARNING
+            log.log(level, "volume driver %s is passed over, asked whether it has %s: %s", driver_name, name, error)
+            self._passed_over.add(driver_name)
+            return None
+        self._passed_over.discard(driver_name)
+        return found
 
     def is_there(self, volume: Volume) -> bool:
         """False only when its driver says so, and nobody holds it. Raises Conflict, in Docker's words, where it is not
@@ -198,11 +211,3 @@ def absent(volume: Volume) -> str:
 def no_such_driver(subject: str, name: str, known: Sequence[str]) -> NotFound:
     why = f'error looking up volume plugin {name}: plugin "{name}" not found'
     return NotFound(subject, why, f"Drivers here: {', '.join(sorted(known))}" if known else "")
-
-
-def _find(other: Independent, name: str) -> StoredVolume | None:
-    try:
-        return other.find(name)
-    except (OrlopError, OSError) as error:
-        log.warning("whether a driver has a volume %s is not known: %s", name, error)
-        return None
