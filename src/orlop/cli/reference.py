@@ -15,7 +15,8 @@ INTRODUCTION = """\
 
 `orlop` is complete by itself: a machine without the `docker` command misses nothing. Verbs, flags, columns and exit
 codes are Docker's, so that what people have in their fingers, and in scripts, works. It speaks to the daemon's API
-only, never to the disk; it works with Docker's own daemon too, but for what only Orlop can do.
+only, and to the disk only where there is no daemon (`recover`, `plugin serve`, `secret ... --root`); it works with
+Docker's own daemon too, but for what only Orlop can do.
 
 **Where the daemon is.** `--host` (before the command), else `$ORLOP_HOST`, else `$DOCKER_HOST`, else
 `unix:///var/run/docker.sock`. Unix sockets and `tcp://` without TLS are spoken.
