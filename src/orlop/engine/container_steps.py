@@ -20,7 +20,7 @@ from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
 from orlop.engine.rootfs import make_directories, refuse_file
-from orlop.engine.strayed_mounts import refuse_strayed
+from orlop.engine.strayed_mounts import refuse_bare, refuse_strayed
 from orlop.engine.surroundings import find_surroundings
 from orlop.engine.volumes import Volumes
 from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume, OrlopError
@@ -242,6 +242,7 @@ class ContainerSteps:
             found.process = self.runtime_of(container).create(bundle)
         try:
             refuse_strayed(made, found.process.pid)
+            refuse_bare(made, found.process.pid, found.sources)
         except OrlopError:
             self.runtime_of(container).delete(container.id)
             raise

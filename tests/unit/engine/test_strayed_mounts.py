@@ -2,7 +2,7 @@
 
 import pytest
 
-from orlop.engine.strayed_mounts import find_strayed
+from orlop.engine.strayed_mounts import find_strayed, is_bare
 from orlop.kernel.mounts import MountEntry
 from orlop.model.mount import Mount, MountKind
 
@@ -53,3 +53,22 @@ def test_what_the_user_bound_over_proc_is_the_users() -> None:
     assert find_strayed(table, [OUTER, uptime]) == []
     whole = Mount(MountKind.BIND, "/proc", "/proc")
     assert find_strayed([*RUNTIMES, entry("/proc/sys/fs/binfmt_misc", "binfmt_misc")], [OUTER, whole]) == []
+
+
+@pytest.mark.parametrize(
+    ("on_host", "shown", "bare"),
+    [
+        (("0:7", "fuse.rclone"), [("0:7", "fuse.rclone")], False),
+        (("0:8", "fuse.rclone"), [("0:7", "fuse.rclone")], True),  # mounted anew
+        (("0:8", "fuse.rclone"), [("8:1", "ext4")], True),  # the directory below
+        (("8:1", "ext4"), [("8:2", "ext4")], False),  # what a plugin gave may be anywhere
+        (("0:8", "fuse.rclone"), [], False),
+    ],
+)
+def test_a_container_that_took_the_directory_below_the_storage_is_known(
+    on_host: tuple[str, str], shown: list[tuple[str, str]], bare: bool
+) -> None:
+    def at(place: str, device: str, fs_type: str) -> MountEntry:
+        return MountEntry(1, 0, device, "/", place, "rw", (), fs_type, "source", "rw")
+
+    assert is_bare(at("/host", *on_host), "/p", [at("/p", *each) for each in shown]) is bare
