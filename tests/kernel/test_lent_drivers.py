@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import signal
 import stat
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop.daemon.lend import Loan
 from support.daemon import CHECKOUT, LiveDaemon, orlop_command, run_command, wait_for
 from support.lent_driver import LentDriver
 
@@ -49,6 +51,7 @@ def serve(*arguments: str | Path) -> str:
 
 def test_it_ends_well_and_leaves_what_is_mounted(plugin: LentDriver) -> None:
     assert stat.S_IMODE(plugin.socket.stat().st_mode) == 0o600
+    assert stat.S_IMODE(plugin.exec_root.stat().st_mode) == 0o711
     plugin.called("Create", Name="data", Opts={"size": "20m"})
     plugin.called("Mount", Name="data", ID="c1")
     mounted = plugin.mounts()
@@ -89,6 +92,7 @@ def test_what_cannot_be_served_is_told(tmp_path: Path) -> None:
     said = serve("--driver", "floppy", "--root", tmp_path / "root", "--socket", tmp_path / "s")
     assert "driver floppy: there is none of that name. There are: " in said and "local" in said
     assert not (tmp_path / "s").exists()
+    shutil.rmtree(Loan("floppy", root=str(tmp_path / "root")).exec_root.path)
     (tmp_path / "file").write_text("precious")
     assert "no socket" in serve("--root", tmp_path / "root2", "--socket", tmp_path / "file")
     plugin = LentDriver("local", tmp_path / "s")

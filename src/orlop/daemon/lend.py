@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.daemon.main import configure_logging
-from orlop.daemon.roots import mark_lent, open_lent_root
+from orlop.daemon.roots import mark_lent, open_exec_root, open_lent_root
 from orlop.docker.front import run_front
 from orlop.docker.plugin_server import PluginServer
 from orlop.engine.events import Events
@@ -101,6 +101,7 @@ def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
     from orlop.daemon.assemble import volume_drivers  # it takes a while, and the handshake need not wait for it
 
     data_root, exec_root = loan.data_root, loan.exec_root
+    open_exec_root(exec_root)
     secrets = Secrets(SecretFiles(data_root.secrets))
     drivers = volume_drivers(data_root, exec_root, secrets.resolve)
     driver = drivers.get(loan.driver)
@@ -109,7 +110,6 @@ def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
             f"driver {loan.driver}", "there is none of that name", f"There are: {', '.join(sorted(drivers))}"
         )
     mark_lent(data_root, driver.name)
-    exec_root.path.mkdir(mode=0o700, parents=True, exist_ok=True)
     journal = Journal(data_root.journal)
     closing.append(journal.close)
     executor = Executor(journal)
