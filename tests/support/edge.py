@@ -60,6 +60,7 @@ IMAGE_ID = "sha256:" + "1" * 64
 class FakeVolumes:
     def __init__(self) -> None:
         self.others = SimpleNamespace(are_there=False)
+        self.watch = SimpleNamespace(count_by_state=lambda: {"stale": 2, "hanging": 0})
         self.volumes: dict[str, Volume] = {}
         self.retired: dict[str, RetiredVolume] = {}
         self.asked: list[Any] = []

@@ -86,5 +86,6 @@ def test_a_restored_volume_may_get_another_name(served: Served) -> None:
 def test_metrics_are_in_prometheus_format(served: Served) -> None:
     lines = served.call("GET", "/orlop/metrics").body.decode().splitlines()
     assert 'orlop_containers{state="running"} 1' in lines
+    assert 'orlop_volumes_unwell{state="stale"} 2' in lines
     named = {line.split()[2] for line in lines if line.startswith("# TYPE")}
     assert all(line.split("{")[0].split()[0] in named for line in lines if not line.startswith("#"))
