@@ -155,8 +155,8 @@ def iscsi_target(place: Path, *luns: int, chap: tuple[str, str] | None = None) -
 
 
 @contextmanager
-def nbd_server(place: Path) -> Iterator[NbdServer]:
-    server = NbdServer(place)
+def nbd_server(place: Path, size_bytes: int = 64 << 20) -> Iterator[NbdServer]:
+    server = NbdServer(place, size_bytes)
     try:
         server.start()
         yield server
