@@ -1,5 +1,6 @@
 """Look up what a start needs of the host and of the mounted root file system."""
 
+import errno
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -75,6 +76,8 @@ def _refuse_failing(source: Path) -> None:
     except (FileNotFoundError, NotADirectoryError):
         return
     except OSError as error:
+        if error.errno in (errno.ENAMETOOLONG, errno.ELOOP):
+            return  # nothing of that name can be there
         raise HostFailure(f"bind source {source}", error.strerror or str(error)) from error
 
 
