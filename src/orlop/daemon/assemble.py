@@ -19,6 +19,8 @@ from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
 from orlop.drivers.volumes.cloud import CloudBackend
 from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.encrypted import INNER, EncryptedVolumes
+from orlop.drivers.volumes.gocryptfs import Inner
 from orlop.drivers.volumes.juicefs import JuicefsBackend
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.nas import NasBackend
@@ -210,10 +212,15 @@ def volume_drivers(
     data_root: DataRoot, exec_root: ExecRoot, resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]] = dict
 ) -> dict[str, VolumeDriver]:
     drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes, resolve_secrets=resolve_secrets)}
+    encrypted = data_root.volumes_of("encrypted")
+    below: dict[str, Inner] = {"local": LocalVolumes(encrypted / INNER / "local", resolve_secrets=resolve_secrets)}
     for backend in (CloudBackend(), NasBackend(), JuicefsBackend()):
         root, run = data_root.volumes_of(backend.name), exec_root.programs(backend.name)
         drivers[backend.name] = ServedVolumes(root, run, backend, resolve_secrets)
+        root, run = encrypted / INNER / backend.name, exec_root.programs(f"encrypted-{backend.name}")
+        below[backend.name] = ServedVolumes(root, run, backend, resolve_secrets)
     drivers["san"] = SanVolumes(data_root.volumes_of("san"), exec_root.programs("san"), resolve_secrets)
+    drivers["encrypted"] = EncryptedVolumes(encrypted, exec_root.programs("encrypted"), below, resolve_secrets)
     return drivers
 
 

@@ -103,7 +103,7 @@ class VolumeChanges:
         if new_name == volume.name:
             raise Malformed(subject, "it has that name already")
         with _about(subject):
-            self._check(new_name, volume.driver, {})
+            self._check(new_name, volume.driver, volume.options or {})
         taken = self._records.find(new_name)
         if taken is not None and taken.name != volume.name:
             what = f"the volume {new_name} exists"

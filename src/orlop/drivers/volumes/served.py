@@ -21,11 +21,11 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orlop.drivers.volumes.driver import Health, HealthState, Pending, StoredVolume
 from orlop.drivers.volumes.local import LocalVolumes
-from orlop.drivers.volumes.local_directory import VolumeDirectory, exists, read_file, replace_file
+from orlop.drivers.volumes.local_directory import PURGING, VolumeDirectory, exists, read_file, replace_file
 from orlop.drivers.volumes.local_rules import check_name
 from orlop.drivers.volumes.local_uses import (
     USES,
@@ -60,6 +60,7 @@ class Served:
 
     name: str
     options: Options  # secrets resolved
+    given: Options  # the same as they were given: secrets by name
     mountpoint: Path
     place: Path  # of the program; gone after a reboot
     cache: Path  # on the disk of the volumes; stays until the volume is purged
@@ -89,6 +90,20 @@ class Backend(Protocol):
 
     def pending(self, place: Path, cache: Path) -> Pending | None:
         """What was written and is not yet where it belongs, whether or not the program runs."""
+
+
+@runtime_checkable
+class Following(Protocol):
+    """The ability of a backend to follow what becomes of its program."""
+
+    def is_ready(self, served: Served) -> bool:
+        """Whether what is mounted may be used."""
+
+    def mounted(self, served: Served) -> None:
+        """It has just mounted."""
+
+    def ended(self, served: Served) -> None:
+        """It is not there any more, or never came to mount. May be told twice."""
 
 
 class ServedVolumes:
@@ -157,6 +172,16 @@ class ServedVolumes:
         with self._tree.opened(name) as volume:
             return _read(volume)[1]
 
+    def served_id(self, name: str) -> str:
+        """Stays the same as long as the volume is there, whatever its name."""
+        with self._tree.opened(name) as volume:
+            return _read(volume)[0]
+
+    def is_known(self, name: str) -> bool:
+        """Whether the backend has remembered the storage."""
+        with self._tree.opened(name) as volume:
+            return exists(volume.fd, IDENTITY)
+
     # Use
 
     def attach(self, name: str, use_id: str) -> Path:
@@ -170,15 +195,30 @@ class ServedVolumes:
 
     def _mount(self, volume: VolumeDirectory) -> None:
         served, program = self._served(volume)
-        self._start(volume, program, self._command(volume, served))
+        self._start(served, program, self._command(served))
 
-    def _command(self, volume: VolumeDirectory, served: Served) -> Command:
+    def _command(self, served: Served) -> Command:
         served.cache.mkdir(mode=0o700, exist_ok=True)
         return self._backend.command(served)
 
-    def _start(self, volume: VolumeDirectory, program: MountProgram, command: Command) -> None:
-        subject = f"attaching volume {volume.name}"
-        program.start(subject, command, lambda: is_mount_point(volume.data_path), START_SECONDS)
+    def _start(self, served: Served, program: MountProgram, command: Command) -> None:
+        subject = f"attaching volume {served.name}"
+        try:
+            program.start(subject, command, lambda: self._is_ready(served), START_SECONDS)
+        except BaseException:
+            self._tell_end(served)
+            raise
+        if isinstance(self._backend, Following):
+            self._backend.mounted(served)
+
+    def _is_ready(self, served: Served) -> bool:
+        if not is_mount_point(served.mountpoint):
+            return False
+        return not isinstance(self._backend, Following) or self._backend.is_ready(served)
+
+    def _tell_end(self, served: Served) -> None:
+        if isinstance(self._backend, Following):
+            self._backend.ended(served)
 
     def detach(self, name: str, use_id: str) -> None:
         with suppress(NotFound), self._tree.opened(name, exclusive=True) as volume:
@@ -189,6 +229,7 @@ class ServedVolumes:
             if not program.is_alive():
                 detach_mounted(volume, use_id)
                 program.end(0.0)
+                self._tell_end(served)
                 left = self._backend.pending(served.place, served.cache)
                 if left and left.files:
                     self._unsent.add(name)  # it died before it was done
@@ -205,6 +246,7 @@ class ServedVolumes:
             self._told.discard(name)
             detach_mounted(volume, use_id)
             program.end(END_SECONDS)
+            self._tell_end(served)
 
     # Health
 
@@ -226,8 +268,8 @@ class ServedVolumes:
                 return volume.data_path
             served, program = self._served(volume)
             # Which looks at the storage: the dead mount stays where nothing could take its place.
-            command = self._command(volume, served)
-            mount_anew(volume, use_ids, mount=lambda: self._start(volume, program, command))
+            command = self._command(served)
+            mount_anew(volume, use_ids, mount=lambda: self._start(served, program, command))
             return volume.data_path
 
     def pending(self, name: str) -> Pending | None:
@@ -300,7 +342,7 @@ class ServedVolumes:
         place = self._run / served_id
         resolved = self._resolve(options)
         cache, identity = volume.path / CACHE, volume.path / IDENTITY
-        return Served(volume.name, resolved, volume.data_path, place, cache, identity), MountProgram(place)
+        return Served(volume.name, resolved, options, volume.data_path, place, cache, identity), MountProgram(place)
 
     # Change and rename
 
@@ -330,15 +372,27 @@ class ServedVolumes:
     def cleanup(self) -> None:
         self._tree.cleanup()
 
+    def purged(self) -> Sequence[tuple[str, str, Options]]:
+        """Retired id, served id and options of what `cleanup` will delete."""
+        found = []
+        for place in sorted((self.root / PURGING).iterdir()):
+            with suppress(OSError, HostFailure):  # one that is being deleted has none any more
+                served_id, options = _parse(place.name, (place / SERVED).read_text(), place / SERVED)
+                found.append((place.name, served_id, options))
+        return found
+
     def list_retired(self) -> Sequence[str]:
         return self._tree.list_retired()
 
 
 def _read(volume: VolumeDirectory) -> tuple[str, dict[str, str]]:
-    text = read_file(volume.fd, SERVED)
+    return _parse(volume.name, read_file(volume.fd, SERVED), volume.path / SERVED)
+
+
+def _parse(name: str, text: str, path: Path) -> tuple[str, dict[str, str]]:
     try:
         found = json.loads(text)
         return str(found["id"]), {str(key): str(value) for key, value in found["options"].items()}
     except (ValueError, KeyError, AttributeError, TypeError) as error:
-        why = f"{volume.path / SERVED} is unreadable" if text else f"{volume.path / SERVED} is missing"
-        raise HostFailure(f"volume {volume.name}", why, "Restore that file from a backup") from error
+        why = f"{path} is unreadable" if text else f"{path} is missing"
+        raise HostFailure(f"volume {name}", why, "Restore that file from a backup") from error
