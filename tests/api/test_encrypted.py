@@ -99,6 +99,18 @@ def test_whoever_is_killed_what_was_written_stays(ship: LiveDaemon) -> None:
     assert run(ship, "cat /v/one /v/two") == "one\ntwo\n"
 
 
+def test_a_running_container_gets_its_files_back_when_gocryptfs_is_killed(ship: LiveDaemon) -> None:
+    create(ship)
+    ship.docker("run", "-d", "--name", "user", "-v", "vault:/v", "busybox", "sleep", "1000")
+    ship.docker("exec", "user", "sh", "-c", "echo one > /v/one")
+    (record,) = ship.exec_root.glob("programs/encrypted/*/program.json")
+    os.kill(int(json.loads(record.read_text())["pid"]), signal.SIGKILL)
+    wait_for("it", lambda: ship.docker("exec", "user", "cat", "/v/one", code=None).stdout == "one\n", 30)
+    ship.docker("exec", "user", "sh", "-c", "echo two > /v/two")
+    ship.docker("rm", "-f", "user")
+    assert run(ship, "cat /v/one /v/two") == "one\ntwo\n"
+
+
 def test_a_key_that_does_not_fit_or_is_gone_is_said(ship: LiveDaemon) -> None:
     create(ship)
     run(ship, "echo kept > /v/a")

@@ -90,6 +90,18 @@ def test_two_volumes_with_containers_share_one_tree_while_the_daemon_dies(tree: 
     assert tree.programs() == []
 
 
+def test_a_running_container_gets_the_tree_back_when_juicefs_is_killed(tree: Tree) -> None:
+    tree.create()
+    ship = tree.ship
+    ship.docker("run", "-d", "--name", "user", "-v", "tree:/t", "busybox", "sleep", "1000")
+    ship.docker("exec", "user", "sh", "-c", "echo kept > /t/a")
+    (program,) = tree.programs()
+    os.kill(program, signal.SIGKILL)
+    wait_for("it", lambda: ship.docker("exec", "user", "cat", "/t/a", code=None).stdout == "kept\n", 30)
+    ship.docker("rm", "-f", "user")
+    assert tree.programs() == []
+
+
 def test_a_killed_juicefs_loses_nothing_that_was_closed(tree: Tree) -> None:
     tree.create()
     ship = tree.ship
