@@ -3,13 +3,17 @@ said was committed is there when a new container opens the same volume."""
 
 import contextlib
 import json
+import os
+import signal
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from support.daemon import LiveDaemon, wait_for
+from support.iscsi_target import IscsiTarget, iscsi_target, needs_san
 from support.postgres_image import postgres_archive
 
 SERVER = ["-c", "unix_socket_directories=/tmp", "-c", "listen_addresses=", "-c", "logging_collector=off"]
@@ -58,6 +62,12 @@ def postgres(module_daemon: LiveDaemon) -> Iterator[str]:
     module_daemon.docker("rmi", "-f", image)
 
 
+@pytest.fixture
+def san(tmp_path: Path) -> Iterator[IscsiTarget]:
+    with iscsi_target(tmp_path) as target:
+        yield target
+
+
 def start_database(daemon: LiveDaemon, image: str, name: str) -> None:
     command = daemon.inspect("image", image)["Config"]["Cmd"]
     daemon.docker("run", "-d", "--name", name, "-v", "pg:/var/lib/postgresql", image, *command, *SERVER)
@@ -72,6 +82,15 @@ def start_database(daemon: LiveDaemon, image: str, name: str) -> None:
 
 def query(daemon: LiveDaemon, container: str, sql: str) -> str:
     return daemon.docker("exec", container, "psql", "-qAt", "-c", sql).stdout.strip()
+
+
+def sums_of_pgbench(daemon: LiveDaemon, container: str) -> list[str]:
+    """Every transaction adds one number to each of the four."""
+    sql = (
+        "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches), "
+        "(SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)"
+    )
+    return query(daemon, container, sql).split("|")
 
 
 @pytest.mark.slow
@@ -110,14 +129,51 @@ def test_every_committed_row_survives_the_container_and_the_daemon(
     found = set(map(int, query(daemon, "second", "SELECT id FROM kept").split()))
     assert len(recorder.committed) > 10 * load_seconds, "the load was one"
     assert set(recorder.committed) <= found
-    sums = query(
-        daemon,
-        "second",
-        "SELECT (SELECT sum(abalance) FROM pgbench_accounts), (SELECT sum(bbalance) FROM pgbench_branches), "
-        "(SELECT sum(tbalance) FROM pgbench_tellers), (SELECT sum(delta) FROM pgbench_history)",
-    ).split("|")
+    sums = sums_of_pgbench(daemon, "second")
     assert len(set(sums)) == 1, f"the books of pgbench do not balance: {sums}"
     assert int(query(daemon, "second", "SELECT count(*) FROM pgbench_history")) > 10 * load_seconds
     assert int(query(daemon, "second", "SELECT count(*) FROM pgbench_accounts")) == 1_000_000
     daemon.docker("stop", "-t", "30", "second")
     assert daemon.inspect("container", "second")["State"]["ExitCode"] == 0
+
+
+@needs_san
+@pytest.mark.slow
+def test_every_committed_row_survives_on_a_san(
+    san: IscsiTarget, daemon: LiveDaemon, postgres: str, load_seconds: int
+) -> None:
+    """The daemon is killed, the storage cut off and brought back, and at last the program between them killed."""
+    san.lun(1, 1 << 30)
+    options = [part for key, value in san.options(1).items() for part in ("-o", f"{key}={value}")]
+    daemon.docker("volume", "create", "-d", "san", *options, "pg")
+    start_database(daemon, postgres, "first")
+    daemon.docker("exec", "first", "pgbench", "-q", "-i", "-s", "3", timeout=300)
+    query(daemon, "first", "CREATE TABLE kept (id serial PRIMARY KEY, at timestamptz DEFAULT now())")
+    daemon.docker("exec", "-d", "first", "pgbench", "-c", "2", "-T", "3600")
+    before = CommitRecorder(daemon, "first")
+    wait_for("some load", lambda: len(before.committed) > 10 * load_seconds, load_seconds + 60)
+    daemon.kill()
+    before.join()
+    daemon.start()
+
+    during = CommitRecorder(daemon, "first")
+    wait_for("some load", lambda: len(during.committed) > 5 * load_seconds, load_seconds + 60)
+    san.stop()
+    known = len(during.committed)
+    with pytest.raises(AssertionError):
+        wait_for("a commit that cannot be", lambda: len(during.committed) > known + 3, 3)
+    san.start()
+    wait_for("it to go on", lambda: len(during.committed) > known + 5 * load_seconds, load_seconds + 60)
+    (record,) = (daemon.exec_root / "programs/san/programs").glob("*/program.json")
+    os.kill(json.loads(record.read_text())["pid"], signal.SIGKILL)
+    daemon.docker("kill", "first", code=None)
+    during.join()
+    daemon.docker("rm", "-f", "first")
+
+    start_database(daemon, postgres, "second")
+    found = set(map(int, query(daemon, "second", "SELECT id FROM kept").split()))
+    assert set(before.committed) <= found
+    assert set(during.committed) <= found
+    assert len(set(sums_of_pgbench(daemon, "second"))) == 1, "the books of pgbench do not balance"
+    daemon.docker("rm", "-f", "second")
+    daemon.docker("volume", "rm", "pg")

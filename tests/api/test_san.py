@@ -45,7 +45,7 @@ def read_device(path: Path, name: str, place: Path) -> str:
         subprocess.run(["umount", place], check=True)
 
 
-def test_what_containers_write_is_on_the_device(daemon: LiveDaemon, target: IscsiTarget, tmp_path: Path) -> None:
+def test_what_containers_write_is_on_the_device(target: IscsiTarget, daemon: LiveDaemon, tmp_path: Path) -> None:
     create(daemon, "db", target.options(1))
     assert daemon.inspect("volume", "db")["Driver"] == "san"
     daemon.docker("run", "--rm", "-v", "db:/d", "busybox", "sh", "-c", "echo hi > /d/a")
@@ -63,14 +63,14 @@ def test_what_containers_write_is_on_the_device(daemon: LiveDaemon, target: Iscs
     assert read_device(target.luns[1], "b", tmp_path / "seen") == "both\n"
 
 
-def test_a_new_volume_is_filled_from_its_image(daemon: LiveDaemon, target: IscsiTarget) -> None:
+def test_a_new_volume_is_filled_from_its_image(target: IscsiTarget, daemon: LiveDaemon) -> None:
     create(daemon, "db", {**target.options(1), "fstype": "ext4"})
     said = daemon.docker("run", "--rm", "-v", "db:/bin", "busybox", "ls", "/bin").stdout
     assert "busybox" in said
     assert "busybox" in daemon.docker("run", "--rm", "-v", "db:/d", "busybox", "ls", "/d").stdout
 
 
-def test_what_is_refused_is_told_with_the_way_out(daemon: LiveDaemon, target: IscsiTarget) -> None:
+def test_what_is_refused_is_told_with_the_way_out(target: IscsiTarget, daemon: LiveDaemon) -> None:
     assert 'missing required option: "lun"' in create(daemon, "bad", {"portal": target.portal, "target": NAME}, 1)
     create(daemon, "db", target.options(1))
     assert "is the device of the volume db already" in create(daemon, "two", target.options(1), 1)
@@ -88,7 +88,7 @@ def test_what_is_refused_is_told_with_the_way_out(daemon: LiveDaemon, target: Is
     assert "nobody takes the connection" in said
 
 
-def test_containers_notice_nothing_of_a_killed_daemon(daemon: LiveDaemon, target: IscsiTarget) -> None:
+def test_containers_notice_nothing_of_a_killed_daemon(target: IscsiTarget, daemon: LiveDaemon) -> None:
     create(daemon, "db", target.options(1))
     script = "i=0; while true; do i=$((i+1)); echo $i > /d/n; sleep 0.05; done"
     container = daemon.docker("run", "-d", "-v", "db:/d", "busybox", "sh", "-c", script).stdout.strip()
@@ -104,7 +104,7 @@ def test_containers_notice_nothing_of_a_killed_daemon(daemon: LiveDaemon, target
     assert not programs(daemon)
 
 
-def test_a_killed_program_ends_with_the_next_start(daemon: LiveDaemon, target: IscsiTarget) -> None:
+def test_a_killed_program_ends_with_the_next_start(target: IscsiTarget, daemon: LiveDaemon) -> None:
     create(daemon, "db", target.options(1))
     daemon.docker("run", "-d", "--name", "user", "-v", "db:/d", "busybox", "sleep", "1000")
     daemon.docker("exec", "user", "sh", "-c", "echo kept > /d/a; sync -f /d/a")
