@@ -69,8 +69,11 @@ class MountPlaces:
                 for mount in settled:
                     source = sources.get(mount.destination, Path())
                     if _is_more_than_a_path(mount, source):
-                        tree = self._trees.open(mount, source, ids)
-                        sources[mount.destination] = self._place(tree, stack)
+                        sources[mount.destination] = self._place(self._trees.open(mount, source, ids), stack)
+                    elif _is_held(mount):
+                        # Read-only is the runtime's to make, once it has made the places of what is mounted below.
+                        writable = replace(mount, read_only=False)
+                        sources[mount.destination] = self._place(self._trees.open(writable, source, ids), stack)
                 yield Placed(settled, sources)
         finally:
             os.close(rootfs_fd)
@@ -144,13 +147,17 @@ def _is_more_than_a_path(mount: Mount, source: Path) -> bool:
         return True
     if mount.kind is MountKind.TMPFS:
         return False
-    if mount.kind is MountKind.VOLUME and mount.driver == DEFAULT_DRIVER and not mount.subpath:
-        return True  # between our look and the runtime's, another directory, or a link, could take the data's place
     if mount.id_mapping is not IdMapping.NONE or mount.read_only_force_recursive:
         return True
     recursive = not mount.non_recursive and not mount.read_only_non_recursive
     # One mounted on the source itself is what `source` names; those below are what a plain "ro" forgets.
     return mount.read_only and recursive and kernel.has_mounts_below(real_path(source))
+
+
+def _is_held(mount: Mount) -> bool:
+    """Whether it is opened before the runtime sees it: between our look and the runtime's, another directory, or a
+    link, could take the data's place."""
+    return mount.kind is MountKind.VOLUME and mount.driver == DEFAULT_DRIVER and not mount.subpath
 
 
 def _put_away(place: Path) -> None:
