@@ -114,7 +114,7 @@ class PruneReport:
 
 # Words of mount options, and names of driver options, whose values nobody is shown.
 _SECRET = re.compile(
-    r"(?i)(.*[_.-])?(pass(word|wd|phrase|code)?[0-9]*|pwd|secret|token|credential"
+    r"(?i)(?!.*(host|public)[_-]?key$)(.*[_.-])?(pass(word|wd|phrase|code)?[0-9]*|pwd|secret|token|credential"
     r"|((access|secret|api|private|account|shared|master|encryption)[_-]?)?key)"
 )
 _USER_IN_URL = re.compile(r"(//[^/@:]*):[^/]*@")

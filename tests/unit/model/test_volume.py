@@ -57,14 +57,15 @@ def test_driver_options_are_shown_without_their_secrets() -> None:
         "s3-secret": "x",
         "token": "t",
         "endpoint": "https://me:hush@host/x",
-        "key": "shown",
+        "key": "hush",
+        "host-key": "shown",
     }
     shown = hide_secrets(options)
     assert "hush" not in str(shown)
     assert shown["o"] == f"username=u,password={HIDDEN}"
     assert (shown["access_key"], shown["s3-secret"], shown["token"]) == (HIDDEN, HIDDEN, HIDDEN)
     assert shown["endpoint"] == f"https://me:{HIDDEN}@host/x"
-    assert (shown["type"], shown["device"], shown["key"]) == ("cifs", "//h/share", "shown")
+    assert (shown["type"], shown["device"], shown["host-key"]) == ("cifs", "//h/share", "shown")
 
 
 _WORDS = st.lists(
