@@ -137,7 +137,7 @@ def test_without_mkfs_it_says_which_package_has_it(driver: LocalVolumes, monkeyp
 def test_without_loop_devices_it_says_what_is_missing(driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch) -> None:
     made(driver)
 
-    def refuse(file_fd: int) -> tuple[int, str]:
+    def refuse(*_: object) -> tuple[int, str]:
         raise FileNotFoundError(2, "No such file or directory", "/dev/loop-control")
 
     monkeypatch.setattr(loop, "_new", refuse)

@@ -24,6 +24,7 @@ _AUTOCLEAR = 4
 _DIRECT_IO = 16
 
 _TRIES = 64
+_DELETED = " (deleted)"
 _LOOKS, _PAUSE_SECONDS = 20, 0.02
 
 
@@ -137,10 +138,13 @@ def _new(file_fd: int, direct: bool = True) -> tuple[int, str]:
 
 
 def _existing(file_fd: int) -> tuple[int, str] | None:
+    """Only devices of a file of that name are asked: the kernel looks at the file before it answers, and one that lies
+    on storage that hangs would hold us up for ever."""
     details = os.fstat(file_fd)
     wanted = (_encoded_device(details.st_dev), details.st_ino)
+    name = Path(f"/proc/self/fd/{file_fd}").readlink().name.removesuffix(_DELETED)
     for entry in Path("/sys/block").iterdir():
-        if not entry.name.startswith("loop") or not (entry / "loop").exists():
+        if not entry.name.startswith("loop") or _file_name_behind(entry) != name:
             continue
         path = f"/dev/{entry.name}"
         with suppress(OSError):
@@ -149,6 +153,14 @@ def _existing(file_fd: int) -> tuple[int, str] | None:
                 return fd, path
             os.close(fd)
     return None
+
+
+def _file_name_behind(device: Path) -> str:
+    """ "" for one that has no file. Its last part alone: another mount namespace may spell the rest otherwise."""
+    try:
+        return Path((device / "loop" / "backing_file").read_text().rstrip("\n")).name.removesuffix(_DELETED)
+    except OSError:
+        return ""
 
 
 def _backing(loop_fd: int) -> tuple[int, int] | None:
