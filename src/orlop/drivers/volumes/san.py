@@ -201,10 +201,10 @@ class SanVolumes:
                         self._detach(volume, _NOBODY)
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
-        programs = self._run / "programs"
-        for place in programs.iterdir() if programs.exists() else ():
-            if place.name not in used:
-                self._end_stray(place.name)
+        for folder in (self._run / "programs", self._run / "disks"):
+            for place in folder.iterdir() if folder.exists() else ():
+                if place.name not in used:
+                    self._end_stray(place.name)
 
     def _end_stray(self, san_id: str) -> None:
         try:
