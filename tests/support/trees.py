@@ -3,6 +3,7 @@
 import os
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -67,11 +68,17 @@ def write_socket(path: Path) -> None:
         listener.bind(str(path))
 
 
+def _below(top: Path) -> Iterator[Path]:
+    """Path.rglob of some Pythons follows links, and stumbles over one whose target is too long a name."""
+    for folder, directories, files in os.walk(top):
+        yield from (Path(folder) / name for name in (*directories, *files))
+
+
 def describe(top: Path, xattrs: bool = True) -> dict[str, dict[str, Any]]:
     """Everything of each entry, by its path below the top."""
     found: dict[str, dict[str, Any]] = {}
     first_names: dict[tuple[int, int], str] = {}
-    for path in sorted([*top.rglob("*"), top]):
+    for path in sorted([*_below(top), top]):
         details = path.lstat()
         name = str(path.relative_to(top))
         facts: dict[str, Any] = {
