@@ -83,9 +83,15 @@ def test_when_the_reader_fails_the_child_ends(tmp_path: Path) -> None:
         def write(self, data: object, /) -> int:
             raise ConnectionResetError("the client has gone")
 
+    before = _children()
     with pytest.raises(ConnectionResetError):
         worker.rebuild_aside(tmp_path / "recipe", target, Gone())
-    assert not Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().strip()
+    assert _children() <= before
+
+
+def _children() -> set[str]:
+    """Other tests of the same run may have left some behind, waiting for storage that they made hang."""
+    return set(Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split())
 
 
 _CHILD = """
