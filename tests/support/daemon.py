@@ -2,7 +2,6 @@
 
 import json
 import os
-import select
 import shutil
 import signal
 import socket
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, TypeVar
 
+from orlop.kernel.polling import readable
 from support.leaks import find_leaks
 
 CHECKOUT = Path(__file__).parents[2]
@@ -277,7 +277,7 @@ def read_until(stream: IO[bytes], wanted: bytes, seconds: float = 20) -> bytes:
     said = b""
     deadline = time.monotonic() + seconds
     while wanted not in said:
-        ready, _, _ = select.select([stream], [], [], max(0.0, deadline - time.monotonic()))
+        ready = readable([stream.fileno()], max(0.0, deadline - time.monotonic()))
         assert ready, f"waited {seconds} seconds in vain for {wanted!r}; it said {said!r}"
         chunk = os.read(stream.fileno(), 65536)
         assert chunk, f"ended before it said {wanted!r}; it said {said!r}"

@@ -8,12 +8,13 @@ when `answer` comes.
 
 import errno
 import os
-import select
 import stat
 import struct
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from orlop.kernel.polling import readable
 
 LOOKUP, FORGET, GETATTR, SETATTR, READLINK, SYMLINK, MKNOD, MKDIR, UNLINK, RMDIR, RENAME = (
     1,
@@ -73,7 +74,7 @@ class Server:
 
     def serve(self) -> None:
         while True:
-            ready, _, _ = select.select([self._fd, 0], [], [])
+            ready = readable([self._fd, 0])
             if 0 in ready:
                 words = os.read(0, 4096)
                 if not words:

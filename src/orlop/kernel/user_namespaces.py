@@ -5,10 +5,11 @@ written from outside, and ends. The descriptor keeps the namespace.
 """
 
 import os
-import select
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+
+from orlop.kernel.polling import readable
 
 Extent = tuple[int, int, int]  # first id on disk, first id as shown, how many
 
@@ -24,8 +25,7 @@ def open_user_namespace(uids: Sequence[Extent], gids: Sequence[Extent], command:
     try:
         # What cat sends back says that it runs, and so in a namespace of its own.
         os.write(child.stdin.fileno(), b"?")
-        ready, _, _ = select.select([child.stdout], [], [], _SECONDS)
-        if not ready or not os.read(child.stdout.fileno(), 1):
+        if not readable([child.stdout.fileno()], _SECONDS) or not os.read(child.stdout.fileno(), 1):
             raise OSError(f"no user namespace: {_complaint(child) or 'no answer'}")
         process = Path(f"/proc/{child.pid}")
         (process / "uid_map").write_text(_table(uids))

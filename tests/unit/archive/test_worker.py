@@ -2,7 +2,6 @@
 
 import io
 import os
-import select
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from orlop.archive.pack import PackOptions, pack_tree
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Whiteouts
 from orlop.errors import HostFailure, Malformed
+from orlop.kernel.polling import readable
 from orlop.testing.archives import TestMember, file, hostile_layers, make_tar
 
 
@@ -117,7 +117,7 @@ def test_children_die_with_the_daemon() -> None:
     child = os.pidfd_open(int(daemon.stdout.readline()))
     daemon.kill()
     daemon.wait()
-    ended, _, _ = select.select([child], [], [], 10)
+    ended = readable([child], 10)
     os.close(child)
     daemon.stdout.close()
     assert ended

@@ -1,7 +1,6 @@
 """Reading logs: what the supervisor wrote comes back as the program wrote it."""
 
 import errno
-import select
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from hypothesis import strategies as st
 
 from orlop.engine.logs import LogRecord, Logs, LogStream
 from orlop.kernel import inotify
+from orlop.kernel.polling import readable
 
 SECOND = 1_000_000_000
 EPOCH = 1_475_712_000  # 2016-10-06T00:00:00Z
@@ -63,7 +63,7 @@ def box(tmp_path: Path) -> Iterator[Box]:
 
 
 def waits(stream: LogStream) -> bool:
-    return not select.select([stream.fileno()], [], [], 0)[0]
+    return not readable([stream.fileno()], 0)
 
 
 def test_a_line_comes_back_with_its_time_and_stream(box: Box) -> None:
