@@ -28,7 +28,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "store": {"archive", "kernel", "model", "errors"},
     "drivers": {"family", "archive", "kernel", "model", "errors", "store.files", "store.trees"},
     "foreign": {"kernel", "model", "errors"},
-    "engine": {"planning", "contracts", "store", "foreign", "archive", "kernel", "model", "errors"},
+    "cluster": {"store.files", "kernel", "model", "errors"},
+    "engine": {"planning", "contracts", "cluster.contract", "store", "foreign", "archive", "kernel", "model", "errors"},
     "docker": {"engine", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
     "client": {"model", "errors"},
     "cli": {"client", "model", "errors", "daemon.main", "daemon.recover", "daemon.lend", "daemon.lent_secrets"},
@@ -51,7 +52,7 @@ SPELT_BY_DOCKER = {
     *("ContainersDeleted", "ExecIDs", "CapAdd", "CapDrop", "ReadonlyRootfs", "SecurityOpt", "NanoCpus", "UsageData"),
     *("RestartCount", "ResolvConfPath", "DetachKeys", "VolumeOptions", "BindOptions", "TmpfsOptions"),
 }
-BELOW_DOCKER = {"errors", "model", "planning", "kernel", "archive", "store", "foreign", "drivers", "engine"}
+BELOW_DOCKER = {"errors", "model", "planning", "kernel", "archive", "store", "foreign", "drivers", "cluster", "engine"}
 
 NO_NAMES = re.compile(r"(^|_)(utils?|helpers?|common|managers?|misc)$")
 LINES_WANTED, LINES_ALLOWED = 450, 470

@@ -1,0 +1,93 @@
+"""What the engine asks of the cluster: one catalogue of global volumes, who uses them where, and one writer.
+
+Words: see model/cluster.py. One host alone has no cluster and asks nothing of this.
+
+**Reading costs nothing.** Every node keeps a copy of what the cluster agreed on, kept fresh by a watch. Whatever
+reads answers from the copy, in microseconds, whether the cluster's store answers or not; `warnings` says how old it
+is.
+
+**Writing asks the store**, with compare-and-set, within a deadline: Unavailable (503) at once when it is known to be
+away. What was answered is durable. A call whose answer was lost may be repeated: the same wish gives the same answer.
+
+**Life of a global volume.** `publish` (one create wins, whichever host; the same wish twice is one volume, another
+wish Conflict naming the host) -> every node sees it in `volumes()` and makes its own driver know it when it is first
+meant there -> `withdraw` (refused while another host uses it). A volume that is gone from the catalogue is forgotten
+by each node; its bytes are where they were: only a purge destroys, on the node that retired it.
+
+**One writer.** `acquire` gives write access under a lease with an epoch. The lease is renewed for as long as the node
+is well. Time is counted from before the renewal was sent, by a clock that goes on while the host is suspended
+(CLOCK_BOOTTIME). `on_lost` is called well before the lease may end elsewhere: whoever is called has frozen the
+containers and torn the storage down when it returns. Only then, or when the lease has run out, may another node have
+it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
+
+
+class Cluster(Protocol):
+    """Thread-safe."""
+
+    @property
+    def node(self) -> str:
+        """This host's name in the cluster."""
+
+    # From the copy
+
+    def volumes(self) -> Sequence[GlobalVolume]:
+        """By name."""
+
+    def find(self, name: str) -> GlobalVolume | None: ...
+
+    def uses(self, volume_id: str) -> Sequence[GlobalUse]:
+        """On all nodes."""
+
+    def writer(self, volume_id: str) -> Writer | None: ...
+
+    def nodes(self) -> Sequence[Node]:
+        """All that ever joined and did not leave, by name."""
+
+    def warnings(self) -> Sequence[str]:
+        """For listings: since when the store has been away, so how old this is."""
+
+    # With the store
+
+    def publish(self, volume: GlobalVolume) -> GlobalVolume:
+        """The volume of that name: this one, or the one that was there and is as wished. Raises Conflict naming the
+        node of the one that is not, Unavailable."""
+
+    def change(self, volume: GlobalVolume) -> None:
+        """Other labels or options for the volume of that id. Raises NotFound, Unavailable."""
+
+    def withdraw(self, volume: GlobalVolume) -> None:
+        """Gone already is success. Raises Conflict naming node and container that use it elsewhere, Unavailable."""
+
+    def begin_use(self, use: GlobalUse) -> None:
+        """Durable before it returns. The same use again is success, and changes whether it runs. Raises NotFound when
+        the volume is not in the catalogue any more, Unavailable."""
+
+    def end_use(self, volume_id: str, container_id: str) -> None:
+        """Of this node. Never raises for a store that is away: it is told when the store is back."""
+
+    def acquire(self, volume: GlobalVolume, containers: Sequence[str], wait_seconds: float = 0.0) -> Writer:
+        """Write access for this node. Has it already is success. Raises Conflict saying who has it and since when,
+        after `wait_seconds`; Unavailable."""
+
+    def release(self, volume_id: str) -> None:
+        """The storage is torn down: another node may have it. Nothing held is success. Never raises for a store that is
+        away: the lease ends by itself."""
+
+    def take_over(self, volume: GlobalVolume) -> Writer:
+        """Write access for this node, whoever has it: the other is told to let go, and waited for until its lease has
+        run out. Raises Unavailable."""
+
+    # What the engine is told
+
+    def on_change(self, told: Callable[[str], None]) -> None:
+        """Called with the name of each volume that was published, changed or withdrawn elsewhere, in a thread of the
+        cluster's: short, and never raising."""
+
+    def on_lost(self, told: Callable[[str], None]) -> None:
+        """Called with the id of a volume whose write access this node is about to lose, see above."""

@@ -1,0 +1,68 @@
+"""Several hosts that share volumes: what they agree on.
+
+A *node* is a host whose daemon joined the cluster. A *global volume* is one whose driver has global scope: all nodes
+know it by one name. A *use* is one container's mount of it, wherever that runs. The *writer* of a volume that one
+host at a time may write is a node, with an *epoch*: a number that grows with each change of hands and never comes
+again.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from orlop.model.volume import Volume
+
+
+class Access(StrEnum):
+    RWX = "rwx"  # every host reads and writes: the storage keeps them apart
+    RWO = "rwo"  # one host at a time writes
+    ROX = "rox"  # every host reads, none writes
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalVolume:
+    """The catalogue's record of a volume. Options name secrets (`secret://`) and never hold one."""
+
+    name: str
+    id: str  # the same on every host
+    driver: str
+    access: Access
+    created_at_ns: int
+    node: str  # where it was created
+    labels: Mapping[str, str] | None = None
+    options: Mapping[str, str] | None = None
+
+    def is_as_wished(self, volume: Volume) -> bool:
+        """Whether the same was asked for: nothing asked for is as wished."""
+        return self.driver == volume.driver and (not volume.options or volume.options == self.options)
+
+
+@dataclass(frozen=True, slots=True)
+class GlobalUse:
+    """A container that holds a global volume; durable, as a hold on its own host is."""
+
+    volume_id: str
+    node: str
+    container_id: str
+    container: str  # its name, for people
+    is_running: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Writer:
+    """Who may write a volume of access `rwo`."""
+
+    volume_id: str
+    node: str
+    epoch: int
+    since_ns: int
+    containers: tuple[str, ...] = ()  # their names, for people
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    version: str
+    joined_at_ns: int
+    is_alive: bool  # it renewed its membership in time
+    is_self: bool = False
