@@ -8,7 +8,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -35,8 +35,11 @@ def free_port() -> int:
 class IscsiTarget:
     """`start` and `stop` as often as wanted, always on the same port and with the same devices."""
 
-    def __init__(self, place: Path) -> None:
+    def __init__(self, place: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> None:
+        """`prefix` stands in front of its command: in which namespace it runs."""
         self.place = place
+        self.address = address
+        self._prefix = prefix
         self.port = free_port()
         # Short, because the path of a unix socket ends at 107 characters.
         self._control = Path(tempfile.mkdtemp(prefix="tgt-"))
@@ -50,7 +53,7 @@ class IscsiTarget:
 
     @property
     def portal(self) -> str:
-        return f"127.0.0.1:{self.port}"
+        return f"{self.address}:{self.port}"
 
     def lun(self, number: int, size_bytes: int = 64 << 20) -> Path:
         """A new device; the file with its bytes."""
@@ -66,7 +69,7 @@ class IscsiTarget:
 
     def start(self) -> None:
         with (self.place / "tgtd.log").open("ab") as log:
-            command = [_find("tgtd"), "-f", "-C", "1", "--iscsi", f"portal={self.portal}"]
+            command = [*self._prefix, _find("tgtd"), "-f", "-C", "1", "--iscsi", f"portal={self.portal}"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
         deadline = time.monotonic() + 20
         while self._admin("--op", "show", "--mode", "target", check=False):
