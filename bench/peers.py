@@ -105,6 +105,7 @@ class Managed(Peer):
         return descendants({self._process.pid} | named)
 
     def close(self) -> None:
+        self.client.close()  # stopped in the middle of a call, it would take that call's answer for the next one's
         with suppress(OSError, Refused):
             for container in self.client.call("GET", "/containers/json?all=1"):
                 self.client.call("DELETE", f"/containers/{container['Id']}?force=1")
