@@ -111,10 +111,10 @@ class CopyUp:
 def copy_durably(source_fd: int, target_fd: int) -> None:
     """The copy is on the disk when this returns: what comes after may rely on it, and the image's content cannot be
     copied again once the application has written to the volume. A few files are synced one by one; many together,
-    which waits for everything on that file system but once."""
+    which waits for everything on that file system but once, and begins with it while there is still copying to do."""
     entries, size = count_entries(source_fd, FEW_ENTRIES)
     few = entries < FEW_ENTRIES and size < FEW_BYTES
-    copy_tree(source_fd, target_fd, sync_each=few)
+    copy_tree(source_fd, target_fd, sync_each=few, sync_ahead=not few)
     if not few:
         sync_file_system(target_fd)
 

@@ -28,29 +28,25 @@ def copy_attributes(source_fd: int, target_fd: int, lost: set[str] | None = None
 
 
 def settle_file(source: int, target: int, details: os.stat_result, lost: set[str]) -> None:
+    """Only what is not so already: each change is one of the file system's journal."""
+    made = os.fstat(target)
     # chown first: it clears set-id bits and capabilities.
-    _give_owner(target, details)
-    _copy_xattrs(source, target, lost)
-    os.fchmod(target, stat.S_IMODE(details.st_mode))
+    is_given = (made.st_uid, made.st_gid) != (details.st_uid, details.st_gid)
+    if is_given:
+        os.fchown(target, details.st_uid, details.st_gid)
+    has_more = _copy_xattrs(source, target, lost)
+    if is_given or has_more or made.st_mode != details.st_mode:
+        os.fchmod(target, stat.S_IMODE(details.st_mode))
     os.utime(target, ns=(details.st_atime_ns, details.st_mtime_ns))
 
 
-def _give_owner(target: int, details: os.stat_result) -> None:
-    """A server that lets nobody change owners (NFS for root) is none the worse where they are right already."""
-    try:
-        os.fchown(target, details.st_uid, details.st_gid)
-    except PermissionError:
-        found = os.fstat(target)
-        if (found.st_uid, found.st_gid) != (details.st_uid, details.st_gid):
-            raise
-
-
-def _copy_xattrs(source: int | str, target: int | str, lost: set[str], follow: bool = True) -> None:
+def _copy_xattrs(source: int | str, target: int | str, lost: set[str], follow: bool = True) -> bool:
+    """Whether there are any."""
     try:
         names = os.listxattr(source) if follow else os.listxattr(source, follow_symlinks=False)
     except OSError as error:
         if error.errno in (*_NO_XATTR, errno.ENOENT):  # what has no descriptor may be gone by now
-            return
+            return False
         raise
     for name in names:
         if name in SHADOWS:
@@ -66,6 +62,7 @@ def _copy_xattrs(source: int | str, target: int | str, lost: set[str], follow: b
                 raise
             if error.errno == errno.EOPNOTSUPP:
                 lost.add(name)
+    return bool(names)
 
 
 def read_and_write(source: int, target: int, size: int) -> None:

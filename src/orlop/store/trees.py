@@ -10,25 +10,22 @@ A tree that others are writing to is copied leniently: what vanishes or changes 
 """
 
 import errno
-import fcntl
 import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 
 from orlop.kernel.openat2 import open_beneath
-from orlop.store.tree_entries import Level, copy_node, make_link, read_and_write, settle_file
+from orlop.store.tree_bytes import LARGE, ByteCopy, LargeFile, LargeFiles
+from orlop.store.tree_entries import Level, copy_node, make_link, settle_file
 from orlop.store.tree_entries import copy_attributes as copy_attributes
 
-FICLONE = 0x40049409
-_SMALL = 256 << 10
-_CHUNK = 64 << 20
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _SOURCE = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _TARGET = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_CANNOT = (errno.EXDEV, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, errno.ENOTTY, errno.EBADF, errno.EPERM)
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EINVAL)
 _TWICE = "it went and came again while its directory was copied: it is as it was at first"
 _REPORT_EVERY = 256  # entries
@@ -67,9 +64,11 @@ class TreeCopy:
         sync_each: bool = False,
         missed: Missed | None = None,
         progress: Progress | None = None,
+        sync_ahead: bool = False,
     ) -> None:
         """Both directories are open; they stay the caller's. With `missed` the copy is lenient, and stays on the
         source's mount."""
+        self._sync_ahead = sync_ahead
         self._sync_each = sync_each
         self._source_fd = source_fd
         self._target_fd = target_fd
@@ -79,12 +78,20 @@ class TreeCopy:
         self._reported = (0, 0)
         self._partial = 0  # bytes of the file under way
         self._linked: dict[tuple[int, ...], str] = {}
-        self._clones = True
-        self._ranges = True
+        self._bytes = ByteCopy(self._report)
+        self._large: LargeFiles | None = None
+        self._own = os.geteuid(), os.getegid()
         self.entries = 0
         self.size_bytes = 0  # of files, each once
 
     def run(self) -> None:
+        if self._sync_each or self._missed is not None or self._progress is not None:
+            self._run()
+            return
+        with LargeFiles(self._sync_ahead) as self._large:
+            self._run()
+
+    def _run(self) -> None:
         levels = [Level(os.dup(self._source_fd), os.dup(self._target_fd), "", [])]
         try:
             self._copy_entries(levels[0])
@@ -160,18 +167,20 @@ class TreeCopy:
 
     def _copy_entry(self, level: Level, entry: "os.DirEntry[str]") -> None:
         try:
-            details = entry.stat(follow_symlinks=False)
+            # Its kind stands in the directory: most entries are files, which are looked at once they are open.
+            is_file = entry.is_file(follow_symlinks=False)
+            details = None if is_file else entry.stat(follow_symlinks=False)
         except OSError as error:
             raise self._vanished(error) from error
-        kind = stat.S_IFMT(details.st_mode)
-        if kind == stat.S_IFDIR:
+        if details is None:
+            self._copy_file(level, entry.name)
+            return
+        if stat.S_ISDIR(details.st_mode):
             level.waiting.append(entry.name)
             return
         if details.st_nlink > 1 and self._link(level, entry.name, details):
             return
-        if kind == stat.S_IFREG:
-            self._copy_file(level, entry.name)
-        elif kind == stat.S_IFLNK:
+        if stat.S_ISLNK(details.st_mode):
             try:
                 target = os.readlink(entry.name, dir_fd=level.source_fd)
             except OSError as error:
@@ -200,18 +209,16 @@ class TreeCopy:
             source = self._open_file(level, name)
         except OSError as error:
             raise self._vanished(error) from error
+        handed_over = False
         try:
             details = os.fstat(source)
             if not stat.S_ISREG(details.st_mode):
                 raise self._vanished(OSError(errno.ESTALE, "changed while it was copied", level.path + name))
-            target = os.open(name, _TARGET, 0o600, dir_fd=level.target_fd)
-            try:
-                self._copy_bytes(source, target, details)
-                settle_file(source, target, details, self._lost)
-                if self._sync_each:
-                    os.fsync(target)
-            finally:
-                os.close(target)
+            if details.st_nlink > 1:
+                if self._link(level, name, details):
+                    return
+                self._linked[_identity(details)] = level.path + name
+            handed_over = self._copy_opened(level, name, source, details)
             self._partial = 0
             self.size_bytes += details.st_size
             if self._missed is not None:
@@ -221,7 +228,30 @@ class TreeCopy:
                 raise OSError(error.errno, error.strerror, level.path + name) from error
             raise
         finally:
-            os.close(source)
+            if not handed_over:
+                os.close(source)
+
+    def _copy_opened(self, level: Level, name: str, source: int, details: os.stat_result) -> bool:
+        """Whether the descriptor is somebody else's to close from here on."""
+        is_own = (details.st_uid, details.st_gid) == self._own
+        # Its mode at once, where it is to be ours in any case: else nobody may open it before it has its owner.
+        mode = details.st_mode & 0o777 if is_own else 0o600
+        target = os.open(name, _TARGET, mode, dir_fd=level.target_fd)
+        handed_over = False
+        try:
+            if self._large is not None and details.st_size >= LARGE:
+                settle = partial(settle_file, source, target, details, self._lost)
+                self._large.add(LargeFile(source, target, details, level.path + name, settle))
+                handed_over = True
+            else:
+                self._copy_bytes(source, target, details)
+                settle_file(source, target, details, self._lost)
+                if self._sync_each:
+                    os.fsync(target)
+        finally:
+            if not handed_over:
+                os.close(target)
+        return handed_over
 
     def _open_file(self, level: Level, name: str) -> int:
         """In a tree that others write to, a device may have taken the file's place, and some do things when they are
@@ -262,61 +292,14 @@ class TreeCopy:
             self._progress(self.entries, size)
 
     def _copy_bytes(self, source: int, target: int, details: os.stat_result) -> None:
-        size = details.st_size
-        if self._clones and size:
-            try:
-                fcntl.ioctl(target, FICLONE, source)
-                return
-            except OSError as error:
-                if error.errno not in _CANNOT:
-                    raise
-                self._clones = False
-        if details.st_blocks * 512 < size:
-            self._copy_sparse(source, target, size)
-        elif size <= _SMALL:
-            read_and_write(source, target, size)
-        else:
-            self._copy_range(source, target, 0, size)
-
-    def _copy_sparse(self, source: int, target: int, size: int) -> None:
-        position = 0
-        while position < size:
-            try:
-                begin = os.lseek(source, position, os.SEEK_DATA)
-            except OSError as error:
-                if error.errno == errno.ENXIO:
-                    break
-                raise
-            position = os.lseek(source, begin, os.SEEK_HOLE)
-            self._copy_range(source, target, begin, position)
-        os.ftruncate(target, size)
-
-    def _copy_range(self, source: int, target: int, begin: int, end: int) -> None:
-        while self._ranges and begin < end:
-            try:
-                done = os.copy_file_range(source, target, min(end - begin, _CHUNK), begin, begin)
-            except OSError as error:
-                if error.errno not in _CANNOT:
-                    raise
-                self._ranges = False
-                break
-            if not done:
-                return  # the file was cut short meanwhile
-            begin += done
-            self._report(done)
-        os.lseek(target, begin, os.SEEK_SET)
-        while begin < end:
-            done = os.sendfile(target, source, begin, min(end - begin, _CHUNK))
-            if not done:
-                return
-            begin += done
-            self._report(done)
+        self._bytes.copy(source, target, details)
 
 
-def copy_tree(source_fd: int, target_fd: int, sync_each: bool = False) -> int:
+def copy_tree(source_fd: int, target_fd: int, sync_each: bool = False, sync_ahead: bool = False) -> int:
     """Copy what is in one open directory into another, empty one, and the directory's own attributes. Returns the
-    number of entries. With `sync_each` every file is on the disk when this returns. Raises OSError."""
-    copy = TreeCopy(source_fd, target_fd, sync_each)
+    number of entries. With `sync_each` every file is on the disk when this returns; with `sync_ahead` much of it is, so
+    that syncing the whole does not take long any more. Raises OSError."""
+    copy = TreeCopy(source_fd, target_fd, sync_each, sync_ahead=sync_ahead)
     copy.run()
     return copy.entries
 

@@ -193,7 +193,7 @@ def _copy(volume: VolumeDirectory, image_fd: int, subject: str) -> None:
             mounted_nowhere(image_fd, subject, read_only=True) as source_fd,
             mounted_nowhere(new_fd, subject) as target_fd,
         ):
-            copy_tree(source_fd, target_fd)
+            copy_tree(source_fd, target_fd, sync_ahead=True)
             sync_file_system(target_fd)
         os.fsync(new_fd)
 

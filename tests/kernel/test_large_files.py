@@ -1,0 +1,99 @@
+"""The large files of a tree, which are copied beside the small ones: whole, with their attributes, or with an error."""
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from orlop.store import tree_bytes
+from orlop.store.tree_bytes import LARGE
+from orlop.store.trees import TreeCopy, copy_tree
+from support.disks import mounted_disk
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: owners, mounts")
+
+
+@contextmanager
+def opened(source: Path, target: Path) -> Iterator[tuple[int, int]]:
+    source_fd, target_fd = (os.open(path, os.O_RDONLY | os.O_DIRECTORY) for path in (source, target))
+    try:
+        yield source_fd, target_fd
+    finally:
+        os.close(source_fd)
+        os.close(target_fd)
+
+
+@pytest.fixture
+def trees(tmp_path: Path) -> tuple[Path, Path]:
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    return source, target
+
+
+def descriptors() -> set[str]:
+    return {str(path.readlink()) for path in Path("/proc/self/fd").iterdir() if path.is_symlink()}
+
+
+def test_many_large_files_come_with_all_that_belongs_to_them(
+    trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = trees
+    monkeypatch.setattr(tree_bytes, "_WORTH_SYNCING", 4 * LARGE)
+    for number in range(40):  # more than may wait at once
+        path = source / f"file{number}"
+        path.write_bytes(bytes([number]) * (LARGE + number))
+        os.chown(path, number, 2 * number)
+        path.chmod(0o6750 if number % 2 else 0o604)
+        os.setxattr(path, "user.number", str(number).encode())
+        os.utime(path, ns=(number, 10**18 + number))
+    os.link(source / "file7", source / "again")
+    with opened(source, target) as (source_fd, target_fd):
+        assert copy_tree(source_fd, target_fd, sync_ahead=True) == 41
+    for number in range(40):
+        copy, details = target / f"file{number}", (target / f"file{number}").stat()
+        assert copy.read_bytes() == bytes([number]) * (LARGE + number)
+        assert (details.st_uid, details.st_gid) == (number, 2 * number)
+        assert stat.S_IMODE(details.st_mode) == (0o6750 if number % 2 else 0o604)
+        assert os.getxattr(copy, "user.number") == str(number).encode()
+        assert details.st_mtime_ns == 10**18 + number
+    assert (target / "file7").samefile(target / "again")
+    assert (target / "file6").stat().st_nlink == 1
+
+
+def test_a_disk_that_is_full_is_told_with_the_file_and_leaves_nothing_open(
+    trees: tuple[Path, Path], tmp_path: Path
+) -> None:
+    source, _ = trees
+    for number in range(30):
+        (source / f"file{number}").write_bytes(b"x" * LARGE)
+    with mounted_disk(tmp_path, 16 << 20) as small, opened(source, small) as (source_fd, target_fd):
+        before = descriptors()
+        with pytest.raises(OSError, match="file") as caught:
+            copy_tree(source_fd, target_fd, sync_ahead=True)
+        assert caught.value.errno == errno.ENOSPC
+        assert descriptors() == before
+
+
+def test_an_error_among_the_small_files_ends_the_large_ones(
+    trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = trees
+    for number in range(20):
+        (source / f"file{number}").write_bytes(b"x" * LARGE)
+    (source / "sub").mkdir()
+    (source / "sub" / "small").write_text("x")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(TreeCopy, "_copy_bytes", fail)
+    with opened(source, target) as (source_fd, target_fd):
+        before = descriptors()
+        with pytest.raises(OSError, match="sub/small"):
+            copy_tree(source_fd, target_fd)
+        assert descriptors() == before
