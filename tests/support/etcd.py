@@ -65,6 +65,17 @@ class EtcdCluster:
     def client(self) -> Etcd:
         return Etcd(self.endpoints, self.credentials)
 
+    def wait_until_it_answers(self) -> None:
+        """With all its members, those started anew that were killed."""
+        client = self.client()
+        for member in self.members:
+            if member.process is None:
+                member.start()
+        try:
+            wait_for("etcd", lambda: _answers(self, client), 30)
+        finally:
+            client.close()
+
     def member_at(self, endpoint: Endpoint) -> Member:
         return next(member for member in self.members if member.client_port == endpoint.port)
 
@@ -104,14 +115,10 @@ def etcd(folder: Path, members: int = 1, is_tls: bool = False, more: Sequence[st
         ],
         credentials,
     )
-    client = found.client()
     try:
-        for member in found.members:
-            member.start()
-        wait_for("etcd", lambda: _answers(found, client), 30)
+        found.wait_until_it_answers()
         yield found
     finally:
-        client.close()
         for member in found.members:
             member.kill()
 

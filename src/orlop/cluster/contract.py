@@ -49,6 +49,10 @@ class Cluster(Protocol):
     def nodes(self) -> Sequence[Node]:
         """All that ever joined and did not leave, by name."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the catalogue was ever seen: what an unknown one does not name is not gone."""
+
     def warnings(self) -> Sequence[str]:
         """For listings: since when the store has been away, so how old this is."""
 
@@ -70,6 +74,15 @@ class Cluster(Protocol):
 
     def end_use(self, volume_id: str, container_id: str) -> None:
         """Of this node. Never raises for a store that is away: it is told when the store is back."""
+
+    def note_use(self, use: GlobalUse) -> None:
+        """Whether it runs has changed; told in a moment, or when the store is back. Never raises."""
+
+    def match_uses(self, own_uses: Callable[[], Sequence[GlobalUse]]) -> None:
+        """After a start: all that this node uses, asked for once the store is there. Others of this node end."""
+
+    def remove_node(self, name: str) -> None:
+        """A node that is gone for good, and its uses. Raises NotFound, Conflict while it is alive, Unavailable."""
 
     def acquire(self, volume: GlobalVolume, containers: Sequence[str], wait_seconds: float = 0.0) -> Writer:
         """Write access for this node. Has it already is success. Raises Conflict saying who has it and since when,

@@ -87,6 +87,12 @@ class Unchanged:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    key: str
+    value: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class LeasedBy:
     key: str
     lease: int
@@ -114,7 +120,7 @@ class Read:
     end: str = ""
 
 
-Comparison = Absent | Present | Unchanged | LeasedBy
+Comparison = Absent | Present | Unchanged | Holds | LeasedBy
 Operation = Put | Delete | Read
 
 
@@ -310,6 +316,8 @@ def _comparison(comparison: Comparison) -> dict[str, Any]:
             wish |= {"target": "VERSION", "version": 0, "result": "GREATER"}
         case Unchanged(_, revision):
             wish |= {"target": "MOD", "mod_revision": revision}
+        case Holds(_, value):
+            wish |= {"target": "VALUE", "value": value}
         case LeasedBy(_, lease):
             wish |= {"target": "LEASE", "lease": lease}
     return wish

@@ -79,6 +79,7 @@ class Link:
         self._login = threading.Lock()
         self._token = ""
         self._requests = 0
+        self._is_closed = False
 
     @property
     def endpoint(self) -> Endpoint:
@@ -109,6 +110,7 @@ class Link:
     def close(self) -> None:
         """Whoever still reads a stream gets its end."""
         with self._lock:
+            self._is_closed = True
             connections, streams = [connection for _, connection in self._idle], list(self._streams)
             self._idle.clear()
         for stream in streams:
@@ -217,6 +219,10 @@ class Link:
         stream = Stream(endpoint, connection, response, self._forget)
         with self._lock:
             self._streams.add(stream)
+            is_closed = self._is_closed
+        if is_closed:  # meanwhile
+            stream.release()
+            raise _NotSent("this end is closed")
         return stream
 
     def _forget(self, stream: "Stream") -> None:

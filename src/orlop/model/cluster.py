@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
-from orlop.model.volume import Volume
-
 
 class Access(StrEnum):
     RWX = "rwx"  # every host reads and writes: the storage keeps them apart
@@ -32,9 +30,9 @@ class GlobalVolume:
     labels: Mapping[str, str] | None = None
     options: Mapping[str, str] | None = None
 
-    def is_as_wished(self, volume: Volume) -> bool:
+    def is_as_wished(self, driver: str, options: Mapping[str, str] | None) -> bool:
         """Whether the same was asked for: nothing asked for is as wished."""
-        return self.driver == volume.driver and (not volume.options or volume.options == self.options)
+        return driver in ("", self.driver) and (not options or options == self.options)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,231 @@
+"""A node that joined a cluster: the contract of `cluster.contract`, on etcd.
+
+Two threads beside those of the callers: one follows the watch (follower), one renews the membership, tells etcd what
+could be told later (ends of uses, whether a container runs) and saves the copy.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
+
+from orlop.cluster.address import Credentials, Endpoint
+from orlop.cluster.catalogue import Catalogue
+from orlop.cluster.copy import Copy
+from orlop.cluster.etcd import Etcd
+from orlop.cluster.follower import Follower
+from orlop.cluster.keys import Keys
+from orlop.cluster.membership import RENEW_SECONDS, NameTaken, Places
+from orlop.errors import NotFound, OrlopError, Unavailable
+from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
+
+log = logging.getLogger(__name__)
+
+
+class JoinedCluster:
+    """`start` before anything else; `close` at the end."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[Endpoint],
+        credentials: Credentials,
+        keys: Keys,
+        node: str,
+        daemon: str,
+        version: str,
+        path: Path,
+    ) -> None:
+        self.etcd = Etcd(endpoints, credentials)
+        self.keys = keys
+        self.copy = Copy(keys, path)
+        self._node = node
+        self.follower = Follower(self.etcd, keys, self.copy, self._tell, self._is_back)
+        self._catalogue = Catalogue(self.etcd, keys, self.copy, self.follower, node)
+        self._places = Places(self.etcd, keys, self.copy, node, daemon, version)
+        self._joining = threading.Lock()
+        self._lock = threading.Lock()
+        self._wake = threading.Event()
+        self._closed = threading.Event()
+        self._later: dict[str, GlobalUse | None] = {}  # by key: what it is to be, None to end it
+        self._listeners: list[Callable[[str], None]] = []
+        self._own_uses: Callable[[], Sequence[GlobalUse]] | None = None
+        self._thread = threading.Thread(target=self._run, name="cluster member", daemon=True)
+
+    # Its life
+
+    def start(self) -> None:
+        """With the copy of the last time where etcd does not answer. Raises NameTaken, Conflict, Forbidden."""
+        self.copy.restore()
+        try:
+            self.follower.begin()
+            self._join()
+        except Unavailable as error:
+            log.warning("cluster: started without etcd, with what was known: %s", error)
+        self.follower.start()
+        self._thread.start()
+
+    def close(self) -> None:
+        self._closed.set()
+        self._wake.set()
+        if self._thread.is_alive():
+            self._thread.join(5)
+        try:
+            if self.follower.is_there:
+                self._places.leave()
+        except OrlopError as error:
+            log.info("cluster: this node is alive until its lease ends: %s", error)
+        self.follower.close()
+        self._save()
+
+    def _join(self) -> None:
+        with self._joining:
+            self._places.join()
+
+    def _is_back(self) -> None:
+        """Etcd is there (again). Raises what keeps this node from being a member."""
+        with self._joining:
+            self._places.renew()
+        self._wake.set()
+
+    def _run(self) -> None:
+        is_due = True
+        while not self._closed.is_set():
+            if self.follower.is_there:
+                self._tick(is_due)
+            is_due = not self._wake.wait(RENEW_SECONDS)
+            self._wake.clear()
+
+    def _tick(self, is_due: bool) -> None:
+        try:
+            if is_due:
+                with self._joining:
+                    self._places.renew()
+            self._match_uses()
+            self._tell_later()
+        except NameTaken as error:
+            log.error("%s", error)
+            self.follower.failed(error)
+        except Unavailable as error:
+            self.follower.failed(error)
+        except OrlopError as error:
+            log.warning("cluster: %s", error)
+        self._save()
+
+    def _save(self) -> None:
+        try:
+            self.copy.save()
+        except OSError as error:
+            log.warning("the copy of the cluster is not saved: %s", error)
+
+    # From the copy
+
+    @property
+    def node(self) -> str:
+        return self._node
+
+    def volumes(self) -> Sequence[GlobalVolume]:
+        return self.copy.volumes()
+
+    def find(self, name: str) -> GlobalVolume | None:
+        stored = self.copy.find(name)
+        return stored.volume if stored else None
+
+    def uses(self, volume_id: str) -> Sequence[GlobalUse]:
+        return self.copy.uses(volume_id)
+
+    def writer(self, volume_id: str) -> Writer | None:
+        return self.copy.writer(volume_id)
+
+    def nodes(self) -> Sequence[Node]:
+        return self.copy.nodes(self._node)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether the catalogue was ever seen: what is missing from an unknown one is not gone."""
+        return bool(self.copy.identity)
+
+    def warnings(self) -> Sequence[str]:
+        why, since_ns = self.follower.away
+        if not why:
+            return ()
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(since_ns / 1e9))
+        return (f"cluster: etcd is away since {since} UTC ({why}); volumes of other nodes are as last known",)
+
+    # With the store
+
+    def publish(self, volume: GlobalVolume) -> GlobalVolume:
+        return self._catalogue.publish(volume)
+
+    def change(self, volume: GlobalVolume) -> None:
+        self._catalogue.change(volume)
+
+    def withdraw(self, volume: GlobalVolume) -> None:
+        self._catalogue.withdraw(volume)
+
+    def begin_use(self, use: GlobalUse) -> None:
+        self._catalogue.begin_use(use)
+
+    def note_use(self, use: GlobalUse) -> None:
+        self._add_later(self.keys.use(use), use)
+
+    def end_use(self, volume_id: str, container_id: str) -> None:
+        self._add_later(self.keys.use(GlobalUse(volume_id, self._node, container_id, "")), None)
+
+    def remove_node(self, name: str) -> None:
+        self.follower.require()
+        self._places.remove(name)
+
+    # What can be told later
+
+    def match_uses(self, own_uses: Callable[[], Sequence[GlobalUse]]) -> None:
+        self._own_uses = own_uses
+        self._wake.set()
+
+    def _match_uses(self) -> None:
+        """Once, and each time the engine says so: what this node does not use any more is let go of, what it uses is
+        known. Whatever could not be told while etcd was away is told so."""
+        if (own_uses := self._own_uses) is None:
+            return
+        held = {self.keys.use(use): use for use in own_uses()}
+        known = {self.keys.use(use): use for use in self.copy.uses_of_node(self._node)}
+        self._own_uses = None
+        with self._lock:
+            for key in known.keys() - held.keys():
+                self._later[key] = None
+            for key, use in held.items():
+                if known.get(key) != use:
+                    self._later[key] = use
+
+    def _add_later(self, key: str, use: GlobalUse | None) -> None:
+        with self._lock:
+            self._later[key] = use
+        self._wake.set()
+
+    def _tell_later(self) -> None:
+        while True:
+            with self._lock:
+                key = next(iter(self._later), None)
+                if key is None:
+                    return
+                use = self._later[key]
+            try:
+                if use is None:
+                    self._catalogue.end_use(key)
+                else:
+                    self._catalogue.begin_use(use)
+            except NotFound:
+                pass  # the volume is gone, and with it who used it
+            with self._lock:
+                if self._later.get(key) is use:
+                    del self._later[key]
+
+    # What the engine is told
+
+    def on_change(self, told: Callable[[str], None]) -> None:
+        self._listeners.append(told)
+
+    def _tell(self, names: Collection[str]) -> None:
+        for name in names:
+            for told in self._listeners:
+                told(name)
