@@ -9,6 +9,7 @@ wrong without harm; whoever deletes asks orlop.kernel.mounts.
 import os
 import select
 import threading
+import weakref
 
 from orlop.kernel.mounts import escape
 
@@ -21,6 +22,7 @@ class MountWatch:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._fd = os.open("/proc/self/mountinfo", os.O_RDONLY | os.O_CLOEXEC)
+        self._close = weakref.finalize(self, os.close, self._fd)  # whoever drops us unclosed leaves no descriptor
         self._poll = select.poll()
         self._poll.register(self._fd, select.POLLPRI)
         self._text = self._read()
@@ -39,7 +41,7 @@ class MountWatch:
             self._text = self._read()
 
     def close(self) -> None:
-        os.close(self._fd)
+        self._close()
 
     def _read(self) -> bytes:
         os.lseek(self._fd, 0, os.SEEK_SET)

@@ -3,13 +3,13 @@
 import dataclasses
 import queue
 import secrets
-import select
 import socket
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orlop.drivers.runtimes.driver import Bundle, Exit, Process, Runtime, StartedProcess
+from orlop.kernel.polling import readable
 
 PATIENCE_SECONDS = 30.0
 _PROCESS_FIELDS = {each.name for each in dataclasses.fields(Process)}
@@ -31,7 +31,7 @@ class Running:
 
     def read(self) -> bytes:
         """The next packet without its leading byte; empty at the end."""
-        assert select.select([self.socket], [], [], PATIENCE_SECONDS)[0], "no output"
+        assert readable([self.socket.fileno()], PATIENCE_SECONDS), "no output"
         return receive(self.socket)[1:]
 
     def read_until(self, wanted: bytes) -> bytes:
@@ -45,7 +45,7 @@ class Running:
     def output(self) -> tuple[bytes, bytes]:
         """All that comes until the end, by stream."""
         streams = {2: b"", 3: b""}
-        while select.select([self.socket], [], [], PATIENCE_SECONDS)[0]:
+        while readable([self.socket.fileno()], PATIENCE_SECONDS):
             packet = receive(self.socket)
             if not packet:
                 return streams[2], streams[3]

@@ -15,7 +15,7 @@ Ended = Callable[[], None]
 
 class Watcher:
     """Calls back when a process has ended. Each call gets a thread of its own, so that one that waits for a lock holds
-    up nobody else's news."""
+    up nobody else's news. The thread ends with the last of the processes."""
 
     def __init__(self) -> None:
         self._epoll = select.epoll()
@@ -45,6 +45,10 @@ class Watcher:
                     ended = self._callbacks.pop(fd)
                 os.close(fd)
                 _call(ended)
+            with self._lock:
+                if not self._callbacks:
+                    self._thread = None
+                    return
 
 
 def _call(ended: Ended) -> None:

@@ -8,6 +8,7 @@ import fcntl
 import logging
 import os
 import stat
+import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -57,6 +58,7 @@ class VolumesRoot:
         path.mkdir(parents=True, exist_ok=True)
         self.path = path.resolve()
         self.fd = os.open(self.path, _DIRECTORY)
+        self._close = weakref.finalize(self, os.close, self.fd)  # whoever drops us unclosed leaves no descriptor
         for folder in (RETIRED, PURGING, STAGING):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700, dir_fd=self.fd)
@@ -68,7 +70,7 @@ class VolumesRoot:
         return self._projects.is_enforced(self.fd)
 
     def close(self) -> None:
-        os.close(self.fd)
+        self._close()
 
     @contextmanager
     def open(self, name: str, exclusive: bool = False) -> Iterator[VolumeDirectory]:
