@@ -85,6 +85,18 @@ def test_a_removed_volume_leaves_the_bucket_alone_and_comes_back(
     assert ship.docker("run", "--rm", "-v", "again:/p", "busybox", "cat", "/p/a").stdout == "hi\n"
 
 
+def test_another_bucket_under_the_same_name_is_refused(ship: LiveDaemon, storage: Seaweed, bucket: str) -> None:
+    create(ship, storage, bucket)
+    ship.docker("run", "--rm", "-v", "photos:/p", "busybox", "sh", "-c", "ls -A /p; echo hi > /p/a")
+    (mark,) = storage.marks(bucket)
+    storage.rclone("purge", f"sea:{bucket}")
+    storage.make_bucket(bucket)
+    refused = ship.docker("run", "--rm", "-v", "photos:/p", "busybox", "touch", "/p/b", code=125).stderr
+    where = f"s3 {bucket} at {storage.endpoint} has no mark"
+    assert where in refused and mark.removeprefix(".orlop-mark-")[:12] in refused
+    assert storage.names(bucket) == [] == storage.marks(bucket)
+
+
 @pytest.mark.parametrize(
     ("option", "said"),
     [

@@ -1,6 +1,7 @@
 """A share of a NAS as a volume, by each protocol: the same bytes on both sides."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -48,6 +49,20 @@ def test_both_sides_see_the_same_bytes(ship: LiveDaemon, server: Nas) -> None:
     assert (server.data / "d/from-here").read_text() == "here\n"
     assert (server.data / "big").stat().st_size == 8 << 20
     assert ship.docker("run", "--rm", "-v", "team:/t:ro", "busybox", "cat", "/t/d/from-here").stdout == "here\n"
+
+
+def test_a_share_with_another_mark_is_refused(ship: LiveDaemon, server: Nas) -> None:
+    for path in server.data.iterdir():
+        path.unlink() if path.is_file() else shutil.rmtree(path)
+    create(ship, server.options)
+    assert ship.docker("run", "--rm", "-v", "team:/t", "busybox", "ls", "-A", "/t").stdout == ""
+    (mark,) = server.data.iterdir()
+    other = mark.rename(mark.with_name(".orlop-mark-" + "0" * 32))
+    refused = ship.docker("run", "--rm", "-v", "team:/t", "busybox", "touch", "/t/x", code=125).stderr
+    assert "is the storage marked 000000000000" in refused and mark.name.removeprefix(".orlop-mark-")[:12] in refused
+    other.rename(mark)
+    ship.docker("run", "--rm", "-v", "team:/t", "busybox", "touch", "/t/x")
+    assert (server.data / "x").exists()
 
 
 def test_a_daemon_that_is_killed_leaves_the_container_its_share(ship: LiveDaemon, server: Nas) -> None:

@@ -49,7 +49,11 @@ class Seaweed:
         self.rclone("mkdir", f"sea:{name}")
 
     def names(self, bucket: str) -> list[str]:
-        return sorted(self.rclone("lsf", "-R", "--files-only", f"sea:{bucket}").split())
+        """But for the marks, by which storage is known again."""
+        return sorted(self.rclone("lsf", "-R", "--files-only", "--exclude", ".orlop-mark-*", f"sea:{bucket}").split())
+
+    def marks(self, bucket: str) -> list[str]:
+        return sorted(self.rclone("lsf", "-R", "--files-only", "--include", ".orlop-mark-*", f"sea:{bucket}").split())
 
     def read(self, path: str) -> str:
         return self.rclone("cat", f"sea:{path}")

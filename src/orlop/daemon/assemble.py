@@ -37,6 +37,7 @@ from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.hang_policies import HangPolicies
 from orlop.engine.images import Images
 from orlop.engine.layer_cleanup import LayerCleanup
 from orlop.engine.layer_mounts import LayerMounts
@@ -193,6 +194,8 @@ def assemble(settings: Settings) -> Assembled:
     )
     reaper = Reaper(volumes.retirements, data_root.volumes)
     watch = volumes.watch_mounts(records.all, trees)
+    standstill, end = lifecycle.standstill, lifecycle.end_for_storage
+    watch.policies = HangPolicies(records.all, standstill, end, drivers_of_volumes)
 
     def close() -> None:
         reaper.stop()

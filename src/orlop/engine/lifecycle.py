@@ -20,6 +20,7 @@ from orlop.engine.container_steps import ContainerSteps
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.patience import silent_storage
+from orlop.engine.standstill import Standstill
 from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.signals import parse_signal
 from orlop.model.container import Container, ContainerState, HostConfig, with_status
@@ -54,6 +55,7 @@ class Lifecycle:
         self._delays: dict[str, float] = {}
         self._awaited_since: dict[str, float] = {}  # containers that wait for something that does not answer
         self._closing = False
+        self.standstill = Standstill(records, steps.runtime_of, self.emit)
         # Set by the composition root: who connects to a process before it runs, and what --rm does.
         self.before_start: Callable[[str], None] = lambda container_id: None
         self.start_failed: Callable[[str, OrlopError], None] = lambda container_id, error: None
@@ -121,6 +123,7 @@ class Lifecycle:
             exit_code=0,
             error="",
             oom_killed=False,
+            frozen_for="",
             started_at_ns=time.time_ns(),
         )
         return [self._records.remember(running)]
@@ -166,6 +169,7 @@ class Lifecycle:
                     starting=False,
                     pid=0,
                     supervisor_pid=0,
+                    frozen_for="",
                     exit_code=exit_.exit_code,
                     oom_killed=exit_.oom_killed,
                     error=exit_.error,
@@ -272,6 +276,7 @@ class Lifecycle:
             number = parse_signal(signal or container.config.stop_signal or DEFAULT_STOP_SIGNAL)
             container = with_status(container, stopped_by_user=True)
             self._records.save_later(container)
+            container = self.standstill.lift(container)  # else it would hear no signal
             ended = self.wait(container.id, "not-running")
         if timeout_seconds is None:
             timeout_seconds = container.config.stop_timeout_seconds
@@ -305,6 +310,15 @@ class Lifecycle:
         elif not _ends_within(ended, _KILL_PATIENCE_SECONDS):
             raise _deathless("kill", reference, container)
 
+    def end_for_storage(self, container_id: str) -> bool:
+        """Killed, though not by its user: its restart policy says what follows. False where it does not end."""
+        with self._records.locked(container_id) as container:
+            if not container.is_running:
+                return True
+            ended = self.wait(container.id, "next-exit")
+        self._signal(container, SIGKILL)
+        return _ends_within(ended, _KILL_PATIENCE_SECONDS)
+
     def _signal(self, container: Container, number: int) -> None:
         runtime = self._steps.runtime_of(container)
         try:
@@ -312,9 +326,13 @@ class Lifecycle:
         except NotFound:
             return  # it ended by itself meanwhile
         self.emit(container, "kill", {"signal": str(number)})
+        if number != SIGKILL:
+            return
         with self._records.locked(container.id) as now:
-            if number == SIGKILL and now.status.state is ContainerState.PAUSED:
-                runtime.resume(container.id)  # a frozen process dies only when it thaws
+            # A frozen process dies only when it thaws.
+            now = self.standstill.lift(now)
+            if now.status.state is ContainerState.PAUSED:
+                runtime.resume(container.id)
 
     def _end_restarting(self, container: Container) -> None:
         self._cancel_restart(container.id)
@@ -342,7 +360,8 @@ class Lifecycle:
                 raise Conflict("", f"Container {container.id} is already paused")
             if not container.is_running:
                 raise Conflict("", f"Container {container.id} is not running")
-            self._steps.runtime_of(container).pause(container.id)
+            if not container.is_frozen:
+                self._steps.runtime_of(container).pause(container.id)
             self._records.save(with_status(container, state=ContainerState.PAUSED))
             self.emit(container, "pause")
 
@@ -350,7 +369,8 @@ class Lifecycle:
         with self._records.locked(reference) as container:
             if container.status.state is not ContainerState.PAUSED:
                 raise Conflict("", f"Container {container.id} is not paused")
-            self._steps.runtime_of(container).resume(container.id)
+            if not container.is_frozen:
+                self._steps.runtime_of(container).resume(container.id)
             self._records.save(with_status(container, state=ContainerState.RUNNING))
             self.emit(container, "unpause")
 

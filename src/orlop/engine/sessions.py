@@ -121,6 +121,8 @@ class Sessions:
         container = self._running(reference)
         if container.status.state is ContainerState.PAUSED:
             raise Conflict("", f"Container {container.id} is paused, unpause the container before exec")
+        if container.is_frozen:
+            raise Conflict("", f"Container {container.id} is {container.status.frozen_for}")
         exec_ = Exec(secrets.token_hex(32), container.id, wish)
         with self._guard:
             self._execs[exec_.id] = exec_

@@ -29,6 +29,7 @@ from orlop.foreign.roots import open_foreign_root
 from orlop.foreign.uses import find_uses
 from orlop.foreign.volume import DATA, DamagedRoot, ForeignRoot, ForeignVolume
 from orlop.kernel.openat2 import open_without_links
+from orlop.model.on_hang import for_driver
 from orlop.model.volume import DEFAULT_DRIVER, Volume
 from orlop.planning import volumes as plans
 from orlop.planning.plan import Plan, Step
@@ -204,7 +205,7 @@ class VolumeAdoption:
 
     def _adopt(self, step: Step) -> None:
         record = step.arguments["record"]
-        options = msgspec.json.decode(record, type=Volume).options or {}
+        options = for_driver(msgspec.json.decode(record, type=Volume).options)
         source = Path(step.arguments["source"])
         self._stored[step.subject] = self._adopting(step).adopt(source, step.subject, options, record)
 

@@ -14,6 +14,7 @@ from orlop.drivers.volumes.driver import Changing, Renaming, StoredVolume, Volum
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import NotFound, Unavailable, Unsupported
+from orlop.model.on_hang import for_driver
 from orlop.model.volume import Volume
 from orlop.planning import volumes as plans
 from orlop.planning.plan import Step
@@ -69,7 +70,7 @@ class VolumeChangeSteps:
     def _put_record(self, step: Step, record: str) -> None:
         driver = self.changing(step.arguments["driver"])
         if driver is not None:
-            driver.change(step.subject, msgspec.json.decode(record, type=Volume).options or {}, record)
+            driver.change(step.subject, for_driver(msgspec.json.decode(record, type=Volume).options), record)
 
     def _rename(self, step: Step) -> None:
         new_name = step.arguments["new"]

@@ -25,9 +25,11 @@ from orlop.engine.executor import Executor
 from orlop.engine.patience import WAY_OUT
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_options import check_options
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound, OrlopError, Unavailable, Unsupported
+from orlop.model.on_hang import for_driver
 from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, Volume
 from orlop.planning.volumes import REVEAL, plan_reveal
 from orlop.store.journal import Change, Put
@@ -150,7 +152,7 @@ class VolumeCopies:
         token = f"fill-{secrets.token_hex(8)}"
         record = render_record(volume)
         try:
-            path = driver.prepare(token, wish.options or {}, record)
+            path = driver.prepare(token, for_driver(wish.options), record)
             faults.point(REVEAL, "volume.fill", "before")
             result = _filled(path, fill)
             faults.point(REVEAL, "volume.fill", "after")
@@ -170,13 +172,13 @@ class VolumeCopies:
         if not wish.name:
             raise Malformed(subject, "the new volume has no name", "Give it one")
         self._filling(subject, wish.driver or DEFAULT_DRIVER)
-        self._drivers[wish.driver or DEFAULT_DRIVER].check(wish.name, wish.options or {})
+        check_options(wish.name, self._drivers[wish.driver or DEFAULT_DRIVER], wish.options)
         self._refuse_taken(wish.name, subject)
 
     def own_options(self, driver: str, options: Mapping[str, str]) -> dict[str, str]:
         """Those that another volume with the same data may have too."""
         found = self._drivers.get(driver)
-        return found.own_options(options) if isinstance(found, Filling) else dict(options)
+        return found.own_options(for_driver(options)) if isinstance(found, Filling) else for_driver(options)
 
     def _wish(self, source: Volume, name: str, changes: Changes) -> tuple[NewVolume, tuple[str, ...]]:
         labels = {key: value for key, value in (source.labels or {}).items() if key != ANONYMOUS_LABEL}

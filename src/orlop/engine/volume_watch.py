@@ -12,8 +12,9 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from orlop.drivers.volumes.driver import Health, HealthState, VolumeDriver, Watched
+from orlop.drivers.volumes.driver import Health, HealthState, Independent, VolumeDriver, Watched
 from orlop.engine.events import Events
+from orlop.engine.hang_policies import HangPolicies, Seen
 from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import NotFound, OrlopError
@@ -53,6 +54,8 @@ class VolumeWatch:
         self._containers = containers
         self._mender = mender
         self._found: dict[str, Health] = {}  # by the volume's id, of those that are not well
+        self._unsure: set[str] = set()  # ids of those of which it cannot be told now
+        self.policies: HangPolicies | None = None  # set by the composition root
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name="volume watch", daemon=True)
 
@@ -64,6 +67,8 @@ class VolumeWatch:
         if self._thread.is_alive():
             self._thread.join()
         self._mender.stop()
+        if self.policies:
+            self.policies.stop()
         self._tell_drivers(())
 
     def problem_of(self, volume_id: str) -> str:
@@ -74,7 +79,8 @@ class VolumeWatch:
     def count_by_state(self) -> Mapping[str, int]:
         """Of all states but ok."""
         counted = Counter(found.state.value for found in list(self._found.values()))
-        return {state.value: counted[state.value] for state in HealthState if state is not HealthState.OK}
+        told = [state for state in HealthState if state not in (HealthState.OK, HealthState.UNKNOWN)]
+        return {state.value: counted[state.value] for state in told}
 
     def look(self) -> int:
         """One round. How many volumes were looked at."""
@@ -83,14 +89,25 @@ class VolumeWatch:
             if self._stopping.is_set():
                 return len(watched)
             try:
+                self._unsure.discard(volume.id)
                 self._look_at(volume, uses)
             except (OrlopError, OSError) as error:
+                self._unsure.add(volume.id)
                 log.warning("volume %s: how it is cannot be told: %s", volume.name, error)
         for volume_id in [known for known in self._found if known not in watched]:
             self._forget(volume_id)
+        self._unsure &= watched.keys()
+        if self.policies and not self._stopping.is_set():
+            self.policies.act([self._seen(volume, uses) for volume, uses in watched.values()])
         self._mender.watch_only(watched)
         self._tell_drivers({volume.name for volume, _ in watched.values()})
         return len(watched)
+
+    def _seen(self, volume: Volume, uses: list[LiveUse]) -> Seen:
+        health = self._found.get(volume.id, _WELL)
+        if volume.id in self._unsure and health.state is HealthState.OK:
+            health = Health(HealthState.UNKNOWN)
+        return Seen(volume, tuple({use.container.id: use.container for use in uses}.values()), health)
 
     def _tell_drivers(self, names: Collection[str]) -> None:
         for driver in list(self._drivers.values()):
@@ -104,9 +121,11 @@ class VolumeWatch:
                 continue
             for mount in container.mounts:
                 volume = self._records.find(mount.volume) if mount.kind is MountKind.VOLUME else None
-                if volume is None or not volume.mounts_its_content or not self._mender.is_attached(mount, container.id):
+                if volume is None or not self._mender.is_attached(mount, container.id):
                     continue
-                if isinstance(self._drivers.get(volume.driver), Watched):
+                driver = self._drivers.get(volume.driver)
+                is_elsewhere = volume.mounts_its_content or isinstance(driver, Independent)
+                if is_elsewhere and isinstance(driver, Watched):
                     found.setdefault(volume.id, (volume, []))[1].append(LiveUse(container, mount))
         return found
 
@@ -114,14 +133,19 @@ class VolumeWatch:
         driver = self._drivers[volume.driver]
         assert isinstance(driver, Watched)
         if self._mender.is_at_work(volume.id):
+            self._unsure.add(volume.id)
             return
         try:
             health = driver.health(volume.name)
         except NotFound:
             return  # removed or renamed meanwhile
+        if health.state is HealthState.UNKNOWN:
+            self._unsure.add(volume.id)
+            return
         if health.state is HealthState.OK:
             health = self._mender.health_in_containers(volume, uses)
         if not all(self._mender.is_attached(use.mount, use.container.id) for use in uses):
+            self._unsure.add(volume.id)
             return  # somebody lets go of it, so it may be on its way out: looked at again in the next round
         if health.state is HealthState.STALE:
             failure = self._mender.want(volume)

@@ -34,6 +34,7 @@ from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_mounts import VolumeMounts
+from orlop.engine.volume_options import check_options
 from orlop.engine.volume_others import OthersVolumes, no_such_driver
 from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
@@ -111,7 +112,7 @@ class Volumes:
             events,
             self._settler,
             self._mounts.mounting,
-            lambda name, driver, options: self._driver(f"create {name}", driver).check(name, options),
+            lambda name, driver, options: check_options(name, self._driver(f"create {name}", driver), options),
             self._describe,
         )
         self.archives = VolumeArchives(self.access, self.copies)
@@ -185,7 +186,7 @@ class Volumes:
             maker, stored = (self.others.find(name) if named and not driver else None) or (None, None)
             if maker is None:
                 maker = self._driver(f"create {name}", driver or DEFAULT_DRIVER)
-                maker.check(name, options or {})
+                check_options(name, maker, options)
                 stored = self._stored(maker, name)
             use = VolumeUse(name, container_id, made_for=stored is None) if container_id else None
             holds = [self._records.hold_change(use)] if use else []

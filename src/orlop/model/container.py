@@ -151,6 +151,7 @@ class Status:
     finished_at_ns: int = 0
     restart_count: int = 0
     starting: bool = False  # its process exists, and whether it was let go is known only to the runtime
+    frozen_for: str = ""  # it stands still, paused or not, until its storage is back: which, and what is wrong with it
     stopped_by_user: bool = False  # keeps `unless-stopped` and `always` from starting it again
 
 
@@ -173,6 +174,11 @@ class Container:
     @property
     def is_running(self) -> bool:
         return self.status.state in (ContainerState.RUNNING, ContainerState.PAUSED)
+
+    @property
+    def is_frozen(self) -> bool:
+        """By its storage; its user's pause is a state."""
+        return bool(self.status.frozen_for)
 
     def needs_image(self, image_id: str) -> bool:
         """Made from it, or with it mounted."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from orlop.errors import Malformed
+from orlop.model.on_hang import for_driver
 from orlop.model.secret import is_reference
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
@@ -41,10 +42,14 @@ class Volume:
     @property
     def mounts_its_content(self) -> bool:
         """Whether its options say where its bytes are. Options that only limit or own what lies here do not."""
-        options = self.options or {}
-        if self.driver != DEFAULT_DRIVER:
-            return bool(options)
-        return bool(options.get("type") or options.get("device"))
+        return mounts_content(self.driver, self.options)
+
+
+def mounts_content(driver: str, options: Mapping[str, str] | None) -> bool:
+    own = for_driver(options)
+    if driver != DEFAULT_DRIVER:
+        return bool(own)
+    return bool(own.get("type") or own.get("device"))
 
 
 @dataclass(frozen=True, slots=True)

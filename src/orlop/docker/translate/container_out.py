@@ -83,7 +83,7 @@ def state(status: Status) -> wire.State:
         Dead=status.state is ContainerState.DEAD,
         Pid=status.pid if running else 0,
         ExitCode=status.exit_code,
-        Error=status.error,
+        Error=status.error or status.frozen_for,
         StartedAt=render_time(status.started_at_ns),
         FinishedAt=render_time(status.finished_at_ns),
     )
@@ -209,7 +209,7 @@ def describe_status(status: Status, now_ns: int) -> str:
     ended = describe_age((now_ns - status.finished_at_ns) // 1_000_000_000)
     match status.state:
         case ContainerState.RUNNING:
-            return f"Up {up_for}"
+            return f"Up {up_for} (Frozen)" if status.frozen_for else f"Up {up_for}"
         case ContainerState.PAUSED:
             return f"Up {up_for} (Paused)"
         case ContainerState.RESTARTING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from orlop.errors import Malformed
+from orlop.errors import Malformed, Unsupported
 
 ROOT = Path("/sys/fs/cgroup")
 _DEFAULT_PARENT = "/orlop"
@@ -122,6 +122,26 @@ def is_frozen(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
         return (root / "freezer" / relative / "freezer.state").read_text().strip() == "FROZEN"
     except FileNotFoundError:
         return False
+
+
+def set_frozen(path: str, layout: CgroupLayout, frozen: bool, root: Path = ROOT) -> None:
+    """Nobody is waited for: what sleeps in the kernel is frozen when it wakes. A cgroup that is gone needs nothing.
+    Raises Unsupported where this host has no freezer."""
+    relative = path.lstrip("/")
+    if not relative:
+        return
+    if layout is CgroupLayout.UNIFIED:
+        switch, word = root / relative / "cgroup.freeze", "1" if frozen else "0"
+    else:
+        switch, word = root / "freezer" / relative / "freezer.state", "FROZEN" if frozen else "THAWED"
+        if not (root / "freezer" / "cgroup.procs").exists():
+            raise Unsupported(f"cgroup {path}", "this host has no freezer", "Mount it: cgroup, option freezer")
+    with contextlib.suppress(FileNotFoundError):
+        fd = os.open(switch, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(fd, word.encode())
+        finally:
+            os.close(fd)
 
 
 def clear(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:

@@ -20,7 +20,7 @@ import socket
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from orlop.model.container import Device, Resources, Ulimit
 
@@ -175,3 +175,14 @@ class Runtime(Protocol):
     def watch(self, container_id: str, process: StartedProcess, listener: ExitListener, exec_id: str = "") -> None:
         """Call `listener` once when the process has exited, from a thread of the driver's, after its exit code and
         last output are recorded."""
+
+
+@runtime_checkable
+class Freezing(Protocol):
+    """The ability to let a container stand still whatever its processes wait for. It is `pause` that does not wait:
+    a process that sleeps in the kernel stops when it wakes."""
+
+    def freeze(self, container_id: str) -> None:
+        """Frozen, or gone, already is success. Raises Unsupported where the kernel cannot."""
+
+    def thaw(self, container_id: str) -> None: ...

@@ -157,6 +157,12 @@ class OciRuntime:
             if not path or cgroups.is_frozen(path, self._found.layout) != frozen or self.exit_of(container_id):
                 raise
 
+    def freeze(self, container_id: str) -> None:
+        cgroups.set_frozen(self._cgroup_path(container_id), self._found.layout, True)
+
+    def thaw(self, container_id: str) -> None:
+        cgroups.set_frozen(self._cgroup_path(container_id), self._found.layout, False)
+
     def delete(self, container_id: str) -> None:
         self._going.add(container_id)
         try:

@@ -13,15 +13,16 @@ from pathlib import Path
 from orlop.drivers.volumes.driver import Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.rclone import (
-    Remote,
     is_rclone,
     mount_command,
     pending,
     unsent,
     wait_for_uploads,
 )
+from orlop.drivers.volumes.rclone_remote import Remote
 from orlop.drivers.volumes.remote_options import COMMON, Options, check_common, check_known, require, switch
 from orlop.drivers.volumes.served import Served
+from orlop.drivers.volumes.storage_mark import IF_EMPTY
 from orlop.errors import Malformed
 from orlop.kernel.mounts import MountEntry
 
@@ -92,4 +93,5 @@ def with_common(remote: Remote, options: Options) -> Remote:
         gid=options.get("gid", ""),
         umask=options.get("umask", ""),
         upload_wait_seconds=float(options.get("upload-wait") or UPLOAD_WAIT_SECONDS),
+        mark=options.get("mark") or IF_EMPTY,
     )

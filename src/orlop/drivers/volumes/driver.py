@@ -296,7 +296,8 @@ class HealthState(StrEnum):
     OK = "ok"
     STALE = "stale"  # its mount is dead: whoever has it gets nothing but errors, until it is mounted anew
     HANGING = "hanging"  # its mount gives no answer
-    AWAY = "away"  # its mount answers that the storage does not
+    AWAY = "away"  # its mount answers, and the storage does not, or is not the volume's
+    UNKNOWN = "unknown"  # it was asked a moment ago, and the answer is not there yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +327,25 @@ class Mending(Protocol):
         """These uses, and those that it knows of, go on with the mount that is there when this returns. Mended already
         is success. The dead mount is taken off only when another is likely to come. Raises Unavailable, Forbidden,
         HostFailure; called again later."""
+
+
+@runtime_checkable
+class Interrupting(Protocol):
+    """The ability to end what waits for storage that gives no answer, with errors for whoever waits."""
+
+    def interrupt(self, name: str) -> None:
+        """What is mounted is dead from here on, as if its program had been killed; who attaches or mends next mounts
+        it anew. What was not written through is lost. Raises NotFound."""
+
+
+@runtime_checkable
+class MountedAnew(Protocol):
+    """The ability to mount a volume anew by the next `attach`, while others still have the dead mount. For volumes
+    whose dead mount must not be replaced under who has it, for what they wrote last is lost, and they would go on as
+    if it were not: only a new start of theirs is told the truth."""
+
+    @property
+    def mounts_anew(self) -> bool: ...
 
 
 @runtime_checkable

@@ -23,6 +23,7 @@ from orlop.drivers.volumes.driver import (
     Changing,
     Health,
     HealthState,
+    Interrupting,
     Mending,
     Pending,
     StoredVolume,
@@ -196,6 +197,14 @@ class EncryptedVolumes:
                 if inner.health(served_id).state is HealthState.STALE:
                     inner.mend(served_id, [hold(served_id)])
         return self._outer.mend(name, use_ids)
+
+    def interrupt(self, name: str) -> None:
+        """gocryptfs may itself wait for what is below."""
+        inner, served_id = self._below(name)
+        if isinstance(inner, Interrupting):
+            with suppress(NotFound):
+                inner.interrupt(served_id)
+        self._outer.interrupt(name)
 
     # Change and rename
 

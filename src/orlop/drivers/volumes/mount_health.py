@@ -35,6 +35,8 @@ class MountHealth:
         answer = self._looks.look(str(path))
         if answer.waiting_seconds > HANGING_SECONDS:
             return Health(HealthState.HANGING, "it gives no answer")
+        if answer.waiting_seconds:
+            return Health(HealthState.UNKNOWN)
         if answer.errno in _STALE:
             return Health(HealthState.STALE, os.strerror(answer.errno))
         if answer.errno in _AWAY:

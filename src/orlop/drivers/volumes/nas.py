@@ -11,7 +11,6 @@ from orlop.drivers.volumes.cloud import UPLOAD_WAIT_SECONDS, with_common
 from orlop.drivers.volumes.driver import Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.rclone import (
-    Remote,
     is_rclone,
     mount_command,
     obscured,
@@ -19,6 +18,7 @@ from orlop.drivers.volumes.rclone import (
     unsent,
     wait_for_uploads,
 )
+from orlop.drivers.volumes.rclone_remote import Remote
 from orlop.drivers.volumes.remote_options import COMMON, Options, check_common, check_known, choose, require
 from orlop.drivers.volumes.served import Served
 from orlop.errors import Malformed

@@ -9,62 +9,39 @@ import http.client
 import json
 import logging
 import os
-import re
 import socket
 import subprocess
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from orlop.drivers.volumes.driver import Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
+from orlop.drivers.volumes.rclone_look import look_at
+from orlop.drivers.volumes.rclone_remote import REMOTE, Remote, configuration
 from orlop.drivers.volumes.served import Served
-from orlop.errors import Forbidden, HostFailure, Unavailable
+from orlop.drivers.volumes.storage_mark import PATTERN
+from orlop.errors import HostFailure, Unavailable
 from orlop.kernel.mounts import MountEntry
 from orlop.model.sizes import describe_size
 
 log = logging.getLogger(__name__)
 
 FS_TYPE = "fuse.rclone"
-REMOTE = "remote"
 _CONFIG, _SOCKET = "rclone.conf", "rc"
-_LOOK_SECONDS, _ASK_SECONDS, _POLL_SECONDS = 20.0, 5.0, 0.1
+_OBSCURE_SECONDS, _ASK_SECONDS, _POLL_SECONDS = 20.0, 5.0, 0.1
 _MOST_ANSWER = 8 << 20
-# Parts of what rclone says, and what they mean for people.
-_FORBIDDEN = re.compile(
-    r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|StatusCode: 403|401 (Unauthorized|Not Authorized)"
-    r"|unable to authenticate|authentication information|LOGON_FAILURE|logon failure|403 Forbidden|permission denied",
-    re.IGNORECASE,
-)
-_MISSING = re.compile(
-    r"directory not found|NoSuchBucket|404 Not Found|BAD_NETWORK_NAME|bad network name", re.IGNORECASE
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Remote:
-    """What rclone is asked to mount."""
-
-    kind: str  # rclone's name of the backend: s3, smb, sftp, webdav, ...
-    settings: Mapping[str, str]  # of the backend, secrets among them
-    path: str  # within it: bucket, share, directory
-    files: Mapping[str, str] = field(default_factory=dict)  # setting -> content of the file it wants
-    cache_mode: str = "writes"
-    cache_size: str = ""
-    read_only: bool = False
-    uid: str = ""
-    gid: str = ""
-    umask: str = ""
-    upload_wait_seconds: float = 60.0
 
 
 def obscured(password: str) -> str:
     """As rclone wants passwords in its configuration. The word goes through a pipe, never into an argument."""
     done = subprocess.run(
-        [_program(), "obscure", "-"], input=password.encode(), capture_output=True, check=False, timeout=_LOOK_SECONDS
+        [_program(), "obscure", "-"],
+        input=password.encode(),
+        capture_output=True,
+        check=False,
+        timeout=_OBSCURE_SECONDS,
     )
     if done.returncode:
         raise HostFailure("rclone obscure", done.stderr.decode(errors="replace").strip()[-200:])
@@ -77,11 +54,19 @@ def is_rclone(entry: MountEntry) -> bool:
 
 def mount_command(served: Served, remote: Remote) -> Command:
     """Looks at the storage first: rclone would mount a bucket that is not there, and every access would fail."""
-    subject = f"attaching volume {served.name}"
-    look_at(subject, remote)
+    look_at(f"attaching volume {served.name}", served.name, remote, served.identity)
     options = [
         *("--config", _CONFIG, "--cache-dir", str(served.cache), "--vfs-cache-mode", remote.cache_mode),
-        *("--vfs-write-back", "1s", "--allow-other", "--allow-non-empty", "--devname", f"{remote.kind}:{remote.path}"),
+        *(
+            "--exclude",
+            PATTERN,
+            "--vfs-write-back",
+            "1s",
+            "--allow-other",
+            "--allow-non-empty",
+            "--devname",
+            f"{remote.kind}:{remote.path}",
+        ),
         *("--rc", "--rc-addr", f"unix://{served.place / _SOCKET}", "--rc-no-auth", "--log-level", "NOTICE"),
     ]
     options += ["--vfs-cache-max-size", remote.cache_size] if remote.cache_size else []
@@ -90,60 +75,7 @@ def mount_command(served: Served, remote: Remote) -> Command:
         if value := getattr(remote, name):
             options += [f"--{name}", value]
     argv = (_program(), "mount", f"{REMOTE}:{remote.path}", str(served.mountpoint), *options)
-    return Command(argv, {_CONFIG: _configuration(remote), **remote.files})
-
-
-def _configuration(remote: Remote) -> str:
-    settings = {**remote.settings, **{name: name for name in remote.files}}  # it runs where the files are
-    lines = [f"[{REMOTE}]", f"type = {remote.kind}", *(f"{key} = {value}" for key, value in settings.items())]
-    return "\n".join(lines) + "\n"
-
-
-def look_at(subject: str, remote: Remote) -> None:
-    """Whether the storage is there and lets us in. Raises Forbidden, HostFailure, Unavailable with what to do."""
-    fds = {name: _in_memory(text) for name, text in remote.files.items()}
-    settings = {**remote.settings, "type": remote.kind, **{name: f"/proc/self/fd/{fd}" for name, fd in fds.items()}}
-    variables = {f"RCLONE_CONFIG_{REMOTE.upper()}_{key.upper()}": value for key, value in settings.items()}
-    patience = ("--retries", "1", "--low-level-retries", "1", "--contimeout", "5s", "--timeout", "10s")
-    argv = [_program(), "--config", os.devnull, *patience, "lsf", "--max-depth", "1", f"{REMOTE}:{remote.path}"]
-    where = f"{remote.kind} {remote.path}"
-    try:
-        done = subprocess.run(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={"PATH": os.environ.get("PATH", ""), "HOME": "/", **variables},
-            timeout=_LOOK_SECONDS,
-            check=False,
-            pass_fds=list(fds.values()),
-        )
-    except subprocess.TimeoutExpired as error:
-        why = f"{where} gave no answer within {_LOOK_SECONDS:g} s"
-        raise Unavailable(subject, why, "Check that it can be reached from here") from error
-    finally:
-        for fd in fds.values():
-            os.close(fd)
-    if done.returncode == 0:
-        return
-    said = _last_line(done.stderr.decode(errors="replace"))
-    if _FORBIDDEN.search(said):
-        raise Forbidden(subject, f"{where} does not let us in: {said}", "Check the keys or the password")
-    if _MISSING.search(said):
-        raise HostFailure(subject, f"{where} is not there: {said}", "Check its name; it is not made by mounting it")
-    raise Unavailable(subject, f"{where} cannot be reached: {said}", "Check that it can be reached from here")
-
-
-def _in_memory(text: str) -> int:
-    fd = os.memfd_create("rclone", 0)
-    os.write(fd, text.encode())
-    return fd
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    last = next((line for line in reversed(lines) if "ERROR" in line), lines[-1] if lines else "it said nothing")
-    return re.sub(r"^\d{4}/\d\d/\d\d \d\d:\d\d:\d\d [A-Z]+ *: *", "", last)[:400]
+    return Command(argv, {_CONFIG: configuration(remote), **remote.files})
 
 
 # What is written and not there yet

@@ -2,13 +2,14 @@
 
 from collections.abc import Collection, Mapping
 
+from orlop.drivers.volumes.storage_mark import ALWAYS, IF_EMPTY, NEVER
 from orlop.errors import Malformed
 from orlop.model.sizes import parse_size
 
 Options = Mapping[str, str]
 
 CACHE_MODES = ("off", "minimal", "writes", "full")
-COMMON = ("read-only", "cache-mode", "cache-size", "uid", "gid", "umask", "upload-wait")
+COMMON = ("read-only", "mark", "cache-mode", "cache-size", "uid", "gid", "umask", "upload-wait")
 
 
 def check_known(
@@ -50,6 +51,7 @@ def check_size(subject: str, options: Options, name: str) -> None:
 
 def check_common(subject: str, options: Options) -> None:
     choose(subject, options, "cache-mode", CACHE_MODES, "writes")
+    choose(subject, options, "mark", (IF_EMPTY, ALWAYS, NEVER), IF_EMPTY)
     switch(subject, options, "read-only")
     check_size(subject, options, "cache-size")
     for name in ("uid", "gid"):

@@ -272,6 +272,10 @@ class ServedVolumes:
             mount_anew(volume, use_ids, mount=lambda: self._start(served, program, command))
             return volume.data_path
 
+    def interrupt(self, name: str) -> None:
+        with self._tree.opened(name, exclusive=True) as volume:
+            MountProgram(self._run / _read(volume)[0]).end(0.0)
+
     def pending(self, name: str) -> Pending | None:
         with self._tree.opened(name) as volume:
             return self._backend.pending(self._run / _read(volume)[0], volume.path / CACHE)
