@@ -28,6 +28,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from orlop.model.abilities import Ability
+
 
 @dataclass(frozen=True, slots=True)
 class StoredVolume:
@@ -89,7 +91,7 @@ class VolumeDriver(Protocol):
 
 
 @runtime_checkable
-class LastingUses(Protocol):
+class LastingUses(Ability, Protocol):
     """The ability to remember uses when the daemon ends, for what has to be let go of when the last one ends."""
 
     def detach_others(self, use_ids: Collection[str]) -> None:
@@ -97,7 +99,7 @@ class LastingUses(Protocol):
 
 
 @runtime_checkable
-class Glancing(Protocol):
+class Glancing(Ability, Protocol):
     """The ability to say which volumes there are without looking at each of them."""
 
     def names(self) -> Sequence[str]:
@@ -108,14 +110,14 @@ class Glancing(Protocol):
 
 
 @runtime_checkable
-class Removal(Protocol):
+class Removal(Ability, Protocol):
     """What a driver without `Retirement` can do: a removal as final as the storage makes it."""
 
     def remove(self, name: str) -> None: ...
 
 
 @runtime_checkable
-class Independent(Protocol):
+class Independent(Ability, Protocol):
     """Somebody else's driver, whose volumes come and go without us. It may be away, or not answer: so nobody asks it
     while the daemon starts, and what it is known to have is known from memory."""
 
@@ -140,7 +142,7 @@ class DriverSource(Protocol):
 
 
 @runtime_checkable
-class Settling(Protocol):
+class Settling(Ability, Protocol):
     """The ability to put off making things durable, so that many share the cost of one wait for the disk."""
 
     def settle(self) -> None:
@@ -149,7 +151,7 @@ class Settling(Protocol):
 
 
 @runtime_checkable
-class Retirement(Protocol):
+class Retirement(Ability, Protocol):
     """The ability to undo a removal."""
 
     def retire(self, name: str, retired_id: str, metadata: str) -> None:
@@ -173,7 +175,7 @@ class Retirement(Protocol):
 
 
 @runtime_checkable
-class SelfDescribing(Protocol):
+class SelfDescribing(Ability, Protocol):
     """The ability to give back the metadata of `create`, `change` and `retire`, "" where there is none."""
 
     def metadata(self, name: str) -> str: ...
@@ -189,7 +191,7 @@ class SelfDescribing(Protocol):
 
 
 @runtime_checkable
-class Staging(Protocol):
+class Staging(Ability, Protocol):
     """The ability to fill an empty volume all at once, so that nobody sees it half filled.
 
     `stage` -> the caller writes into the directory it was given -> `publish`, or `unstage`.
@@ -216,7 +218,7 @@ class Staging(Protocol):
 
 
 @runtime_checkable
-class Filling(Protocol):
+class Filling(Ability, Protocol):
     """The ability to make a volume together with its data, seen by nobody before it is whole. Comes with `unstage` and
     `list_staged` as in Staging.
 
@@ -241,7 +243,7 @@ class Filling(Protocol):
 
 
 @runtime_checkable
-class Adopting(Protocol):
+class Adopting(Ability, Protocol):
     """The ability to take over a directory of this host that another engine keeps as a volume, its data in `_data`."""
 
     def why_not_adoptable(self, source: Path) -> str:
@@ -261,7 +263,7 @@ class Adopting(Protocol):
 
 
 @runtime_checkable
-class Usage(Protocol):
+class Usage(Ability, Protocol):
     """The ability to say how much is stored."""
 
     def usage_bytes(self, name: str) -> int:
@@ -285,7 +287,7 @@ class Pending:
 
 
 @runtime_checkable
-class Uploading(Protocol):
+class Uploading(Ability, Protocol):
     """The ability of a volume whose storage is elsewhere to say what has not got there."""
 
     def pending(self, name: str) -> Pending | None:
@@ -307,7 +309,7 @@ class Health:
 
 
 @runtime_checkable
-class Watched(Protocol):
+class Watched(Ability, Protocol):
     """The ability to tell how the mount of a volume that is in use is. For volumes whose content is elsewhere."""
 
     def health(self, name: str) -> Health:
@@ -319,7 +321,7 @@ class Watched(Protocol):
 
 
 @runtime_checkable
-class Mending(Protocol):
+class Mending(Ability, Protocol):
     """The ability to mount a volume anew whose mount is dead, while it is in use. A mount of such a volume has a device
     number of its own, by which an old one is told from a new one, wherever it was copied to."""
 
@@ -330,7 +332,7 @@ class Mending(Protocol):
 
 
 @runtime_checkable
-class Interrupting(Protocol):
+class Interrupting(Ability, Protocol):
     """The ability to end what waits for storage that gives no answer, with errors for whoever waits."""
 
     def interrupt(self, name: str) -> None:
@@ -339,7 +341,7 @@ class Interrupting(Protocol):
 
 
 @runtime_checkable
-class MountedAnew(Protocol):
+class MountedAnew(Ability, Protocol):
     """The ability to mount a volume anew by the next `attach`, while others still have the dead mount. For volumes
     whose dead mount must not be replaced under who has it, for what they wrote last is lost, and they would go on as
     if it were not: only a new start of theirs is told the truth."""
@@ -349,14 +351,14 @@ class MountedAnew(Protocol):
 
 
 @runtime_checkable
-class Limited(Protocol):
+class Limited(Ability, Protocol):
     """The ability to keep a volume below a limit."""
 
     def limits(self, name: str) -> Limits: ...
 
 
 @runtime_checkable
-class Changing(Protocol):
+class Changing(Ability, Protocol):
     """The ability to give a volume other options and another record, its data untouched."""
 
     def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
@@ -367,7 +369,7 @@ class Changing(Protocol):
 
 
 @runtime_checkable
-class Renaming(Protocol):
+class Renaming(Ability, Protocol):
     """The ability to give a volume another name."""
 
     def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:
@@ -376,7 +378,7 @@ class Renaming(Protocol):
 
 
 @runtime_checkable
-class Fleeting(Protocol):
+class Fleeting(Ability, Protocol):
     """Some volumes of this driver are in memory."""
 
     def vanishes(self, name: str, use_id: str) -> bool:

@@ -51,6 +51,7 @@ from orlop.drivers.volumes.local_content import content_of, new_content
 from orlop.drivers.volumes.local_deletion import delete_tree
 from orlop.drivers.volumes.local_directory import (
     CHANGE,
+    DATA,
     METADATA,
     OPTIONS,
     RETIRED_METADATA,
@@ -141,7 +142,10 @@ class LocalVolumes:
                 return self._adopt(name)
             raise
         self._made.append(name)
-        return self.get(name)
+        created_at_ns = os.lstat(name, dir_fd=self._root.fd).st_ctime_ns
+        return StoredVolume(
+            name, f"{self.root}/{name}/{DATA}", created_at_ns
+        )  # made just now: nothing is wrong with it
 
     def _build(
         self,

@@ -58,6 +58,9 @@ class MountOptions:
         return not (self.uid is None and self.gid is None and self.mode is None)
 
 
+_NO_OPTIONS = MountOptions()
+
+
 def check_name(name: str, doing: str = "create") -> None:
     subject = f"{doing} {name}"
     if len(name) < 2:
@@ -76,6 +79,8 @@ def check_name(name: str, doing: str = "create") -> None:
 def parse_options(name: str, options: Mapping[str, str], doing: str = "create") -> MountOptions:
     """Raises Malformed for options that could never work. As with Docker it is the key that counts: `device=` with
     nothing after it is a device that was given."""
+    if not options:
+        return _NO_OPTIONS
     subject = f"{doing} {name}"
     unknown = sorted(set(options) - OPTIONS)
     if unknown:

@@ -10,7 +10,9 @@ call: that costs a few stat(2).
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -20,6 +22,7 @@ import msgspec
 from orlop.errors import HostFailure, Malformed
 
 _LONGEST_SPEC_BYTES = 64 * 1024
+_SETTLED_NS = 1_000_000_000
 _PORTS = {"tcp": 80, "http": 80, "https": 443}
 
 
@@ -82,12 +85,39 @@ def find_address(directories: Sequence[Path], name: str) -> Address | None:
     return None
 
 
-def list_names(directories: Sequence[Path]) -> list[str]:
-    """Of everything that names a plugin, whether it is one or not."""
-    return sorted({name for directory in directories for name in _names_in(directory)})
+class PluginNames:
+    """Of everything that names a plugin in these directories, whether it is one or not. Somebody asks with each volume
+    that is made or listed, so they are read again only once something in them has changed."""
+
+    def __init__(self, directories: Sequence[Path]) -> None:
+        self._directories = [str(directory) for directory in directories]
+        self._known: tuple[Mapping[str, int], Sequence[str]] | None = None
+
+    def read(self) -> Sequence[str]:
+        known = self._known
+        if known is not None and _changed_at(known[0]) == known[0]:
+            return known[1]
+        # Looked at before they are read: what changes meanwhile is seen the next time.
+        changed_at = _changed_at(_with_folders(self._directories))
+        names = sorted({name for directory in self._directories for name in _names_in(directory)})
+        # Two changes within one tick of the file system's clock look like one.
+        is_settled = max(changed_at.values(), default=0) < time.time_ns() - _SETTLED_NS
+        self._known = (changed_at, names) if is_settled else None
+        return names
 
 
-def _names_in(directory: Path) -> Iterator[str]:
+def _changed_at(directories: Iterable[str]) -> dict[str, int]:
+    return {path: found.st_mtime_ns if (found := _stat(path)) else 0 for path in directories}
+
+
+def _with_folders(directories: Iterable[str]) -> Iterator[str]:
+    for directory in directories:
+        yield directory
+        with suppress(OSError):
+            yield from [entry.path for entry in os.scandir(directory) if entry.is_dir()]
+
+
+def _names_in(directory: str) -> Iterator[str]:
     try:
         entries = list(os.scandir(directory))
     except OSError:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from orlop.drivers.volumes.plugin import PluginVolumes
-from orlop.drivers.volumes.plugin_address import Address, canonical_name, find_address, list_names
+from orlop.drivers.volumes.plugin_address import Address, PluginNames, canonical_name, find_address
 from orlop.drivers.volumes.plugin_link import Deadlines, PluginLink
 from orlop.drivers.volumes.plugin_uses import PluginUses
 from orlop.errors import OrlopError
@@ -34,6 +34,7 @@ class PluginSource:
         self._resolve = resolve
         self._run = run
         self._directories = tuple(directories)
+        self._names = PluginNames(self._directories)
         self._lock = threading.Lock()
         self._drivers: dict[str, PluginVolumes] = {}
         for place in sorted(run.iterdir()) if run.is_dir() else ():
@@ -54,7 +55,7 @@ class PluginSource:
 
     def names(self) -> Sequence[str]:
         """Of what has a file now, and of what was used since the start."""
-        return sorted({*list_names(self._directories), *self._drivers})
+        return sorted({*self._names.read(), *self._drivers})
 
     def close(self) -> None:
         for driver in list(self._drivers.values()):

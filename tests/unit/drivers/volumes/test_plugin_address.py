@@ -1,12 +1,14 @@
 """Where plugins are found: sockets before files, the first directory before the next."""
 
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.plugin_address import Address, Tls, canonical_name, find_address, list_names
+from orlop.drivers.volumes import plugin_address
+from orlop.drivers.volumes.plugin_address import Address, PluginNames, Tls, canonical_name, find_address
 from orlop.errors import Malformed
 
 
@@ -110,7 +112,47 @@ def test_names_are_those_of_all_kinds_of_files(tmp_path: Path, sockets: list[soc
     (tmp_path / ".hidden.spec").write_text("")
     (tmp_path / "five.txt").write_text("")
     (tmp_path / "six").mkdir()
-    assert list_names([tmp_path, tmp_path / "none"]) == ["four", "one", "three", "two"]
+    assert PluginNames([tmp_path, tmp_path / "none"]).read() == ["four", "one", "three", "two"]
+
+
+def test_names_are_read_again_when_something_changed_and_not_before(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    later = tmp_path / "later"
+    names = PluginNames([tmp_path, later])
+    (tmp_path / "folder").mkdir()
+    read: list[str] = []
+    genuine = plugin_address._names_in
+
+    def reading(directory: str) -> Iterator[str]:
+        read.append(directory)
+        return genuine(directory)
+
+    def settle() -> None:
+        for path in (tmp_path, *tmp_path.glob("*/")):
+            os.utime(path, ns=(0, path.stat().st_mtime_ns - 10**10))
+
+    monkeypatch.setattr(plugin_address, "_names_in", reading)
+    settle()
+    assert [names.read() for _ in range(3)] == [[]] * 3
+    assert len(read) == 2, "each directory once"
+    (tmp_path / "one.spec").touch()
+    assert names.read() == ["one"]
+    assert names.read() == ["one"]
+    assert len(read) == 6, "what has changed just now may change again unseen"
+    settle()
+    assert names.read() == names.read() == ["one"]
+    (tmp_path / "folder/folder.spec").touch()
+    assert names.read() == ["folder", "one"]
+    settle()
+    names.read()
+    later.mkdir()
+    (later / "two.spec").touch()
+    assert names.read() == ["folder", "one", "two"]
+    settle()
+    names.read()
+    (tmp_path / "one.spec").unlink()
+    assert names.read() == ["folder", "two"]
 
 
 def test_latest_is_the_name_itself() -> None:
