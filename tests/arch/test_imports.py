@@ -1,6 +1,7 @@
 """The rules of the house that a machine can hold: who may import whom, how names are spelt, how big a room may get.
 
     cli -> client                          (and, to start it, daemon.main, .recover, .lend, .lent_secrets)
+         -> testing.driver_run          (orlop driver-test)
     docker -> engine -> planning, drivers' contracts, store, foreign, archive, kernel -> model -> errors
     drivers.<family> -> its own contract, model, kernel, archive, store.files, store.trees
     daemon.assemble -> everyone: the composition root
@@ -32,7 +33,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "engine": {"planning", "contracts", "cluster.contract", "store", "foreign", "archive", "kernel", "model", "errors"},
     "docker": {"engine", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
     "client": {"model", "errors"},
-    "cli": {"client", "model", "errors", "daemon.main", "daemon.recover", "daemon.lend", "daemon.lent_secrets"},
+    "cli": {
+        "client",
+        "model",
+        "errors",
+        "daemon.main",
+        "daemon.recover",
+        "daemon.lend",
+        "daemon.lent_secrets",
+        "testing.driver_run",
+        "testing.driver_target",
+    },
     "__main__": {"cli"},
     "testing": {"contracts", "store.files", "archive", "kernel", "model", "errors"},
     "daemon": {"engine", "docker", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},

@@ -8,12 +8,14 @@ import pytest
 from orlop.drivers.volumes.driver import Independent, Removal, VolumeDriver
 from orlop.drivers.volumes.plugin_source import PluginSource
 from orlop.testing.volume_changes import LastingUsesContract
+from orlop.testing.volume_removal import RemovalContract
 from orlop.testing.volumes import VolumeDriverContract
 from support.fake_plugin import FakePlugin
 
 
-class TestPlugin(VolumeDriverContract, LastingUsesContract):
+class TestPlugin(VolumeDriverContract, LastingUsesContract, RemovalContract):
     undoes_creation = False
+    holds_its_bytes = False  # the plugin of the tests forgets a removed volume, and not its folder
 
     @pytest.fixture
     def driver(self, tmp_path: Path) -> Iterator[VolumeDriver]:

@@ -58,6 +58,7 @@ TOP: Final[dict[str, Entry]] = {
     "daemon": Entry("daemon", "Run the engine", DAEMON),
     "adopt": Entry("adopt", "Take over the volumes of Docker or Podman", OBJECTS),
     "plugin": Entry("", "Give drivers of volumes to Docker and Podman", DAEMON),
+    "driver-test": Entry("driver_test", "Try a volume driver of your own against the contract", DAEMON),
     "recover": Entry("recover", "Bring the volumes back when the daemon's journal is lost", DAEMON),
     "events": Entry("events", "Show what happens, as it happens", DAEMON),
     "info": Entry("info", "Show facts about the daemon and its host", DAEMON),

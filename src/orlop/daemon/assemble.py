@@ -18,9 +18,10 @@ from orlop.drivers.networks.none import NoneDriver
 from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
 from orlop.drivers.volumes.cloud import CloudBackend
-from orlop.drivers.volumes.driver import VolumeDriver
+from orlop.drivers.volumes.driver import DriverContext, VolumeDriver
 from orlop.drivers.volumes.encrypted import INNER, EncryptedVolumes
 from orlop.drivers.volumes.gocryptfs import Inner
+from orlop.drivers.volumes.installed import Installed, load_installed
 from orlop.drivers.volumes.juicefs import JuicefsBackend
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.nas import NasBackend
@@ -94,7 +95,8 @@ def assemble(settings: Settings) -> Assembled:
     secrets_kept = Secrets(SecretFiles(data_root.secrets))
     directories = [Path(each) for each in settings.plugin_dirs] or DEFAULT_DIRECTORIES
     plugins = PluginSource(exec_root.plugins, directories, secrets_kept.resolve)
-    drivers_of_volumes = VolumeDrivers(volume_drivers(data_root, exec_root, secrets_kept.resolve), plugins)
+    installed = every_volume_driver(data_root, exec_root, secrets_kept.resolve)
+    drivers_of_volumes = VolumeDrivers(installed.drivers, plugins)
 
     cleanup = LayerCleanup(layers)
     images = Images(journal, executor, layers, data_root, events, cleanup)
@@ -153,7 +155,7 @@ def assemble(settings: Settings) -> Assembled:
         runtimes={name: runtime.version for name, runtime in runtimes.items()},
         volume_drivers=drivers_of_volumes,
         network_drivers=tuple(network_drivers),
-        warnings=tuple(warnings),
+        warnings=(*warnings, *installed.warnings),
     )
     system = System(facts, records, images, layers, executor)
     measurer = Measurer()
@@ -209,6 +211,22 @@ def assemble(settings: Settings) -> Assembled:
         journal.close()
 
     return Assembled(engine, recovery, reaper, watch, close)
+
+
+def every_volume_driver(
+    data_root: DataRoot, exec_root: ExecRoot, resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]]
+) -> Installed:
+    """Those that are built in, and those that are installed beside Orlop."""
+    built_in = volume_drivers(data_root, exec_root, resolve_secrets)
+
+    def make_context(name: str) -> DriverContext:
+        data, run = data_root.installed(name), exec_root.installed(name)
+        for place in (data, run):
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return DriverContext(name, data, run, resolve_secrets, logging.getLogger(f"orlop.volume_drivers.{name}"))
+
+    found = load_installed(built_in.keys(), make_context)
+    return Installed({**built_in, **found.drivers}, found.warnings)
 
 
 def volume_drivers(

@@ -98,12 +98,12 @@ def _serve(loan: Loan) -> None:
 
 
 def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
-    from orlop.daemon.assemble import volume_drivers  # it takes a while, and the handshake need not wait for it
+    from orlop.daemon.assemble import every_volume_driver  # it takes a while, and the handshake need not wait for it
 
     data_root, exec_root = loan.data_root, loan.exec_root
     open_exec_root(exec_root)
     secrets = Secrets(SecretFiles(data_root.secrets))
-    drivers = volume_drivers(data_root, exec_root, secrets.resolve)
+    drivers = every_volume_driver(data_root, exec_root, secrets.resolve).drivers
     driver = drivers.get(loan.driver)
     if driver is None:
         raise NotFound(

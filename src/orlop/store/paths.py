@@ -66,6 +66,11 @@ class DataRoot:
         """Volumes of a driver whose storage is elsewhere: their records, marks and caches."""
         return self.path / "drivers" / driver
 
+    def installed(self, driver: str) -> Path:
+        """What a driver that is installed as a package of its own keeps: apart, for one of that name may be built in
+        some day."""
+        return self.path / "installed-drivers" / driver
+
     @property
     def containers(self) -> Path:
         return self.path / "containers"
@@ -110,6 +115,10 @@ class ExecRoot:
     def programs(self, driver: str) -> Path:
         """Programs that mount volumes of a driver, a folder each."""
         return self.path / "programs" / driver
+
+    def installed(self, driver: str) -> Path:
+        """What an installed driver keeps until the next reboot."""
+        return self.path / "installed-drivers" / driver
 
     @property
     def lent(self) -> Path:

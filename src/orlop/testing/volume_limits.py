@@ -45,11 +45,11 @@ class LimitContract(VolumeFixtures):
         driver.create("data", self.limited, RECORD)
         found = self.limits(self.reopened(driver)).limits("data")
         assert found.size_bytes == 16 * MIB and found.mechanism
-        driver.create("free", {}, RECORD)
+        driver.create("free", self.options_of("free"), RECORD)
         assert self.limits(driver).limits("free").size_bytes == 0
 
     def test_no_more_goes_in_than_the_limit_and_others_are_not_harmed(self, driver: VolumeDriver) -> None:
-        for name, options in (("data", self.limited), ("other", self.limited), ("free", {})):
+        for name, options in (("data", self.limited), ("other", self.limited), ("free", self.options_of("free"))):
             driver.create(name, options, RECORD)
         use = new_id()
         top = driver.attach("data", use)
@@ -65,7 +65,7 @@ class LimitContract(VolumeFixtures):
 
     def test_a_volume_made_again_has_a_limit_of_its_own(self, driver: VolumeDriver) -> None:
         for size in ("8m", "24m"):
-            driver.create("data", {"size": size}, RECORD)
+            driver.create("data", self.options_of("data") | {"size": size}, RECORD)
             use = new_id()
             written = fill(driver.attach("data", use) / "much")
             driver.detach("data", use)

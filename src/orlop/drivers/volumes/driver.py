@@ -17,11 +17,15 @@ An attached volume may be renamed, and its limit changed; who has it attached ke
 
 A driver touches nothing outside its own root. It answers with an error when it does not know, never with "absent".
 
+Where it comes from. Built in, or installed as a Python package of its own whose entry point in the group
+`orlop.volume_drivers` is called with a DriverContext and gives the driver (docs/writing-a-driver.md).
+
 Errors. Malformed for a bad name or option, NotFound for a volume that certainly does not exist, Conflict for one that
 cannot be let go now (something is mounted there), Unavailable when the storage does not answer, HostFailure for the
 kernel and the disk.
 """
 
+import logging
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -59,6 +63,18 @@ class Limits:
     size_bytes: int = 0
     inodes: int = 0
     mechanism: str = ""  # who enforces it, for people: "project quota", "btrfs qgroup", "image file (ext4)"
+
+
+@dataclass(frozen=True, slots=True)
+class DriverContext:
+    """All that an installed driver is given. Both directories are there, are its own and are root's alone (0700)."""
+
+    name: str  # of its entry point: its `name` must be the same
+    data: Path  # on the data root, survives a reboot: records, and bytes that are kept on this host
+    run: Path  # on the exec root, cleared by a reboot: sockets, configurations with passwords, who uses what
+    resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]]  # options with values for secret://NAME; when
+    # they are needed, so that no password is stored. Raises NotFound for a secret that is missing
+    log: logging.Logger  # "orlop.volume_drivers.NAME", in the daemon's log
 
 
 class VolumeDriver(Protocol):
@@ -383,3 +399,31 @@ class Fleeting(Ability, Protocol):
 
     def vanishes(self, name: str, use_id: str) -> bool:
         """Whether the volume's content is gone when this use, which has it attached, lets go of it."""
+
+
+ABILITIES: tuple[type, ...] = (
+    *(LastingUses, Glancing, Removal, Independent, Settling, Retirement, SelfDescribing, Staging, Filling, Adopting),
+    *(Usage, Uploading, Watched, Mending, Limited, Changing, Renaming, Fleeting),
+)
+
+
+def abilities_of(driver: object) -> list[type]:
+    return [ability for ability in ABILITIES if isinstance(driver, ability)]
+
+
+def members_of(contract: type) -> list[str]:
+    """What a driver that keeps it has to have."""
+    return [name for name in vars(contract) if not name.startswith("_")]
+
+
+def why_no_driver(made: object, name: str = "") -> str:
+    """Why what an entry point gave is no driver of that name ("": of any); "" when it is."""
+    kind = type(made).__name__
+    missing = [member for member in members_of(VolumeDriver) if not hasattr(made, member)]
+    if missing:
+        return f"{kind} has no {', '.join(missing)}: every volume driver has {', '.join(members_of(VolumeDriver))}"
+    own = getattr(made, "name", "")
+    if not isinstance(own, str) or not own or (name and own != name):
+        return f"{kind} says that its name is {own!r}, and the entry point's is {name!r}: they have to be the same"
+    scope = getattr(made, "scope", "")
+    return "" if scope in ("local", "global") else f"{kind} says that its scope is {scope!r}: it is local or global"
