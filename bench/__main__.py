@@ -2,6 +2,7 @@
 
 Examples:
   script/bench --set-up-dockerd                       every case against Debian's dockerd
+  script/bench drivers                                volumes of each driver against the same tool used bare
   script/bench --set-up-dockerd --case "docker run"   cases whose name contains that
   script/bench --peer podman=unix:///run/podman.sock  against a daemon that runs already
 """
@@ -10,30 +11,41 @@ import argparse
 import json
 import shutil
 import signal
-import statistics
+import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 # The cases enter the list by being imported, in the order of the printed table.
-from bench import containers, daemon, images, peers, plugins, volumes  # noqa: F401
+from bench import containers, daemon, drivers, images, peers, plugins, volumes  # noqa: F401
 from bench.cases import CASES, Case
 from bench.material import Material
 from bench.peers import IMAGE, Managed, Peer
+from bench.private import enter_private
+from bench.rounds import CLEAN_UP_SECONDS, TooLong, interleaved, within
+from bench.table import Row, Table
 
 
 def main() -> int:
     options = parse_arguments()
+    chosen = [one for one in CASES if is_chosen(one.name, options)]
+    if options.list:
+        print("\n".join([one.name for one in chosen] if options.what == "engine" else drivers.names(options)))
+        return 0
+    if not options.peer:
+        enter_private(sys.argv[1:])
     # Told to stop, it still takes its daemons and disks down.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chosen = [one for one in CASES if not options.case or any(part in one.name for part in options.case)]
-    if options.list:
-        print("\n".join(one.name for one in CASES))
-        return 0
-    compared: list[Peer] = []
     folder = Path(tempfile.mkdtemp(prefix="bench-material-", dir="/var/tmp"))
+    material = Material(folder, options.scale)
+    begin = time.monotonic()
+    compared: list[Peer] = []
     try:
+        if options.what == "drivers":
+            return finished(measure_drivers(compared, material, options), options, begin)
         if not options.without_orlop:
             compared.append(peers.orlop(options.daemon_option))
         if options.set_up_dockerd:
@@ -44,15 +56,37 @@ def main() -> int:
         if not compared:
             print("nobody to measure: --peer or --set-up-dockerd", file=sys.stderr)
             return 2
-        return measure_all(compared, chosen, Material(folder, options.scale), options)
+        return finished(measure_all(compared, chosen, material, options), options, begin)
     finally:
         for peer in compared:
-            peer.close()
+            try:
+                with within(2 * CLEAN_UP_SECONDS, f"taking {peer.name} down"):
+                    peer.close()
+            except (TooLong, OSError) as error:
+                print(error, file=sys.stderr)
+        material.close()
+        subprocess.run(["umount", "-l", folder / "storage"], check=False, capture_output=True)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_chosen(name: str, options: argparse.Namespace) -> bool:
+    return not options.case or any(part in name for part in options.case)
+
+
+def finished(table: Table, options: argparse.Namespace, begin: float) -> int:
+    took = time.monotonic() - begin
+    print(f"{len(table.rows)} rows in {took / 60:.1f} minutes")
+    if options.markdown:
+        table.print_markdown()
+    if options.json:
+        results = {row.case: {"unit": row.unit, "target": row.target, "values": row.values} for row in table.rows}
+        options.json.write_text(json.dumps(results, indent=1))
+    return 1 if table.failed() else 0
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("script/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("what", nargs="?", choices=("engine", "drivers"), default="engine", help="[engine]")
     parser.add_argument("--peer", action="append", default=[], metavar="[NAME=]unix://PATH", help="a daemon that runs")
     parser.add_argument("--set-up-dockerd", action="store_true", help="install Debian's docker.io and start it beside")
     parser.add_argument("--without-orlop", action="store_true", help="measure the peers alone")
@@ -61,67 +95,47 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
     parser.add_argument("--scale", type=float, default=1.0, help="shrink archives and counts, for a quick look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there")
+    parser.add_argument("--markdown", action="store_true", help="print the table once more as Markdown")
     parser.add_argument("--list", action="store_true", help="name the cases")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.what == "drivers" and (options.peer or options.set_up_dockerd or options.without_orlop):
+        parser.error("drivers are measured against their tools, not against another daemon")
+    return options
 
 
 def measure_all(
     compared: Sequence[Peer], chosen: Sequence[Case], material: Material, options: argparse.Namespace
-) -> int:
+) -> Table:
     for peer in compared:
-        if isinstance(peer, Managed):
-            peer.start()
-        peer.client.upload("POST", "/images/create?fromSrc=-&repo=bench/busybox&tag=latest", material.busybox)
-        peer.client.call("GET", f"/images/{IMAGE}/json")
-    names = [peer.name for peer in compared]
-    print(f"{'case':<56}" + "".join(f"{name:>14}" for name in names) + "".join(f"{'÷ ' + n:>12}" for n in names[1:]))
-    results = {}
-    failed = False
+        prepare(peer, material)
+    table = Table([peer.name for peer in compared])
+    table.begin()
     for one in chosen:
-        values, troubles = measure(one, compared, material, options.rounds or one.rounds)
-        results[one.name] = {"unit": one.unit, "target": one.target, "values": values}
-        print(row(one, names, values), flush=True)
-        for trouble in troubles:
-            failed = True
-            print(f"    {trouble}", flush=True)
-    if options.json:
-        options.json.write_text(json.dumps(results, indent=1))
-    return 1 if failed else 0
+        table.announce(one.name)
+        begin = time.monotonic()
+        able = [peer for peer in compared if peer.manages or not one.needs_managed]
+        sides = {peer.name: partial(one.measure, peer, material) for peer in able}
+        values, troubles = interleaved(sides, options.rounds or one.rounds, one.seconds)
+        table.add(Row(one.name, one.unit, one.target, values, troubles, seconds=time.monotonic() - begin))
+    return table
 
 
-def measure(
-    one: Case, compared: Sequence[Peer], material: Material, rounds: int
-) -> tuple[dict[str, list[float]], list[str]]:
-    """Round by round, and who begins changes with each."""
-    able = [peer for peer in compared if peer.manages or not one.needs_managed]
-    running = {peer.name: one.measure(peer, material) for peer in able}
-    values: dict[str, list[float]] = {peer.name: [] for peer in able}
-    troubles = []
-    for number in range(rounds):
-        for peer in able if number % 2 == 0 else able[::-1]:
-            if peer.name not in running:
-                continue
-            try:
-                values[peer.name].append(next(running[peer.name]))
-            except Exception as error:  # noqa: BLE001 - one peer's trouble is a row of the table, not the end of it
-                troubles.append(f"{peer.name}: {error}")
-                del running[peer.name]
-    for name, generator in running.items():
-        try:
-            generator.close()
-        except Exception as error:  # noqa: BLE001
-            troubles.append(f"{name}, cleaning up: {error}")
-    return values, troubles
+def measure_drivers(compared: list[Peer], material: Material, options: argparse.Namespace) -> Table:
+    """All disks lie in memory: it is the way there that is compared, and not the moods of a disk."""
+    storage = material.folder / "storage"
+    storage.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16g", "bench", storage], check=True)
+    orlop = peers.orlop(options.daemon_option, disk_bytes=8 << 30, place=storage)
+    compared.append(orlop)
+    prepare(orlop, material)
+    return drivers.measure_all(orlop, material, options)
 
 
-def row(one: Case, names: Sequence[str], values: dict[str, list[float]]) -> str:
-    medians = {name: statistics.median(numbers) for name, numbers in values.items() if numbers}
-    label = f"{one.name}, {one.unit}" if one.unit else one.name
-    line = f"{label:<56}" + "".join(f"{medians[name]:>14.4g}" if name in medians else f"{'-':>14}" for name in names)
-    for name in names[1:]:
-        known = names[0] in medians and name in medians and medians[name]
-        line += f"{medians[names[0]] / medians[name]:>12.3f}" if known else f"{'-':>12}"
-    return f"{line}   {one.target}"
+def prepare(peer: Peer, material: Material) -> None:
+    if isinstance(peer, Managed):
+        peer.start()
+    peer.client.upload("POST", "/images/create?fromSrc=-&repo=bench/busybox&tag=latest", material.busybox)
+    peer.client.call("GET", f"/images/{IMAGE}/json")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,8 @@ class Case:
     target: str  # of the ratio to the peer, as the project promises itself
     rounds: int
     measure: Measure
-    needs_managed: bool = False  # stops and starts the daemon
+    needs_managed: bool = False  # stops and starts the daemon, or leaves something in it
+    seconds: float = 90.0  # until it is given up
 
 
 CASES: list[Case] = []

@@ -5,12 +5,27 @@ import json
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 CHUNK = 1 << 20
+DEADLINE_SECONDS = 60.0  # without a byte; a daemon that does not answer costs a row of the table, not the rest of it
+
+
+# By the kernel: Python's own way costs a call more for each piece.
+_PATIENCE = struct.pack("ll", int(DEADLINE_SECONDS), 0)
+
+
+def connected(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, _PATIENCE)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _PATIENCE)
+    connection.connect(str(path))
+    return connection
 
 
 class Refused(Exception):
@@ -29,20 +44,22 @@ class Client:
     def call(self, method: str, target: str, body: Any = None) -> Any:
         """The decoded answer; `body` is sent as JSON."""
         payload = b"" if body is None else json.dumps(body).encode()
-        answer = b"".join(self._exchange(method, target, payload, "application/json"))
+        with self._whole():
+            answer = b"".join(self._exchange(method, target, payload, "application/json"))
         return json.loads(answer) if answer[:1] in (b"{", b"[") else answer
 
     def upload(self, method: str, target: str, path: Path) -> bytes:
         """Send a file as the body."""
-        connection = self._connected()
-        connection.sendall(self._head(method, target, path.stat().st_size, "application/x-tar"))
-        with path.open("rb") as file:
+        with self._whole(), path.open("rb") as file:
+            connection = self._connected()
+            connection.sendall(self._head(method, target, path.stat().st_size, "application/x-tar"))
             connection.sendfile(file)
-        return b"".join(self._answer(method))
+            return b"".join(self._answer(method))
 
     def download(self, target: str) -> int:
         """How many bytes came."""
-        return sum(map(len, self._exchange("GET", target, b"", "")))
+        with self._whole():
+            return sum(map(len, self._exchange("GET", target, b"", "")))
 
     def hijack(self, target: str, body: Any = None) -> tuple[socket.socket, bytes]:
         """Take the connection over as attach and exec do: a socket of its own and what already came on it."""
@@ -66,6 +83,20 @@ class Client:
             self._socket.close()
         self._socket, self._buffer = None, b""
 
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """An answer that was not read to its end is not taken for the next one's."""
+        try:
+            yield
+        except Refused:
+            raise
+        except BlockingIOError as error:
+            self.close()
+            raise TimeoutError(f"the daemon did not answer within {DEADLINE_SECONDS:g} s") from error
+        except BaseException:
+            self.close()
+            raise
+
     def _exchange(self, method: str, target: str, payload: bytes, content_type: str) -> Iterator[bytes]:
         request = self._head(method, target, len(payload), content_type) + payload
         self._connected().sendall(request)
@@ -78,9 +109,7 @@ class Client:
         )
 
     def _connect(self) -> socket.socket:
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(self._path))
-        return connection
+        return connected(self._path)
 
     def _connected(self) -> socket.socket:
         if self._socket and select.select([self._socket], [], [], 0)[0]:
@@ -146,8 +175,7 @@ def calls_per_second(socket_path: Path, target: str, clients: int, seconds: floa
     connections: dict[int, socket.socket] = {}
     unread: dict[int, bytes] = {}
     for _ in range(clients):
-        connection = socket.socket(socket.AF_UNIX)
-        connection.connect(str(socket_path))
+        connection = connected(socket_path)
         connections[connection.fileno()], unread[connection.fileno()] = connection, b""
         poll.register(connection, select.EPOLLIN)
         connection.sendall(request)

@@ -7,8 +7,11 @@ import json
 import random
 import subprocess
 import tarfile
+from contextlib import ExitStack
 from functools import cached_property
 from pathlib import Path
+
+from bench.plugin_server import plugin
 
 MEGABYTE = 1 << 20
 
@@ -19,6 +22,16 @@ class Material:
     def __init__(self, folder: Path, scale: float = 1.0) -> None:
         self.folder = folder
         self.scale = scale
+        self._lasting = ExitStack()
+
+    def close(self) -> None:
+        self._lasting.close()
+
+    @cached_property
+    def plugin(self) -> str:
+        """The name of a volume plugin. One for the whole run: dockerd asks whoever it has met ever after, and waits for
+        one that is gone."""
+        return self._lasting.enter_context(plugin(self.folder))
 
     def count(self, full: int) -> int:
         return max(2, int(full * self.scale))

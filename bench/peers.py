@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from bench.http import Client, Refused
 
@@ -49,8 +50,14 @@ class Managed(Peer):
 
     manages = True
 
-    def __init__(self, name: str, command: Callable[["Managed"], Sequence[str]], disk_bytes: int = 16 << 30) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir="/var/tmp"))
+    def __init__(
+        self,
+        name: str,
+        command: Callable[["Managed"], Sequence[str]],
+        disk_bytes: int = 16 << 30,
+        place: Path = Path("/var/tmp"),
+    ) -> None:
+        self.home = Path(tempfile.mkdtemp(prefix=f"bench-{name}-", dir=place))
         self.exec_root = Path(tempfile.mkdtemp(prefix="bench-", dir="/run"))
         self.disk = self.home / "disk"
         self.bridge = f"b{self.exec_root.name.removeprefix('bench-')}"[:15]
@@ -124,12 +131,12 @@ class Managed(Peer):
             shutil.rmtree(self.exec_root, ignore_errors=True)
 
 
-def orlop(arguments: Sequence[str] = ()) -> Managed:
+def orlop(arguments: Sequence[str] = (), **disk: Any) -> Managed:
     def command(peer: Managed) -> list[str]:
         places = ["--data-root", str(peer.data_root), "--exec-root", str(peer.exec_root / "x"), "--host", peer.host]
         return [str(CHECKOUT / ".venv/bin/orlop"), "daemon", *places, "--bridge", peer.bridge, *arguments]
 
-    return Managed("orlop", command)
+    return Managed("orlop", command, **disk)
 
 
 def dockerd() -> Managed:

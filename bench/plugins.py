@@ -1,107 +1,96 @@
-"""Cases about other people's volume plugins: the same plugin, at a place where every daemon looks."""
+"""Cases about other people's volume plugins: the same plugin, at the place where every daemon looks. Only with daemons
+of the bench: dockerd would ask the plugin ever after, and wait for it each time."""
 
-import os
-import secrets
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler
-from multiprocessing import get_context
-from pathlib import Path
-from socketserver import ThreadingMixIn, UnixStreamServer
-from typing import Any
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import suppress
 
 from bench.cases import case
+from bench.containers import bare_container, run_to_end
 from bench.http import Refused, timed
 from bench.material import Material
 from bench.peers import Peer
+from bench.plugin_server import calls_of
 
-PLUGINS = Path("/run/docker/plugins")
-ANSWERS = {
-    "/Plugin.Activate": b'{"Implements": ["VolumeDriver"]}',
-    "/VolumeDriver.Capabilities": b'{"Capabilities": {"Scope": "local"}}',
-    "/VolumeDriver.List": b'{"Volumes": []}',
-}
+MANY, SOME = 300, 50
+# Of a volume that it looked at so short a time ago, an engine may tell from memory.
+_FRESH_SECONDS = 0.15
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """A volume is there once it was created; nothing is stored, so that what is measured is the call."""
-
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    made: dict[str, bool] = {}
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        name = body.partition(b'"Name":"')[2].partition(b'"')[0].decode()
-        answer = ANSWERS.get(self.path, b'{"Err": ""}')
-        if self.path == "/VolumeDriver.Create":
-            self.made[name] = True
-        elif self.path == "/VolumeDriver.Remove":
-            self.made.pop(name, None)
-        elif self.path == "/VolumeDriver.Get" and name in self.made:
-            answer = f'{{"Volume": {{"Name": "{name}", "Mountpoint": "/tmp"}}}}'.encode()
-        self.send_response_only(200)
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, format: str, *arguments: Any) -> None:
-        """Nobody reads it."""
+def create(peer: Peer, driver: str, names: Sequence[str]) -> None:
+    for name in names:
+        peer.client.call("POST", "/volumes/create", {"Name": name, "Driver": driver})
 
 
-class _Server(ThreadingMixIn, UnixStreamServer):
-    daemon_threads = True
-    request_queue_size = 128
+def remove(peer: Peer, names: Sequence[str]) -> None:
+    for name in names:
+        with suppress(Refused):
+            peer.client.call("DELETE", f"/volumes/{name}?force=1")
 
 
-def _serve(path: Path) -> None:
-    _Server(str(path), _Handler).serve_forever()
+def asked(driver: str, method: str, count: int, act: Callable[[], object]) -> float:
+    """Seconds that it took, while the plugin was asked at least so often: else it was not what was to be measured."""
+    before = calls_of(driver).get(method, 0)
+    took = timed(act)
+    calls = calls_of(driver).get(method, 0) - before
+    if calls < count:
+        raise RuntimeError(f"the plugin was asked {method} {calls} times, and {count} times it should have been")
+    return took
 
 
-@contextmanager
-def plugin() -> Iterator[str]:
-    """Its name."""
-    name = f"bench{os.getpid()}{secrets.token_hex(2)}"
-    PLUGINS.mkdir(parents=True, exist_ok=True)
-    path = PLUGINS / f"{name}.sock"
-    process = get_context("spawn").Process(target=_serve, args=(path,), daemon=True)
-    process.start()
+@case("plugin: inspect of a volume (Get)", "calls/s", "≥ 1", rounds=10, needs_managed=True)
+def plugin_get(peer: Peer, material: Material) -> Generator[float, None, None]:
+    volumes = [f"get-{peer.name}-{number}" for number in range(MANY)]
+    create(peer, material.plugin, volumes)
     try:
-        while not path.exists():
-            process.join(0.01)
-        yield name
-    finally:
-        process.terminate()
-        process.join()
-        path.unlink(missing_ok=True)
-
-
-@case("plugin: calls through the protocol", "calls/s", "≥ 1")
-def plugin_calls(peer: Peer, material: Material) -> Generator[float, None, None]:
-    """One inspect of a volume is one call of the plugin, with either engine."""
-    with plugin() as name:
-        peer.client.call("POST", "/volumes/create", {"Name": name, "Driver": name})
-        volumes = [f"{name}-{number}" for number in range(200)]
-        for volume in volumes:
-            peer.client.call("POST", "/volumes/create", {"Name": volume, "Driver": name})
-        try:
-            while True:
-                # Each but once a round: of what was looked at a moment ago Orlop tells from memory.
-                yield len(volumes) / timed(lambda: [peer.client.call("GET", f"/volumes/{each}") for each in volumes])
-        finally:
-            for volume in (name, *volumes):
-                with suppress(Refused):
-                    peer.client.call("DELETE", f"/volumes/{volume}?force=1")
-
-
-@case("plugin: volume create and remove", "ms", "≤ 1")
-def plugin_volumes(peer: Peer, material: Material) -> Generator[float, None, None]:
-    with plugin() as name:
         while True:
-            yield timed(lambda: _live(peer, name, 50)) / 50 * 1000
+            time.sleep(_FRESH_SECONDS)
+
+            def inspect_all() -> None:
+                for volume in volumes:
+                    peer.client.call("GET", f"/volumes/{volume}")
+
+            yield MANY / asked(material.plugin, "VolumeDriver.Get", MANY, inspect_all)
+    finally:
+        remove(peer, volumes)
 
 
-def _live(peer: Peer, driver: str, count: int) -> None:
-    for number in range(count):
-        peer.client.call("POST", "/volumes/create", {"Name": f"{driver}-{number}", "Driver": driver})
-        peer.client.call("DELETE", f"/volumes/{driver}-{number}")
+@case("plugin: list of 50 volumes (List)", "calls/s", "≥ 1", rounds=10, needs_managed=True)
+def plugin_list(peer: Peer, material: Material) -> Generator[float, None, None]:
+    volumes = [f"list-{peer.name}-{number}" for number in range(SOME)]
+    create(peer, material.plugin, volumes)
+    try:
+        while True:
+
+            def list_often() -> None:
+                for _ in range(SOME):
+                    peer.client.call("GET", "/volumes")
+
+            yield SOME / asked(material.plugin, "VolumeDriver.List", SOME, list_often)
+    finally:
+        remove(peer, volumes)
+
+
+@case("plugin: volume create and remove (Create, Get, Remove)", "ms", "≤ 1", rounds=10, needs_managed=True)
+def plugin_volumes(peer: Peer, material: Material) -> Generator[float, None, None]:
+    while True:
+
+        def live() -> None:
+            for number in range(SOME):
+                create(peer, material.plugin, [f"live-{peer.name}-{number}"])
+                peer.client.call("DELETE", f"/volumes/live-{peer.name}-{number}")
+
+        yield asked(material.plugin, "VolumeDriver.Remove", SOME, live) / SOME * 1000
+
+
+@case("plugin: a container's life with its volume (Mount, Unmount)", "ms", "≤ 1", rounds=10, needs_managed=True)
+def plugin_mount(peer: Peer, material: Material) -> Generator[float, None, None]:
+    volume = f"used-{peer.name}"
+    create(peer, material.plugin, [volume])
+    body = bare_container(["true"])
+    body["HostConfig"]["Binds"] = [f"{volume}:/data"]
+    try:
+        while True:
+            yield asked(material.plugin, "VolumeDriver.Unmount", 1, lambda: run_to_end(peer, body)) * 1000
+    finally:
+        remove(peer, [volume])

@@ -1,0 +1,221 @@
+"""Volumes of each driver, where a container has them, against the same tool used bare with the same settings.
+
+For each driver both are set up side by side once; then a pair of measurements after the other, first one side, then the
+other, who begins changing with each pair. The ratio is the median of the pairs' ratios of speed.
+"""
+
+import argparse
+import base64
+import importlib
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bench.containers import Container, bare_container
+from bench.http import Client
+from bench.material import MEGABYTE, Material
+from bench.peers import Managed, Peer
+from bench.rounds import CLEAN_UP_SECONDS, TooLong, within
+from bench.storage_work import Worker, worker
+from bench.table import Row, Table
+
+if TYPE_CHECKING:
+    from bench.backends import Pair, Prepare, Prepared
+
+TARGET = "≥ 0.95"
+SIDES = ("orlop", "bare")
+PAIRS_OF_A_ROW, MOST_PAIRS = 10, 40
+ROW_SECONDS, SET_UP_SECONDS, WORK_SECONDS = 40.0, 60.0, 15.0
+MEGABYTES = 64
+_MOMENT_SECONDS = 0.1  # shorter ones are mostly about who else wants the processor
+_ENOUGH_SECONDS = 6.0  # where pairs are quick, more of them are measured
+_READ_FILE = "read.bin"
+
+
+@dataclass(frozen=True)
+class Side:
+    place: Path
+    forget: Callable[[], list[Path]]  # what is below it on this host, before each read
+    clear: Callable[[], None]
+
+
+Measure = Callable[[Worker, Side, int], float]
+
+
+def measure_write(work: Worker, side: Side, megabytes: int) -> float:
+    path = str(side.place / "written")
+    took = work.ask("write", WORK_SECONDS, path=path, megabytes=megabytes)
+    work.ask("unlink", WORK_SECONDS, path=path)
+    return took
+
+
+def measure_read(work: Worker, side: Side, megabytes: int) -> float:
+    side.clear()
+    forget = [str(path) for path in side.forget()]
+    return work.ask("read", WORK_SECONDS, path=str(side.place / _READ_FILE), megabytes=megabytes, forget=forget)
+
+
+def measure_small(work: Worker, side: Side, count: int) -> float:
+    return work.ask("small", WORK_SECONDS, folder=str(side.place), count=count)
+
+
+def measure_synced(work: Worker, side: Side, count: int) -> float:
+    return work.ask("synced", WORK_SECONDS, path=str(side.place / "synced"), count=count)
+
+
+@dataclass(frozen=True)
+class Kind:
+    """`least` and `most` of them are done in one measurement: as many as take a moment worth measuring."""
+
+    name: str
+    unit: str
+    measure: Measure
+    least: int
+    most: int
+
+
+KINDS = (
+    Kind("write + fsync", "MB/s", measure_write, 16, MEGABYTES),
+    Kind("read, nothing cached", "MB/s", measure_read, 16, MEGABYTES),
+    Kind("small files made, looked at, read", "files/s", measure_small, 20, 400),
+    Kind("4 KiB writes, each with fsync", "writes/s", measure_synced, 50, 4000),
+)
+
+
+def names(options: argparse.Namespace) -> list[str]:
+    return [
+        f"{pair}: {kind.name}" for pair in _pairs() for kind in KINDS if _is_chosen(f"{pair}: {kind.name}", options)
+    ]
+
+
+def _pairs() -> "Mapping[str, Prepare]":
+    """The servers come from the tests, and need what tests need: nothing for who measures the engine alone."""
+    return importlib.import_module("bench.backends").PAIRS  # type: ignore[no-any-return]
+
+
+def _is_chosen(name: str, options: argparse.Namespace) -> bool:
+    return not options.case or any(part in name for part in options.case)
+
+
+def measure_all(orlop: Managed, material: Material, options: argparse.Namespace) -> Table:
+    table = Table(SIDES)
+    table.begin()
+    content = material.folder / _READ_FILE
+    content.write_bytes(os.urandom(MEGABYTES * MEGABYTE))
+    for number, (driver, prepare) in enumerate(_pairs().items()):
+        kinds = [kind for kind in KINDS if _is_chosen(f"{driver}: {kind.name}", options)]
+        if kinds:
+            table.announce(f"{driver}: being set up")
+            folder = orlop.disk / f"pair{number}"
+            folder.mkdir()
+            it = _Driver(orlop, driver, options.rounds or PAIRS_OF_A_ROW, table)
+            it.measure(kinds, partial(prepare, folder, content), content)
+            shutil.rmtree(folder, ignore_errors=True)
+    return table
+
+
+class _Driver:
+    """Both sides of one driver, and its rows."""
+
+    def __init__(self, orlop: Managed, driver: str, rounds: int, table: Table) -> None:
+        self._orlop, self._driver, self._rounds, self._table = orlop, driver, rounds, table
+
+    def measure(self, kinds: Sequence[Kind], prepare: "Callable[[], Prepared]", content: Path) -> None:
+        """A driver that cannot be set up is rows of the table, not its end."""
+        lasting = ExitStack()
+        left = list(kinds)
+        try:
+            with within(SET_UP_SECONDS, "setting it up"):
+                pair = lasting.enter_context(prepare())
+                sides = self._sides(lasting, pair, content)
+            work = lasting.enter_context(worker())
+            for kind in kinds:
+                self._table.announce(f"{self._driver}: {kind.name}")
+                self._row(kind, sides, work)
+                left.remove(kind)
+        except Exception as error:  # noqa: BLE001
+            for kind in left:
+                why = f"{type(error).__name__}: {str(error).strip()}"
+                self._table.add(Row(f"{self._driver}: {kind.name}", kind.unit, TARGET, {}, [why]))
+        try:
+            with within(2 * CLEAN_UP_SECONDS, "taking it down"):
+                lasting.close()
+        except Exception as error:  # noqa: BLE001
+            print(f"    {self._driver}: taking it down: {type(error).__name__}: {error}", flush=True)
+
+    def _sides(self, lasting: ExitStack, pair: "Pair", content: Path) -> dict[str, Side]:
+        place = lasting.enter_context(_container(self._orlop, pair))
+        below = self._below(pair.driver)
+        sides = {
+            "orlop": Side(place, lambda: pair.caches(below()), lambda: _clear(below(), pair.clears)),
+            "bare": Side(
+                pair.mount, lambda: pair.caches(pair.bare_below), lambda: _clear(pair.bare_below, pair.clears)
+            ),
+        }
+        for side in sides.values():
+            if not (side.place / _READ_FILE).exists():
+                shutil.copyfile(content, side.place / _READ_FILE)
+        os.sync()
+        return sides
+
+    def _below(self, driver: str) -> Callable[[], Path]:
+        """Where Orlop keeps on this host what the volume shows."""
+        if driver == "san":
+            return lambda: next((self._orlop.exec_root / "x/programs/san/disks").iterdir())
+        return lambda: self._orlop.data_root / "drivers" / driver
+
+    def _row(self, kind: Kind, sides: Mapping[str, Side], work: Worker) -> None:
+        begin = time.monotonic()
+        values: dict[str, list[float]] = {side: [] for side in SIDES}
+        troubles = []
+        try:
+            with within(ROW_SECONDS, "it"):
+                count = _how_many(kind, sides, work)
+                for number in range(MOST_PAIRS):
+                    if number >= self._rounds and time.monotonic() - begin > _ENOUGH_SECONDS:
+                        break
+                    for side in SIDES if number % 2 == 0 else SIDES[::-1]:
+                        values[side].append(count / kind.measure(work, sides[side], count))
+        except (TooLong, OSError, RuntimeError) as error:
+            troubles.append(f"{type(error).__name__}: {error}")
+            work.close()
+        row = f"{self._driver}: {kind.name}"
+        seconds = time.monotonic() - begin
+        self._table.add(Row(row, kind.unit, TARGET, values, troubles, of_pairs=True, seconds=seconds))
+
+
+def _how_many(kind: Kind, sides: Mapping[str, Side], work: Worker) -> int:
+    """As many as take a moment. Each side has been used once then: the first time is about memory that nobody has
+    touched yet."""
+    took = min(kind.measure(work, side, kind.least) for side in sides.values())
+    return max(kind.least, min(kind.most, int(kind.least * _MOMENT_SECONDS / took)))
+
+
+@contextmanager
+def _container(orlop: Peer, pair: "Pair") -> Iterator[Path]:
+    """A volume in a running container: its place there, through the container's own mounts."""
+    volume = f"bench-{pair.driver}"
+    wish = {"Name": volume, "Driver": pair.driver, "DriverOpts": dict(pair.options)}
+    for name, word in pair.secrets.items():
+        secret = {"Name": name, "Data": base64.b64encode(word.encode()).decode(), "Replace": True}
+        Client(orlop.socket_path, api="").call("POST", "/orlop/v1/secrets/create", secret)
+    orlop.client.call("POST", "/volumes/create", wish)
+    try:
+        body = bare_container(["sleep", "100000"])
+        body["HostConfig"]["Binds"] = [f"{volume}:/data"]
+        with Container(orlop, body) as container:
+            pid = orlop.client.call("GET", f"/containers/{container}/json")["State"]["Pid"]
+            yield Path(f"/proc/{pid}/root/data")
+    finally:
+        orlop.client.call("DELETE", f"/volumes/{volume}?force=1")
+
+
+def _clear(below: Path, pattern: str) -> None:
+    for path in below.glob(pattern) if pattern else ():
+        path.unlink(missing_ok=True)

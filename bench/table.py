@@ -1,0 +1,70 @@
+"""The table: a row as soon as it is known, and all of them once more for docs/performance.md."""
+
+import statistics
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True)
+class Row:
+    case: str
+    unit: str
+    target: str  # of the ratio, as the project promises itself
+    values: Mapping[str, list[float]]  # by side
+    troubles: Sequence[str] = ()
+    of_pairs: bool = False  # the ratio is the median of each round's, not the medians' ratio
+    seconds: float = 0.0  # that measuring it took
+
+    def median(self, side: str) -> float | None:
+        return statistics.median(self.values[side]) if self.values.get(side) else None
+
+    def ratio(self, first: str, other: str) -> float | None:
+        ours, theirs = self.values.get(first, []), self.values.get(other, [])
+        if self.of_pairs:
+            pairs = [own / foreign for own, foreign in zip(ours, theirs, strict=False) if foreign]
+            return statistics.median(pairs) if pairs else None
+        own, foreign = self.median(first), self.median(other)
+        return own / foreign if own is not None and foreign else None
+
+
+@dataclass
+class Table:
+    sides: Sequence[str]
+    rows: list[Row] = field(default_factory=list)
+
+    def begin(self) -> None:
+        ratios = "".join(f"{'÷ ' + name:>12}" for name in self.sides[1:])
+        print(f"{'case':<60}" + "".join(f"{name:>12}" for name in self.sides) + ratios, flush=True)
+
+    def announce(self, case: str) -> None:
+        """Only to somebody who watches."""
+        if sys.stdout.isatty():
+            print(f"{case} ...", end="\r", flush=True)
+
+    def add(self, row: Row) -> None:
+        self.rows.append(row)
+        label = f"{row.case}, {row.unit}" if row.unit else row.case
+        line = f"{label:<60}" + "".join(f"{shown(row.median(name)):>12}" for name in self.sides)
+        line += "".join(f"{shown(row.ratio(self.sides[0], name), 3):>12}" for name in self.sides[1:])
+        print(f"{line}   {row.target}   ({row.seconds:.0f} s)", flush=True)
+        for trouble in row.troubles:
+            print(f"    FAILED: {trouble}", flush=True)
+
+    def failed(self) -> bool:
+        return any(row.troubles for row in self.rows)
+
+    def print_markdown(self) -> None:
+        ratios = ["ratio" if len(self.sides) == 2 else f"to {name}" for name in self.sides[1:]]
+        heads = ["case", "unit", *self.sides, *ratios, "wanted"]
+        print("\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
+        for row in self.rows:
+            cells = [row.case, row.unit, *(shown(row.median(name), 3) for name in self.sides)]
+            cells += [f"{ratio:.2f}" if (ratio := row.ratio(self.sides[0], name)) else "-" for name in self.sides[1:]]
+            print("| " + " | ".join([*cells, row.target]) + " |")
+
+
+def shown(value: float | None, digits: int = 4) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}g}"
