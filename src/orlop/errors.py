@@ -75,6 +75,10 @@ class ActiveMounts(Conflict):
     status = 500
 
 
+class WriterElsewhere(Conflict):
+    """Another host has write access to the volume: whoever can wait tries again."""
+
+
 class NoSuchContainer(NotFound):
     def __init__(self, reference: str) -> None:
         super().__init__("No such container", reference)

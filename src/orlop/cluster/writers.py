@@ -1,0 +1,421 @@
+"""Who may write a volume that one host at a time may write: a lease of etcd with an epoch.
+
+    writers/<volume id>     who; under the lease of that node, so it goes when the node is not heard of any more
+    epochs/<volume id>      the last epoch; grows with each change of hands, in the same transaction
+    wanted/<volume id>      who wants to take it over; under the lease of that one
+
+A node has one lease for all that it writes, asked for when it needs it and given back when it does not. How long it
+may be used: see term.py. Losing is done once, by its own thread, and is not taken back: what began to be torn down is
+acquired anew, with a new epoch. The key is deleted only when nothing can be written any more: because the engine said
+so, or because the time has passed at which the kernel has seen to it.
+"""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Protocol
+
+from orlop.cluster.etcd import Absent, Comparison, Delete, Entry, Operation, Outcome, Put, Read, Unchanged
+from orlop.cluster.etcd_link import EtcdFault, Uncertain
+from orlop.cluster.term import Term, boot_clock
+from orlop.cluster.writing_record import held_elsewhere, parse_entry, render_writer
+from orlop.cluster.writing_state import Leashes, WritingState, boot_id, read_state, write_state
+from orlop.errors import OrlopError, Unavailable, WriterElsewhere
+from orlop.model.cluster import GlobalVolume, Writer
+
+log = logging.getLogger(__name__)
+
+_ASK_AGAIN_SECONDS = 0.4
+_LOOK_SECONDS = 0.2
+_ENOUGH_LEASES = 62  # bits
+
+
+class Store(Protocol):
+    """What is used of cluster.etcd.Etcd."""
+
+    def transact(
+        self,
+        comparisons: Sequence[Comparison],
+        then: Sequence[Operation],
+        otherwise: Sequence[Operation] = (),
+        seconds: float = ...,
+    ) -> Outcome: ...
+
+    def grant(self, lease: int, ttl_seconds: int, seconds: float = ...) -> None: ...
+
+    def renew(self, lease: int, seconds: float = ...) -> int: ...
+
+    def revoke(self, lease: int, seconds: float = ...) -> None: ...
+
+    def time_to_live(self, lease: int, seconds: float = ...) -> int: ...
+
+
+class Writers:
+    """Thread-safe. `state` is a file, `leashes` a folder: see writing_state. Without `start` nothing happens by itself,
+    and whoever drives it calls `renew` and `check`."""
+
+    def __init__(
+        self,
+        store: Store,
+        prefix: str,
+        node: str,
+        state: Path,
+        leashes: Path,
+        term: Term | None = None,
+        clock: Callable[[], int] = boot_clock,
+    ) -> None:
+        self._store = store
+        self._prefix = prefix
+        self._node = node
+        self._state = state
+        self._leashes = Leashes(leashes)
+        self._wished = self._term = term or Term()
+        self._clock = clock
+        self._lock = threading.Condition()
+        self._granting = threading.Lock()
+        self._changing = threading.Lock()  # keys are put and deleted by one at a time
+        self._lease = 0
+        self._asked_ns = 0  # when the renewal was sent that was answered last
+        self._held: dict[str, Writer] = {}
+        self._losing: set[str] = set()
+        self._doubtful: dict[str, int] = {}  # keys that may be there and are not meant to, with their lease
+        self._told: Callable[[str], None] = lambda volume_id: None
+        self._closed = threading.Event()
+        self._threads: list[threading.Thread] = []
+
+    def on_lost(self, told: Callable[[str], None]) -> None:
+        """`told` returns when nothing can be written to the volume from here any more. It may raise: then the time is
+        waited for at which that is so anyway."""
+        self._told = told
+
+    # Its life
+
+    def start(self) -> None:
+        """Take up what the daemon before this one had."""
+        self.resume()
+        for name, work in (("renewing write access", self._renewing), ("watching write access", self._checking)):
+            thread = threading.Thread(target=work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def resume(self) -> None:
+        known = read_state(self._state)
+        if not known.lease:
+            return
+        if known.boot != boot_id():
+            # All that could write by it ended with the kernel that ran it.
+            write_state(self._state, WritingState())
+            self._give_back(known.lease)
+            return
+        with self._lock:
+            self._lease = known.lease
+            for volume_id, epoch in known.epochs.items():
+                self._held[volume_id] = Writer(volume_id, self._node, epoch, 0)
+            until = max((self._leashes.until_ns(*each) for each in known.epochs.items()), default=0)
+            self._asked_ns = until - (self._term.ends_at_ns(0))
+        if self._clock() < until or not known.epochs:
+            self.renew()
+        self.check()
+
+    def close(self) -> None:
+        """Containers go on, and what they write to: for as long as the last renewal lasts, and longer if another daemon
+        takes it up."""
+        self._closed.set()
+        with self._lock:
+            self._lock.notify_all()
+        for thread in self._threads:
+            thread.join(self._term.seconds)
+        self.renew()
+
+    def held(self) -> Mapping[str, Writer]:
+        with self._lock:
+            return {key: writer for key, writer in self._held.items() if key not in self._losing}
+
+    def leash(self, volume_id: str) -> Path | None:
+        """The file that says until when what reaches that volume's storage may live. None for what is not held."""
+        with self._lock:
+            writer = self._held.get(volume_id)
+            return None if writer is None else self._leashes.path(volume_id, writer.epoch)
+
+    # Acquire
+
+    def acquire(self, volume: GlobalVolume, containers: Sequence[str], wait_seconds: float = 0.0) -> Writer:
+        """Has it already is success. Raises WriterElsewhere, Unavailable."""
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            found, lease = self._try(volume, containers)
+            if not lease:
+                return found
+            if time.monotonic() >= deadline:
+                raise self._refusal(volume, found, lease)
+            self._closed.wait(min(_ASK_AGAIN_SECONDS, max(0.01, deadline - time.monotonic())))
+
+    def take_over(self, volume: GlobalVolume, containers: Sequence[str] = ()) -> Writer:
+        """Whoever has it is told to let go. Raises Unavailable where that one neither does nor ends."""
+        found, holder = self._try(volume, containers)
+        if not holder:
+            return found
+        log.warning("volume %s: taking it over from %s", volume.name, found.node)
+        with self._lock:
+            lease = self._lease
+        key = self._key("wanted", volume.id)
+        self._store.transact([], [Put(key, self._node.encode(), lease)])
+        try:
+            return self.acquire(volume, containers, 2.0 * self._wished.seconds + 5)
+        except WriterElsewhere as error:
+            why = f"node {found.node} was told to let go of it, goes on renewing its write access, and does not"
+            raise Unavailable(f"take over {volume.name}", why, f"Look at the daemon of {found.node}") from error
+        finally:
+            with suppress(OrlopError):  # else it goes with the lease
+                self._delete(key, lease)
+
+    def _try(self, volume: GlobalVolume, containers: Sequence[str]) -> tuple[Writer, int]:
+        """The writer, and another's lease: 0 where it is this node."""
+        with self._lock:
+            if volume.id in self._losing:
+                why = "this node is about to lose its write access, and lets go of it first"
+                raise Unavailable(f"write to {volume.name}", why, "Try again in a moment")
+            if volume.id in self._held:
+                return self._held[volume.id], 0
+        with self._changing:
+            while True:
+                lease = self._granted()
+                writers, epochs, wishes = self._store.transact([], self._reads(volume.id)).found
+                if writers and writers[0].lease == lease:
+                    return self._taken(volume, parse_entry(volume.id, writers[0].value), lease), 0
+                if writers:
+                    return parse_entry(volume.id, writers[0].value), writers[0].lease
+                if wishes and wishes[0].value != self._node.encode():
+                    return Writer(volume.id, wishes[0].value.decode(errors="replace"), 0, 0), wishes[0].lease
+                wished = Writer(volume.id, self._node, _number(epochs) + 1, time.time_ns(), tuple(containers))
+                if self._put(wished, epochs, wishes, lease):
+                    return self._taken(volume, wished, lease), 0
+
+    def _reads(self, volume_id: str) -> list[Operation]:
+        return [Read(self._key(kind, volume_id)) for kind in ("writers", "epochs", "wanted")]
+
+    def _put(self, writer: Writer, epochs: Sequence[Entry], wishes: Sequence[Entry], lease: int) -> bool:
+        """False when it is to be looked at again: somebody was faster, or the lease had ended."""
+        key, counter, wish = (self._key(kind, writer.volume_id) for kind in ("writers", "epochs", "wanted"))
+        same = [
+            Absent(key),
+            Unchanged(counter, epochs[0].changed) if epochs else Absent(counter),
+            Unchanged(wish, wishes[0].changed) if wishes else Absent(wish),
+        ]
+        puts = [Put(counter, str(writer.epoch).encode()), Put(key, render_writer(writer), lease)]
+        try:
+            return self._store.transact(same, puts).is_done
+        except Uncertain:
+            with self._lock:
+                self._doubtful[key] = lease
+            raise
+        except EtcdFault:
+            if self._store.renew(lease) > 0:
+                raise
+            self._lose_all(lease)
+            return False
+
+    def _taken(self, volume: GlobalVolume, writer: Writer, lease: int) -> Writer:
+        with self._lock:
+            if self._lease != lease or self._clock() >= self._term.lost_at_ns(self._asked_ns):
+                why = "etcd gave write access, and has not been heard of since"
+                raise Unavailable(f"write to {volume.name}", why, "Try again when etcd answers")
+            self._doubtful.pop(self._key("writers", volume.id), None)
+            self._held[volume.id] = writer
+            self._save()
+            self._leashes.lengthen(volume.id, writer.epoch, self._term.ends_at_ns(self._asked_ns))
+            self._lock.notify_all()
+        log.info("volume %s: this node writes, epoch %d", volume.name, writer.epoch)
+        return writer
+
+    def _granted(self) -> int:
+        """The lease of this node. Raises Unavailable."""
+        with self._granting:
+            with self._lock:
+                if self._lease:
+                    return self._lease
+            lease, asked = secrets.randbits(_ENOUGH_LEASES) + 1, self._clock()
+            self._store.grant(lease, self._wished.seconds)
+            with self._lock:
+                self._lease, self._asked_ns, self._term = lease, asked, self._wished
+                self._save()
+                self._lock.notify_all()
+                return lease
+
+    def _refusal(self, volume: GlobalVolume, found: Writer, lease: int) -> WriterElsewhere:
+        left = -1
+        with suppress(OrlopError):
+            left = self._store.time_to_live(lease)
+        silent_seconds = left + 1 if 0 <= left < self._wished.seconds * 6 // 10 else 0
+        return held_elsewhere(volume.name, found, self._node, silent_seconds)
+
+    # Let go
+
+    def release(self, volume_id: str) -> None:
+        """Nothing can be written any more. Never raises for a store that is away."""
+        key = self._key("writers", volume_id)
+        with self._lock:
+            writer = self._held.pop(volume_id, None)
+            if writer is None:
+                return
+            self._doubtful.setdefault(key, self._lease)
+            self._leashes.remove(volume_id, writer.epoch)
+            self._save()
+            self._lock.notify_all()
+        self._forget(key)
+
+    def _forget(self, key: str) -> bool:
+        """A key that is not meant to be there, any more or at all. False while etcd does not answer."""
+        with self._changing:
+            with self._lock:
+                lease = self._doubtful.get(key)
+                if lease is None or self._volume_of(key) in self._held:
+                    return True
+            try:
+                self._delete(key, lease)
+            except OrlopError as error:
+                log.warning("etcd is told later that %s is free: %s", key, error)
+                return False
+            with self._lock:
+                self._doubtful.pop(key, None)
+        return True
+
+    def _delete(self, key: str, lease: int) -> None:
+        """If it is under that lease. By its revision: a deletion whose answer is lost, and that is done late, must not
+        hit what was put there meanwhile."""
+        found = self._store.transact([], [Read(key)]).found[0]
+        if found and found[0].lease == lease:
+            self._store.transact([Unchanged(key, found[0].changed)], [Delete(key)])
+
+    def is_wanted(self, volume_id: str, node: str) -> None:
+        """By that node, which takes it over."""
+        with self._lock:
+            if node == self._node or volume_id not in self._held or volume_id in self._losing:
+                return
+            self._losing.add(volume_id)
+            until = self._term.ends_at_ns(self._asked_ns)
+        log.warning("volume %s: node %s takes it over", volume_id, node)
+        self._spawn(volume_id, until)
+
+    def _lose_all(self, lease: int) -> None:
+        with self._lock:
+            if self._lease != lease or not lease:
+                return
+            lost = [volume_id for volume_id in self._held if volume_id not in self._losing]
+            self._losing.update(lost)
+            self._lease = 0
+            for volume_id in lost:
+                self._doubtful[self._key("writers", volume_id)] = lease
+            until = self._term.ends_at_ns(self._asked_ns)
+        log.error("etcd does not renew this node's write access: %d volumes are let go of", len(lost))
+        for volume_id in lost:
+            self._spawn(volume_id, until)
+
+    def _spawn(self, volume_id: str, until_ns: int) -> None:
+        name = f"losing {volume_id[:12]}"
+        threading.Thread(target=self._lose, args=(volume_id, until_ns), name=name, daemon=True).start()
+
+    def _lose(self, volume_id: str, until_ns: int) -> None:
+        try:
+            self._told(volume_id)
+        except Exception:
+            log.exception("letting go of volume %s", volume_id)
+            while self._clock() < until_ns and not self._closed.wait(_LOOK_SECONDS):
+                pass
+        if self._closed.is_set():
+            return
+        self.release(volume_id)
+        with self._lock:
+            self._losing.discard(volume_id)
+
+    # Renew
+
+    def renew(self) -> None:
+        """Once."""
+        with self._lock:
+            lease, asked = self._lease, self._clock()
+        if not lease:
+            return
+        try:
+            seconds = self._store.renew(lease, max(1.0, self._term.seconds / 4))
+        except OrlopError as error:
+            log.warning("write access could not be renewed yet: %s", error)
+            return
+        if seconds <= 0:
+            self._lose_all(lease)
+            return
+        with self._lock:
+            if self._lease != lease or asked <= self._asked_ns:
+                return
+            self._asked_ns, self._term = asked, Term(min(seconds, self._wished.seconds))
+            until = self._term.ends_at_ns(asked)
+            for volume_id, writer in self._held.items():
+                if volume_id not in self._losing:
+                    self._leashes.lengthen(volume_id, writer.epoch, until)
+
+    def check(self) -> None:
+        """Lets go of everything once it is time to."""
+        with self._lock:
+            lease = self._lease
+            is_late = bool(lease) and self._clock() >= self._term.lost_at_ns(self._asked_ns)
+        if is_late:
+            self._lose_all(lease)
+
+    def tidy(self) -> None:
+        """Keys that are there by mistake, and a lease that nothing is under."""
+        with self._lock:
+            doubtful = [key for key in self._doubtful if self._volume_of(key) not in self._held]
+        for key in doubtful:
+            if not self._forget(key):
+                return  # asked again
+        with self._granting, self._lock:
+            if self._lease and not self._held and not self._doubtful:
+                lease, self._lease = self._lease, 0
+                self._save()
+            else:
+                return
+        self._give_back(lease)
+
+    def _give_back(self, lease: int) -> None:
+        try:
+            self._store.revoke(lease)
+        except OrlopError as error:
+            log.info("a lease that is not needed ends by itself: %s", error)
+
+    def _renewing(self) -> None:
+        while not self._closed.is_set():
+            self._wait_for(lambda: bool(self._lease or self._doubtful), None)
+            self._closed.wait(self._term.renewal_seconds)
+            if not self._closed.is_set():
+                self.renew()
+                self.tidy()
+
+    def _checking(self) -> None:
+        while not self._closed.is_set():
+            self._wait_for(lambda: bool(self._lease), None)
+            self._closed.wait(_LOOK_SECONDS)
+            self.check()
+
+    def _wait_for(self, is_so: Callable[[], bool], seconds: float | None) -> None:
+        with self._lock:
+            self._lock.wait_for(lambda: self._closed.is_set() or is_so(), seconds)
+
+    # Keys and records
+
+    def _key(self, kind: str, volume_id: str) -> str:
+        return f"{self._prefix}{kind}/{volume_id}"
+
+    def _volume_of(self, key: str) -> str:
+        return key.rpartition("/")[2]
+
+    def _save(self) -> None:
+        epochs = {volume_id: writer.epoch for volume_id, writer in self._held.items()}
+        write_state(self._state, WritingState(boot_id(), self._lease, epochs))
+
+
+def _number(entries: Sequence[Entry]) -> int:
+    return int(entries[0].value) if entries else 0
