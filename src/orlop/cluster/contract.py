@@ -21,7 +21,8 @@ containers and torn the storage down when it returns. Only then, or when the lea
 it.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
@@ -96,6 +97,14 @@ class Cluster(Protocol):
         """Write access for this node, whoever has it: the other is told to let go, and waited for until its lease has
         run out. Raises Unavailable."""
 
+    def held(self) -> Mapping[str, Writer]:
+        """What this node has write access to and is not about to lose, by the volume's id. After a start of the daemon
+        that is what the one before it had, if its time is not over."""
+
+    def leash(self, volume_id: str) -> Path | None:
+        """A file that says until when what reaches the volume's storage may live (kernel/leash.py); None for what this
+        node has no write access to."""
+
     # What the engine is told
 
     def on_change(self, told: Callable[[str], None]) -> None:
@@ -103,4 +112,6 @@ class Cluster(Protocol):
         cluster's: short, and never raising."""
 
     def on_lost(self, told: Callable[[str], None]) -> None:
-        """Called with the id of a volume whose write access this node is about to lose, see above."""
+        """Called with the id of a volume whose write access this node is about to lose, see above; in a thread of its
+        own. It may raise where the storage could not be torn down: then the time is waited for at which the kernel has
+        ended what hangs on the leash."""

@@ -12,7 +12,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 
 from orlop.cluster.copy import Copy
 from orlop.cluster.etcd import Absent, Compacted, Etcd, Found, Put, Watch
@@ -36,6 +36,7 @@ class Follower:
         self._copy = copy
         self._told = told
         self._back = back
+        self.wished: Callable[[str, str], None] = lambda volume_id, node: None  # who wants to take over what
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._why = "it was not reached yet"  # "" while it is there
@@ -121,6 +122,7 @@ class Follower:
     def _follow(self, watch: Watch) -> None:
         for changes in watch.changes():
             names = self._copy.apply(changes)
+            self._tell_wishes((change.key, change.value) for change in changes)
             if names:
                 self._told(names)
 
@@ -134,9 +136,15 @@ class Follower:
         if not identity:
             found = self._found()
         names = self._copy.load(found)
+        self._tell_wishes((entry.key, entry.value) for entry in found.entries)
         self._is_loaded = True
         if names:
             self._told(names)
+
+    def _tell_wishes(self, entries: Iterable[tuple[str, bytes | None]]) -> None:
+        for key, value in entries:
+            if key.startswith(self._keys.wanted) and value is not None:
+                self.wished(key.removeprefix(self._keys.wanted), value.decode(errors="replace"))
 
     def _found(self) -> Found:
         """The first node makes the cluster."""

@@ -7,7 +7,7 @@ could be told later (ends of uses, whether a container runs) and saves the copy.
 import logging
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
 from orlop.cluster.address import Credentials, Endpoint
@@ -17,6 +17,8 @@ from orlop.cluster.etcd import Etcd
 from orlop.cluster.follower import Follower
 from orlop.cluster.keys import Keys
 from orlop.cluster.membership import RENEW_SECONDS, NameTaken, Places
+from orlop.cluster.term import Term
+from orlop.cluster.writers import Writers
 from orlop.errors import NotFound, OrlopError, Unavailable
 from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
 
@@ -35,7 +37,11 @@ class JoinedCluster:
         daemon: str,
         version: str,
         path: Path,
+        leashes: Path,
+        term: Term | None = None,
     ) -> None:
+        """`path` is where the copy is kept, `leashes` a folder that goes with a reboot, `term` how long write access
+        lasts without being renewed."""
         self.etcd = Etcd(endpoints, credentials)
         self.keys = keys
         self.copy = Copy(keys, path)
@@ -43,6 +49,8 @@ class JoinedCluster:
         self.follower = Follower(self.etcd, keys, self.copy, self._tell, self._is_back)
         self._catalogue = Catalogue(self.etcd, keys, self.copy, self.follower, node)
         self._places = Places(self.etcd, keys, self.copy, node, daemon, version)
+        self._writers = Writers(self.etcd, keys, node, path.with_name("writing.json"), leashes, term)
+        self.follower.wished = self._writers.is_wanted
         self._joining = threading.Lock()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -64,8 +72,10 @@ class JoinedCluster:
             log.warning("cluster: started without etcd, with what was known: %s", error)
         self.follower.start()
         self._thread.start()
+        self._writers.start()
 
     def close(self) -> None:
+        self._writers.close()
         self._closed.set()
         self._wake.set()
         if self._thread.is_alive():
@@ -175,6 +185,26 @@ class JoinedCluster:
     def remove_node(self, name: str) -> None:
         self.follower.require()
         self._places.remove(name)
+
+    # One writer
+
+    def acquire(self, volume: GlobalVolume, containers: Sequence[str], wait_seconds: float = 0.0) -> Writer:
+        return self._writers.acquire(volume, containers, wait_seconds)
+
+    def release(self, volume_id: str) -> None:
+        self._writers.release(volume_id)
+
+    def take_over(self, volume: GlobalVolume) -> Writer:
+        return self._writers.take_over(volume)
+
+    def held(self) -> Mapping[str, Writer]:
+        return self._writers.held()
+
+    def leash(self, volume_id: str) -> Path | None:
+        return self._writers.leash(volume_id)
+
+    def on_lost(self, told: Callable[[str], None]) -> None:
+        self._writers.on_lost(told)
 
     # What can be told later
 

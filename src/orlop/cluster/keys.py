@@ -7,6 +7,7 @@
 <prefix>alive/<name>                       id of the node's daemon; under its lease
 <prefix>writers/<volume id>                Writer; under a lease
 <prefix>epochs/<volume id>                 the last epoch that was given
+<prefix>wanted/<volume id>                 name of the node that takes it over; under that one's lease
 """
 
 import re
@@ -63,6 +64,10 @@ class Keys:
     def writers(self) -> str:
         return f"{self.prefix}writers/"
 
+    @property
+    def wanted(self) -> str:
+        return f"{self.prefix}wanted/"
+
     def volume(self, name: str) -> str:
         return f"{self.volumes}{name}"
 
@@ -89,6 +94,9 @@ class Keys:
 
     def epoch(self, volume_id: str) -> str:
         return f"{self.prefix}epochs/{volume_id}"
+
+    def wish(self, volume_id: str) -> str:
+        return f"{self.wanted}{volume_id}"
 
 
 def check_node(name: str) -> str:

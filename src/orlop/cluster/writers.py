@@ -16,13 +16,15 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
 from orlop.cluster.etcd import Absent, Comparison, Delete, Entry, Operation, Outcome, Put, Read, Unchanged
 from orlop.cluster.etcd_link import EtcdFault, Uncertain
+from orlop.cluster.keys import Keys, render
 from orlop.cluster.term import Term, boot_clock
-from orlop.cluster.writing_record import held_elsewhere, parse_entry, render_writer
+from orlop.cluster.writing_record import held_elsewhere, writer_at
 from orlop.cluster.writing_state import Leashes, WritingState, boot_id, read_state, write_state
 from orlop.errors import OrlopError, Unavailable, WriterElsewhere
 from orlop.model.cluster import GlobalVolume, Writer
@@ -61,20 +63,22 @@ class Writers:
     def __init__(
         self,
         store: Store,
-        prefix: str,
+        keys: Keys,
         node: str,
         state: Path,
         leashes: Path,
         term: Term | None = None,
         clock: Callable[[], int] = boot_clock,
+        aside: Callable[[Callable[[], None], str], None] | None = None,
     ) -> None:
         self._store = store
-        self._prefix = prefix
+        self._keys = keys
         self._node = node
         self._state = state
         self._leashes = Leashes(leashes)
         self._wished = self._term = term or Term()
         self._clock = clock
+        self._aside = aside or _in_a_thread
         self._lock = threading.Condition()
         self._granting = threading.Lock()
         self._changing = threading.Lock()  # keys are put and deleted by one at a time
@@ -162,7 +166,7 @@ class Writers:
         log.warning("volume %s: taking it over from %s", volume.name, found.node)
         with self._lock:
             lease = self._lease
-        key = self._key("wanted", volume.id)
+        key = self._keys.wish(volume.id)
         self._store.transact([], [Put(key, self._node.encode(), lease)])
         try:
             return self.acquire(volume, containers, 2.0 * self._wished.seconds + 5)
@@ -175,6 +179,7 @@ class Writers:
 
     def _try(self, volume: GlobalVolume, containers: Sequence[str]) -> tuple[Writer, int]:
         """The writer, and another's lease: 0 where it is this node."""
+        self.check()
         with self._lock:
             if volume.id in self._losing:
                 why = "this node is about to lose its write access, and lets go of it first"
@@ -186,27 +191,29 @@ class Writers:
                 lease = self._granted()
                 writers, epochs, wishes = self._store.transact([], self._reads(volume.id)).found
                 if writers and writers[0].lease == lease:
-                    return self._taken(volume, parse_entry(volume.id, writers[0].value), lease), 0
+                    return self._taken(volume, writer_at(volume.id, writers[0].key, writers[0].value), lease), 0
                 if writers:
-                    return parse_entry(volume.id, writers[0].value), writers[0].lease
+                    return writer_at(volume.id, writers[0].key, writers[0].value), writers[0].lease
                 if wishes and wishes[0].value != self._node.encode():
-                    return Writer(volume.id, wishes[0].value.decode(errors="replace"), 0, 0), wishes[0].lease
+                    return Writer(volume.id, wishes[0].value.decode(errors="replace"), 0, 0), wishes[0].lease or -1
                 wished = Writer(volume.id, self._node, _number(epochs) + 1, time.time_ns(), tuple(containers))
                 if self._put(wished, epochs, wishes, lease):
                     return self._taken(volume, wished, lease), 0
 
     def _reads(self, volume_id: str) -> list[Operation]:
-        return [Read(self._key(kind, volume_id)) for kind in ("writers", "epochs", "wanted")]
+        keys = self._keys
+        return [Read(keys.writer(volume_id)), Read(keys.epoch(volume_id)), Read(keys.wish(volume_id))]
 
     def _put(self, writer: Writer, epochs: Sequence[Entry], wishes: Sequence[Entry], lease: int) -> bool:
         """False when it is to be looked at again: somebody was faster, or the lease had ended."""
-        key, counter, wish = (self._key(kind, writer.volume_id) for kind in ("writers", "epochs", "wanted"))
+        key, counter = self._keys.writer(writer.volume_id), self._keys.epoch(writer.volume_id)
+        wish = self._keys.wish(writer.volume_id)
         same = [
             Absent(key),
             Unchanged(counter, epochs[0].changed) if epochs else Absent(counter),
             Unchanged(wish, wishes[0].changed) if wishes else Absent(wish),
         ]
-        puts = [Put(counter, str(writer.epoch).encode()), Put(key, render_writer(writer), lease)]
+        puts = [Put(counter, str(writer.epoch).encode()), Put(key, render(writer), lease)]
         try:
             return self._store.transact(same, puts).is_done
         except Uncertain:
@@ -224,7 +231,7 @@ class Writers:
             if self._lease != lease or self._clock() >= self._term.lost_at_ns(self._asked_ns):
                 why = "etcd gave write access, and has not been heard of since"
                 raise Unavailable(f"write to {volume.name}", why, "Try again when etcd answers")
-            self._doubtful.pop(self._key("writers", volume.id), None)
+            self._doubtful.pop(self._keys.writer(volume.id), None)
             self._held[volume.id] = writer
             self._save()
             self._leashes.lengthen(volume.id, writer.epoch, self._term.ends_at_ns(self._asked_ns))
@@ -257,7 +264,7 @@ class Writers:
 
     def release(self, volume_id: str) -> None:
         """Nothing can be written any more. Never raises for a store that is away."""
-        key = self._key("writers", volume_id)
+        key = self._keys.writer(volume_id)
         with self._lock:
             writer = self._held.pop(volume_id, None)
             if writer is None:
@@ -299,7 +306,7 @@ class Writers:
             self._losing.add(volume_id)
             until = self._term.ends_at_ns(self._asked_ns)
         log.warning("volume %s: node %s takes it over", volume_id, node)
-        self._spawn(volume_id, until)
+        self._aside(partial(self._lose, volume_id, until), volume_id)
 
     def _lose_all(self, lease: int) -> None:
         with self._lock:
@@ -309,15 +316,11 @@ class Writers:
             self._losing.update(lost)
             self._lease = 0
             for volume_id in lost:
-                self._doubtful[self._key("writers", volume_id)] = lease
+                self._doubtful[self._keys.writer(volume_id)] = lease
             until = self._term.ends_at_ns(self._asked_ns)
         log.error("etcd does not renew this node's write access: %d volumes are let go of", len(lost))
         for volume_id in lost:
-            self._spawn(volume_id, until)
-
-    def _spawn(self, volume_id: str, until_ns: int) -> None:
-        name = f"losing {volume_id[:12]}"
-        threading.Thread(target=self._lose, args=(volume_id, until_ns), name=name, daemon=True).start()
+            self._aside(partial(self._lose, volume_id, until), volume_id)
 
     def _lose(self, volume_id: str, until_ns: int) -> None:
         try:
@@ -404,17 +407,18 @@ class Writers:
         with self._lock:
             self._lock.wait_for(lambda: self._closed.is_set() or is_so(), seconds)
 
-    # Keys and records
-
-    def _key(self, kind: str, volume_id: str) -> str:
-        return f"{self._prefix}{kind}/{volume_id}"
+    # Records
 
     def _volume_of(self, key: str) -> str:
-        return key.rpartition("/")[2]
+        return key.removeprefix(self._keys.writers)
 
     def _save(self) -> None:
         epochs = {volume_id: writer.epoch for volume_id, writer in self._held.items()}
         write_state(self._state, WritingState(boot_id(), self._lease, epochs))
+
+
+def _in_a_thread(work: Callable[[], None], volume_id: str) -> None:
+    threading.Thread(target=work, name=f"losing {volume_id[:12]}", daemon=True).start()
 
 
 def _number(entries: Sequence[Entry]) -> int:

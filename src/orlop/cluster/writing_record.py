@@ -1,23 +1,17 @@
-"""How a writer stands in etcd, and how people are told of it."""
+"""A writer as it stands in etcd, and how people are told of it."""
 
 import time
-from dataclasses import replace
 
-import msgspec
-
-from orlop.errors import WriterElsewhere
+from orlop.cluster.keys import parse
+from orlop.errors import OrlopError, WriterElsewhere
 from orlop.model.cluster import Writer
 
 
-def render_writer(writer: Writer) -> bytes:
-    return msgspec.json.encode(replace(writer, volume_id=""))
-
-
-def parse_entry(volume_id: str, value: bytes) -> Writer:
+def writer_at(volume_id: str, key: str, value: bytes) -> Writer:
     """What makes no sense is somebody's all the same."""
     try:
-        return replace(msgspec.json.decode(value, type=Writer), volume_id=volume_id)
-    except msgspec.MsgspecError:
+        return parse(Writer, key, value)
+    except OrlopError:
         return Writer(volume_id, "?", 0, 0)
 
 

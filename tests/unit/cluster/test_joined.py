@@ -31,7 +31,7 @@ def join(store: EtcdCluster, tmp_path: Path, request: pytest.FixtureRequest) -> 
     def join(name: str, daemon: str = "", is_started: bool = True) -> JoinedCluster:
         keys = Keys(f"/{request.node.name}/")
         path = tmp_path / f"copy-{name}"
-        node = JoinedCluster(store.endpoints, store.credentials, keys, name, daemon or f"d-{name}", "1", path)
+        node = JoinedCluster(store.endpoints, store.credentials, keys, name, daemon or f"d-{name}", "1", path, tmp_path)
         made.append(node)
         if is_started:
             node.start()
