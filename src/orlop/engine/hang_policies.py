@@ -78,7 +78,7 @@ class HangPolicies:
                 unsure |= ids
             elif one.health.state is not HealthState.OK:
                 ending |= self._act_on(one)
-                if policy_of(one.volume.options).on_hang is OnHang.FREEZE:
+                if policy_of(one.volume.options).on_hang is OnHang.FREEZE and not self._is_for_good(one):
                     frozen |= dict.fromkeys(ids, f"volume {one.volume.name} is {_render(one.health)}")
         for container in self._containers():
             why = frozen.get(container.id, "") if container.id not in ending else ""
@@ -95,19 +95,23 @@ class HangPolicies:
             if one.health.state not in (HealthState.OK, HealthState.UNKNOWN):
                 self._since.setdefault(one.volume.id, now)
 
+    def _is_for_good(self, one: Seen) -> bool:
+        """Whether what these containers have mounted will never be well again."""
+        driver = self._drivers.get(one.volume.driver)
+        return one.health.state is HealthState.STALE and isinstance(driver, MountedAnew) and driver.mounts_anew
+
     def _act_on(self, one: Seen) -> set[str]:
         """Ids of the containers that are being killed."""
-        volume, driver = one.volume, self._drivers.get(one.volume.driver)
+        volume = one.volume
         policy = policy_of(volume.options)
         is_due = self._clock() - self._since[volume.id] >= policy.timeout_seconds
-        if one.health.state is HealthState.STALE and isinstance(driver, MountedAnew) and driver.mounts_anew:
-            doomed = [each for each in one.containers if _comes_back(each)]
-        elif policy.on_hang is OnHang.KILL and is_due:
+        doomed: list[Container] = []
+        if policy.on_hang is OnHang.KILL and is_due:
             doomed = list(one.containers)
-        else:
-            doomed = []
-            if policy.on_hang is OnHang.FAIL and is_due and one.health.state is not HealthState.STALE:
-                self._submit(volume.id, lambda: self._interrupt(volume))
+        elif self._is_for_good(one):
+            doomed = [each for each in one.containers if _comes_back(each)]
+        elif policy.on_hang is OnHang.FAIL and is_due and one.health.state is not HealthState.STALE:
+            self._submit(volume.id, lambda: self._interrupt(volume))
         for container in doomed:
             self._submit(container.id, lambda container=container: self._kill(container, one))  # type: ignore[misc]
         return {container.id for container in doomed}

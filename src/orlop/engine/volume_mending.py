@@ -16,9 +16,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
-from orlop.drivers.volumes.driver import Health, HealthState, Mending, VolumeDriver
+from orlop.drivers.volumes.driver import Mending, MountedAnew, VolumeDriver
 from orlop.engine.mount_trees import MountTrees
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
@@ -36,14 +35,6 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 4
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 _REPLACING_SECONDS = 20.0
-
-
-class Use(Protocol):
-    @property
-    def container(self) -> Container: ...
-
-    @property
-    def mount(self) -> Mount: ...
 
 
 @dataclass(slots=True)
@@ -84,15 +75,16 @@ class VolumeMender:
 
     # What is wrong
 
-    def health_in_containers(self, volume: Volume, uses: Sequence[Use]) -> Health:
-        """Whether each has the mount that is there now. Asked of a volume that is well on the host."""
-        if not isinstance(self._drivers.get(volume.driver), Mending):
-            return Health()
+    def outdated(self, volume: Volume, containers: Iterable[tuple[Container, Mount]]) -> list[Container]:
+        """Those that have another mount than the one that is there now. Asked of a volume that is well on the host."""
+        if not isinstance(self._drivers.get(volume.driver), Mending | MountedAnew):
+            return []
         now = _mount_on(volume.mountpoint, read_mounts())
-        for use in uses:
-            if now is not None and _outdated(use, now) is not None:
-                return Health(HealthState.STALE, f"container {use.container.name} has a mount of it that is dead")
-        return Health()
+        return [
+            container
+            for container, mount in containers
+            if now is not None and _outdated_mount(container, mount, now) is not None
+        ]
 
     # Mending it
 
@@ -226,10 +218,6 @@ def _mount_on(path: str, table: Sequence[MountEntry]) -> MountEntry | None:
     return next((entry for entry in reversed(table) if entry.mount_point == point), None)
 
 
-def _outdated(use: Use, now: MountEntry) -> MountEntry | None:
-    return _outdated_mount(use.container, use.mount, now)
-
-
 def _outdated_mount(container: Container, mount: Mount, now: MountEntry) -> MountEntry | None:
     """What the container has in the place of the mount that is there now; None where it has that, or has ended."""
     try:
@@ -244,6 +232,12 @@ def find_outdated(table: Sequence[MountEntry], destination: str, now: MountEntry
     there = [entry for entry in table if entry.mount_point == destination]
     if there:
         seen = there[-1]
-        return seen if is_foreign_type(seen.fs_type) and seen.device != now.device else None
+        is_of_volume = is_foreign_type(seen.fs_type) or (_is_loop(seen) and _is_loop(now))
+        return seen if is_of_volume and seen.device != now.device else None
     same = [entry for entry in table if (entry.fs_type, entry.source) == (now.fs_type, now.source)]
     return same[0] if len(same) == 1 and same[0].device != now.device else None
+
+
+def _is_loop(entry: MountEntry) -> bool:
+    """As long as anybody has a mount of it, the number of its device is nobody else's."""
+    return entry.source.startswith("/dev/loop")

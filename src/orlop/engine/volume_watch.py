@@ -54,6 +54,7 @@ class VolumeWatch:
         self._containers = containers
         self._mender = mender
         self._found: dict[str, Health] = {}  # by the volume's id, of those that are not well
+        self._affected: dict[str, list[Container]] = {}  # by the volume's id: whose storage it concerns
         self._unsure: set[str] = set()  # ids of those of which it cannot be told now
         self.policies: HangPolicies | None = None  # set by the composition root
         self._stopping = threading.Event()
@@ -97,6 +98,7 @@ class VolumeWatch:
         for volume_id in [known for known in self._found if known not in watched]:
             self._forget(volume_id)
         self._unsure &= watched.keys()
+        self._affected = {known: it for known, it in self._affected.items() if known in watched}
         if self.policies and not self._stopping.is_set():
             self.policies.act([self._seen(volume, uses) for volume, uses in watched.values()])
         self._mender.watch_only(watched)
@@ -107,7 +109,9 @@ class VolumeWatch:
         health = self._found.get(volume.id, _WELL)
         if volume.id in self._unsure and health.state is HealthState.OK:
             health = Health(HealthState.UNKNOWN)
-        return Seen(volume, tuple({use.container.id: use.container for use in uses}.values()), health)
+        affected = {container.id for container in self._affected.get(volume.id, ())}
+        containers = {use.container.id: use.container for use in uses if use.container.id in affected or not affected}
+        return Seen(volume, tuple(containers.values()), health)
 
     def _tell_drivers(self, names: Collection[str]) -> None:
         for driver in list(self._drivers.values()):
@@ -142,14 +146,19 @@ class VolumeWatch:
         if health.state is HealthState.UNKNOWN:
             self._unsure.add(volume.id)
             return
+        affected = [use.container for use in uses]
         if health.state is HealthState.OK:
-            health = self._mender.health_in_containers(volume, uses)
+            outdated = self._mender.outdated(volume, [(use.container, use.mount) for use in uses])
+            if outdated:
+                affected = outdated
+                health = Health(HealthState.STALE, f"container {outdated[0].name} has a mount of it that is dead")
         if not all(self._mender.is_attached(use.mount, use.container.id) for use in uses):
             self._unsure.add(volume.id)
             return  # somebody lets go of it, so it may be on its way out: looked at again in the next round
         if health.state is HealthState.STALE:
             failure = self._mender.want(volume)
             health = Health(health.state, f"{health.why}; {failure}" if failure else health.why)
+        self._affected[volume.id] = affected
         self._note(volume, health)
 
     def _note(self, volume: Volume, health: Health) -> None:

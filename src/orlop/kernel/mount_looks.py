@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _LOOKER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("mount_looker.py")))
+READER = (*_LOOKER, "read")
 _PATIENCE_SECONDS = 0.3
 
 

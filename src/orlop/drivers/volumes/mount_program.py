@@ -124,6 +124,17 @@ class MountProgram:
             return ""
         return " / ".join(line.strip() for line in lines[-5:] if line.strip())
 
+    def kill(self) -> None:
+        """At once, and nobody waits for it. Its place stays, for whoever wants to know what became of it."""
+        pid = self.pid
+        if pid:
+            with suppress(ProcessLookupError):
+                pidfd = open_pidfd(pid, start_ticks(pid))
+                try:
+                    signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+                finally:
+                    os.close(pidfd)
+
     def end(self, seconds: float) -> None:
         """Asked to end; killed when it has not in time. Gone already is success. Its place goes with it."""
         pid = self.pid

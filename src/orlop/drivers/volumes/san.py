@@ -21,7 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orlop.drivers.volumes.device_lease import DeviceLeases, Holder, HostLeases
-from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.driver import Health, StoredVolume
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.local_directory import Resolve, VolumeDirectory, exists
 from orlop.drivers.volumes.local_rules import check_name
@@ -34,6 +34,7 @@ from orlop.drivers.volumes.local_uses import (
     keep_marks,
 )
 from orlop.drivers.volumes.san_chain import SanChain
+from orlop.drivers.volumes.san_health import SanHealth
 from orlop.drivers.volumes.san_mount import grow_mounted, mount_device, unmount_device
 from orlop.drivers.volumes.san_options import parse_san_options
 from orlop.drivers.volumes.san_record import SAN, SanRecord, read_record, render_record, write_record
@@ -50,6 +51,7 @@ _AGAIN_SECONDS = 30.0
 class SanVolumes:
     name = "san"
     scope = "local"
+    mounts_anew = True
 
     def __init__(self, root: Path, run: Path, resolve: Resolve = dict, leases: DeviceLeases | None = None) -> None:
         """`resolve` gives options with the secrets that they name. `leases`: among the hosts that reach the same
@@ -62,9 +64,11 @@ class SanVolumes:
         self._leases = leases or HostLeases(self._run / "leases", self._is_writing)
         self._late: set[tuple[str, str]] = set()  # uses that ended while the storage did not answer
         self._closed = threading.Event()
+        self._health = SanHealth()
 
     def close(self) -> None:
         self._closed.set()
+        self._health.close()
         self._tree.close()
 
     def _is_writing(self, san_id: str) -> bool:
@@ -128,6 +132,8 @@ class SanVolumes:
             options = parse_san_options(f"attaching volume {name}", self._resolve(record.options))
             chain = SanChain(self._run, record.id)
             self._let_go_of_dead(volume, chain)
+            if exists(volume.fd, USES) and is_ours(volume):
+                self._health.require_answer(f"attaching volume {name}", chain)
             attach_mounted(volume, use_id, lambda: mount_device(volume, record, options, chain, self._leases))
             return volume.data_path
 
@@ -211,6 +217,19 @@ class SanVolumes:
             SanChain(self._run, san_id).end()
         except (OrlopError, OSError) as error:
             log.warning("what is left of a program of the SAN stays: %s", error)
+
+    # Health
+
+    def health(self, name: str) -> Health:
+        with self._tree.opened(name) as volume:
+            return self._health.health(volume, SanChain(self._run, read_record(volume).id))
+
+    def watch_only(self, names: Collection[str]) -> None:
+        self._health.watch_only(names)
+
+    def interrupt(self, name: str) -> None:
+        with self._tree.opened(name) as volume:
+            SanChain(self._run, read_record(volume).id).program.kill()
 
     # Change and rename
 

@@ -273,8 +273,8 @@ class ServedVolumes:
             return volume.data_path
 
     def interrupt(self, name: str) -> None:
-        with self._tree.opened(name, exclusive=True) as volume:
-            MountProgram(self._run / _read(volume)[0]).end(0.0)
+        with self._tree.opened(name) as volume:
+            MountProgram(self._run / _read(volume)[0]).kill()
 
     def pending(self, name: str) -> Pending | None:
         with self._tree.opened(name) as volume:
