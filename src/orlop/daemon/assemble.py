@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.daemon.config import Settings
+from orlop.daemon.probes import Probes
 from orlop.drivers.layers.driver import LayerDriver
 from orlop.drivers.layers.overlay2 import Overlay2Layers
-from orlop.drivers.layers.probe import choose
 from orlop.drivers.layers.vfs import VfsLayers
 from orlop.drivers.networks.bridge import BridgeDriver
 from orlop.drivers.networks.driver import NetworkDriver
@@ -83,14 +83,14 @@ class Assembled:
     close: Callable[[], None]
 
 
-def assemble(settings: Settings) -> Assembled:
+def assemble(settings: Settings, probes: Probes) -> Assembled:
     """The engine on an opened data root, and what brings it in order and to rest again."""
     data_root, exec_root = DataRoot(settings.data_root), ExecRoot(settings.exec_root)
     journal = Journal(data_root.journal)
     executor = Executor(journal)
     events = Events()
-    layers = _layers(settings, data_root)
-    runtimes, default_runtime, warnings = _runtimes(settings, exec_root)
+    layers = _layers(probes, data_root)
+    runtimes, default_runtime, warnings = _runtimes(settings, probes, exec_root)
     network_drivers = _network_drivers(settings, exec_root)
     secrets_kept = Secrets(SecretFiles(data_root.secrets))
     directories = [Path(each) for each in settings.plugin_dirs] or DEFAULT_DIRECTORIES
@@ -245,22 +245,22 @@ def volume_drivers(
     return drivers
 
 
-def _layers(settings: Settings, data_root: DataRoot) -> LayerDriver:
-    kind = choose(data_root.path, settings.storage_driver)
+def _layers(probes: Probes, data_root: DataRoot) -> LayerDriver:
+    kind = probes.layers()
     root = data_root.layers(kind)
     if kind == "vfs":
         return VfsLayers(root)
     return Overlay2Layers(root)
 
 
-def _runtimes(settings: Settings, exec_root: ExecRoot) -> tuple[dict[str, Runtime], str, Sequence[str]]:
+def _runtimes(settings: Settings, probes: Probes, exec_root: ExecRoot) -> tuple[dict[str, Runtime], str, Sequence[str]]:
     """Every runtime that works here by name, the default's name, and what to warn of. A missing runtime stops no
     daemon: images and volumes can still be reached."""
     found: dict[str, Runtime] = {}
     warnings: list[str] = []
-    for name in dict.fromkeys(filter(None, (settings.runtime, "crun", "runc"))):
+    for name, probed in probes.runtimes.items():
         try:
-            runtime = OciRuntime(exec_root.runtime, name)
+            runtime = OciRuntime(exec_root.runtime, name, probed())
         except Unavailable as error:
             if name == settings.runtime:
                 raise

@@ -3,6 +3,7 @@
 Containers do not end with the daemon: their supervisors hold them, and the next daemon takes them over.
 """
 
+import gc
 import logging
 import os
 import sys
@@ -39,6 +40,7 @@ def run(given: Mapping[str, Any], config_file: Path | None = None) -> int:
 
 
 def _serve(settings: Settings) -> None:
+    gc.disable()  # until all is loaded: a tenth of a start went into it
     os.umask(0o022)
     lock = open_data_root(DataRoot(settings.data_root))
     open_exec_root(ExecRoot(settings.exec_root))
@@ -46,13 +48,20 @@ def _serve(settings: Settings) -> None:
 
     def load() -> "Engine":
         # Imported only now, in the thread that loads: clients that ask whether somebody is there need not wait for it.
+        from orlop.daemon.probes import Probes
+
+        probes = Probes(settings)
         from orlop.daemon.assemble import assemble
 
-        made = assemble(settings)
+        made = assemble(settings, probes)
         assembled.append(made)
         made.recovery.run()
         made.reaper.start()
         made.watch.start()
+        # Until here nearly everything that was made is there to stay: nothing was worth looking through for garbage,
+        # and never will be.
+        gc.freeze()
+        gc.enable()
         # Only now, and beside the API: a container that starts slowly must not keep anybody waiting.
         threading.Thread(target=made.recovery.go_on, name="recovery", daemon=True).start()
         return made.engine

@@ -1,6 +1,5 @@
 """`orlop daemon`."""
 
-import gc
 import traceback
 from pathlib import Path
 from typing import Any
@@ -65,7 +64,6 @@ def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     for name in ("data_root", "exec_root"):
         if name in given:
             given[name] = Path(given[name])
-    gc.enable()  # the command's main turned it off, for the sake of short commands
     from orlop.daemon.main import run
 
     try:

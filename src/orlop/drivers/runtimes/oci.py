@@ -47,10 +47,10 @@ _KILLED = 128 + signal.SIGKILL
 
 
 class OciRuntime:
-    def __init__(self, root: Path, choice: str = "") -> None:
-        """`root` is the exec root's directory for runtimes; `choice` crun, runc, a path, or "" for the best here.
-        Raises Unavailable when a program is missing."""
-        self._found = probe.find_runtime(choice)
+    def __init__(self, root: Path, choice: str = "", found: probe.FoundRuntime | None = None) -> None:
+        """`root` is the exec root's directory for runtimes; `choice` crun, runc, a path, or "" for the best here;
+        `found` is what was found of it already. Raises Unavailable when a program is missing."""
+        self._found = found or probe.find_runtime(choice)
         root = root / self._found.name
         self._containers = root / "containers"
         self._state = root / "state"
