@@ -112,18 +112,6 @@ class TestEncrypted(
         self.secrets["secret://vault"] = "the key of the tests"
         assert self.read(driver) == "kept"
 
-    def test_the_key_is_in_no_argument_and_in_no_file_on_disk(self, driver: VolumeDriver) -> None:
-        self.made(driver)
-        use = new_id()
-        driver.attach("data", use)
-        (place,) = (self.place / "run").iterdir()
-        for file in ("cmdline", "environ"):
-            assert b"key of the tests" not in Path(f"/proc/{MountProgram(place).pid}/{file}").read_bytes()
-        assert (place / "key").stat().st_mode & 0o777 == 0o600
-        driver.detach("data", use)
-        for path in self.place.rglob("*"):
-            assert not path.is_file() or b"key of the tests" not in path.read_bytes(), path
-
     def test_other_data_in_its_place_is_refused(self, driver: VolumeDriver) -> None:
         self.made(driver)
         self.written(driver)

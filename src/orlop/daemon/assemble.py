@@ -50,6 +50,7 @@ from orlop.engine.mount_trees import MountTrees
 from orlop.engine.networks import Networks
 from orlop.engine.reaper import Reaper
 from orlop.engine.recovery import Recovery
+from orlop.engine.redactor import redact_log
 from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
@@ -93,6 +94,8 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     runtimes, default_runtime, warnings = _runtimes(settings, probes, exec_root)
     network_drivers = _network_drivers(settings, exec_root)
     secrets_kept = Secrets(SecretFiles(data_root.secrets))
+    redactor = secrets_kept.redactor
+    redact_log(redactor)
     directories = [Path(each) for each in settings.plugin_dirs] or DEFAULT_DIRECTORIES
     plugins = PluginSource(exec_root.plugins, directories, secrets_kept.resolve)
     installed = every_volume_driver(data_root, exec_root, secrets_kept.resolve)
@@ -103,7 +106,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     policy = RetirementPolicy(
         settings.volume_grace_seconds, settings.anonymous_volume_grace_seconds, settings.volume_low_space_percent
     )
-    volumes = Volumes(journal, executor, drivers_of_volumes, events, exec_root.subpaths, policy)
+    volumes = Volumes(journal, executor, drivers_of_volumes, events, exec_root.subpaths, policy, redactor=redactor)
     networks = Networks(network_drivers, journal, events)
     records = ContainerRecords(journal)
 
@@ -113,6 +116,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
 
     volumes.describe_container = name_of
     secrets_kept.volumes = volumes.everything
+    secrets_kept.note_all()
     mounts = LayerMounts(layers)
     trees = MountTrees(images.open_tree)
     places = MountPlaces(exec_root.mounts, trees, str(data_root.path.resolve()))

@@ -22,6 +22,7 @@ from orlop.engine.executor import Executor
 from orlop.engine.lending import Lending
 from orlop.engine.lent_uses import LentUses
 from orlop.engine.reaper import Reaper
+from orlop.engine.redactor import redact_log
 from orlop.engine.secrets import Secrets
 from orlop.engine.volumes import Volumes
 from orlop.errors import Forbidden, NotFound, OrlopError
@@ -114,9 +115,12 @@ def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
     closing.append(journal.close)
     executor = Executor(journal)
     policy = RetirementPolicy(loan.grace_seconds, loan.grace_seconds)
-    volumes = Volumes(journal, executor, {driver.name: driver}, Events(), exec_root.subpaths, policy)
+    redact_log(secrets.redactor)
+    only = {driver.name: driver}
+    volumes = Volumes(journal, executor, only, Events(), exec_root.subpaths, policy, redactor=secrets.redactor)
     closing.append(volumes.close)
     secrets.volumes = volumes.everything
+    secrets.note_all()
     for report in [*executor.recover(), *volumes.reconcile()]:
         log.info("recovery: %s", report)
     lending = Lending(volumes, driver, LentUses(exec_root.lent))

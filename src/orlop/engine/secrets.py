@@ -1,19 +1,34 @@
 """Secrets that options of volumes name: kept, listed without their values, put in place where storage is asked for."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 
-from orlop.errors import Conflict, HostFailure, Malformed, NotFound
+from orlop.engine.redactor import Redactor
+from orlop.errors import Conflict, HostFailure, Malformed, NotFound, OrlopError
 from orlop.model.secret import MOST_BYTES, Secret, check_secret_name, names_of_secrets, resolve_secrets
-from orlop.model.volume import Volume
+from orlop.model.volume import Volume, secret_values
 from orlop.store.secrets import SecretFiles
+
+log = logging.getLogger(__name__)
 
 
 class Secrets:
-    """`volumes` gives all volumes, removed ones that can be restored among them."""
+    """`volumes` gives all volumes, removed ones that can be restored among them. Every value that it gives away, or
+    that stands in options which it is given, is noted with `redactor`."""
 
     def __init__(self, files: SecretFiles, volumes: Callable[[], Sequence[Volume]] = lambda: ()) -> None:
         self._files = files
         self.volumes = volumes
+        self.redactor = Redactor()
+
+    def note_all(self) -> None:
+        """At start: what volumes were given before, somebody's plugin may still say again."""
+        self.redactor.note(value for volume in self.volumes() for value in secret_values(volume.options or {}))
+        for name in self._files.names():
+            try:
+                self._value_of(name)
+            except OrlopError as error:
+                log.warning("%s", error)  # whoever needs it is told why
 
     def create(self, name: str, value: bytes, replace: bool = False) -> Secret:
         """Raises Malformed for a bad name or value, Conflict where it is there and not to be replaced."""
@@ -46,15 +61,18 @@ class Secrets:
 
     def resolve(self, options: Mapping[str, str]) -> dict[str, str]:
         """Raises NotFound naming the secret that is missing."""
+        self.redactor.note(secret_values(options))
         return resolve_secrets(options, self._value_of)
 
     def _value_of(self, name: str) -> str:
         check_secret_name(name)
         try:
             # The end of the line that an editor or echo put there is no part of a password.
-            return self._files.get(name).decode().removesuffix("\n")
+            value = self._files.get(name).decode().removesuffix("\n")
         except UnicodeDecodeError as error:
             raise HostFailure(f"secret {name}", "its value is no text, and an option needs text") from error
+        self.redactor.note([value])
+        return value
 
     def _describe(self, name: str) -> Secret:
         return Secret(name, self._files.names().get(name, 0), self._users().get(name, ()))

@@ -132,7 +132,7 @@ class VolumeChanges:
         """Each map that is given replaces the one there is. A limit holds at once, other options from the next mount;
         a secret that comes back hidden stays. Raises NoSuchVolume, Malformed, Conflict for a limit below what is
         stored, Unsupported."""
-        with self._locks.hold([name]):
+        with self._records.redactor.hiding(options), self._locks.hold([name]):
             volume = self._records.get(name)
             changed = volume
             if labels is not None and labels != (volume.labels or {}):

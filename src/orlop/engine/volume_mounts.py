@@ -56,7 +56,7 @@ class VolumeMounts:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
         give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
         use = use_id(mount, container_id, purpose)
-        with self._locks.hold([mount.volume]):
+        with self._records.redactor.hiding(), self._locks.hold([mount.volume]):
             volume = self._records.get(mount.volume)
             path = self.attach_data(volume, use)
             if mount.subpath:

@@ -130,7 +130,7 @@ class OthersVolumes:
         except (OrlopError, OSError) as error:
             self._records.mark(volume.name, str(error.why if isinstance(error, OrlopError) else error))
         else:
-            self._told[volume.id] = stored.status
+            self._told[volume.id] = self._records.redactor.hide_in(dict(stored.status))
             self._records.place(volume.name, stored.mountpoint, stored.created_at_ns)
             self._records.mark(volume.name, stored.problem)
 
@@ -165,7 +165,8 @@ class OthersVolumes:
                     self._records.place(volume.name, found.mountpoint, 0)
                     self._records.mark(volume.name, found.problem)
         except (OrlopError, OSError) as error:
-            self._trouble[name] = error.why if isinstance(error, OrlopError) else str(error)
+            why = error.why if isinstance(error, OrlopError) else str(error)
+            self._trouble[name] = self._records.redactor.hide(why)
             for volume in self._of(name):
                 self._records.mark(volume.name, f"its driver {name} does not answer: {self._trouble[name]}")
         finally:

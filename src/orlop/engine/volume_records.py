@@ -10,6 +10,7 @@ import dataclasses
 import threading
 from collections.abc import Collection, Iterable
 
+from orlop.engine.redactor import Redactor
 from orlop.errors import Conflict, NoSuchVolume, NotFound
 from orlop.model.mount import Mount
 from orlop.model.volume import RetiredVolume, Volume, VolumeUse
@@ -17,8 +18,9 @@ from orlop.store.journal import Change, Drop, Journal, Put
 
 
 class VolumeRecords:
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, redactor: Redactor | None = None) -> None:
         self._journal = journal
+        self.redactor = redactor or Redactor()
         self._lock = threading.Lock()
         self._volumes: dict[str, Volume] = {}
         self._aliases: dict[str, str] = {}  # to the names of their volumes
@@ -84,7 +86,7 @@ class VolumeRecords:
     def mark(self, name: str, problem: str) -> None:
         """Note what is wrong with a volume ("" when nothing is any more). Not for the journal."""
         with self._lock:
-            volume = self._volumes.get(name)
+            volume, problem = self._volumes.get(name), self.redactor.hide(problem)
             if volume is not None and volume.problem != problem:
                 self._volumes[name] = dataclasses.replace(volume, problem=problem)
 

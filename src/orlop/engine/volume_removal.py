@@ -44,7 +44,7 @@ class VolumeRemoval:
         self._pruning = threading.Lock()
 
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
-        with self._locks.hold([name]):
+        with self._records.redactor.hiding(), self._locks.hold([name]):
             volume = self._records.find(name)
             if volume is None:
                 if force:

@@ -173,7 +173,8 @@ class VolumeWatch:
             return
         level = logging.INFO if health.state is HealthState.OK else logging.WARNING
         log.log(level, "volume %s: %s", volume.name, _render(health))
-        attributes = {"driver": volume.driver} | ({"why": health.why} if health.why else {})
+        why = self._records.redactor.hide(health.why)
+        attributes = {"driver": volume.driver} | ({"why": why} if why else {})
         self._events.publish("volume", f"health_status: {health.state}", volume.name, attributes)
 
     def _forget(self, volume_id: str) -> None:

@@ -18,6 +18,7 @@ from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.mount_trees import MountTrees
+from orlop.engine.redactor import Redactor
 from orlop.engine.retirement import Retirements
 from orlop.engine.settling import Settler
 from orlop.engine.subpaths import Subpaths
@@ -77,6 +78,7 @@ class Volumes:
         policy: RetirementPolicy | None = None,
         clock: Callable[[], int] = time.time_ns,
         describe_container: Callable[[str], str] = lambda container_id: container_id[:12],
+        redactor: Redactor | None = None,
     ) -> None:
         policy = policy or RetirementPolicy()
         self._journal = journal
@@ -84,7 +86,7 @@ class Volumes:
         self._drivers = drivers
         self._events = events
         self._clock = clock
-        self._records = VolumeRecords(journal)
+        self._records = VolumeRecords(journal, redactor)
         self._records.load()
         self._locks = VolumeLocks(self._records)
         self._settler = Settler(journal)
@@ -173,7 +175,7 @@ class Volumes:
             name = secrets.token_hex(32)
             labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
         driver = driver.removesuffix(":latest")
-        with self._locks.hold([name]):
+        with self._records.redactor.hiding(options), self._locks.hold([name]):
             existing = self._records.find(name)
             if existing is not None and not self.others.is_there(existing):
                 self.others.forget(existing, "its driver says that it is gone")
@@ -189,11 +191,8 @@ class Volumes:
                 check_options(name, maker, options)
                 stored = self._stored(maker, name)
             use = VolumeUse(name, container_id, made_for=stored is None) if container_id else None
-            holds = [self._records.hold_change(use)] if use else []
-            if stored is None:
-                volume = self._make(name, maker, options, labels, holds)
-            else:
-                volume = self._take_in(stored, maker, options, labels, holds)
+            given = (options, labels, [self._records.hold_change(use)] if use else [])
+            volume = self._take_in(stored, maker, *given) if stored else self._make(name, maker, *given)
             self._records.remember(volume)
             if use:
                 self._records.note_hold(use)

@@ -122,7 +122,7 @@ _SECRET = re.compile(
     r"(?i)(?!.*(host|public)[_-]?key$)(.*[_.-])?(pass(word|wd|phrase|code)?[0-9]*|pwd|secret|token|credential"
     r"|((access|secret|api|private|account|shared|master|encryption)[_-]?)?key)"
 )
-_USER_IN_URL = re.compile(r"(//[^/@:]*):[^/]*@")
+_USER_IN_URL = re.compile(r"(//[^/@:]*):.*@")  # to the last @: a password may hold anything, written carelessly
 _QUERY_OF_URL = re.compile(r"([?&;])([^=&;?,]+)=([^&;]*)")
 HIDDEN = "********"
 
@@ -174,6 +174,24 @@ def hide_secrets(options: Mapping[str, str]) -> dict[str, str]:
         key: HIDDEN if _SECRET.fullmatch(key) and not is_reference(value) else hide_in_device(hide_secret_words(value))
         for key, value in options.items()
     }
+
+
+def secret_values(options: Mapping[str, str]) -> Iterator[str]:
+    """What `hide_secrets` hides. References to secrets are none."""
+    for key, value in options.items():
+        if is_reference(value):
+            continue
+        if _SECRET.fullmatch(key):
+            yield value
+            continue
+        for word in _split_words(value):
+            name, _, said = word.partition("=")
+            if _is_secret(word) and not is_reference(said):
+                yield said
+            elif name.strip().lower() in ("user", "username") and "%" in said:
+                yield said.partition("%")[2]
+        yield from (found[0].removeprefix(f"{found[1]}:")[:-1] for found in _USER_IN_URL.finditer(value))
+        yield from (found[3] for found in _QUERY_OF_URL.finditer(value) if _SECRET.fullmatch(found[2]))
 
 
 def keep_secrets(wanted: Mapping[str, str], stored: Mapping[str, str]) -> dict[str, str]:

@@ -41,6 +41,7 @@ UPLOAD_WAIT_SECONDS = 60.0
 class CloudBackend:
     name = "cloud"
     scope = "global"
+    shown = ("type", "bucket", "path", *COMMON)
 
     def check(self, subject: str, options: Options) -> None:
         check_known(subject, options, {"type", "bucket", "path", *_S3, *COMMON}, _PREFIX)

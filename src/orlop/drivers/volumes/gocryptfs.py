@@ -14,7 +14,7 @@ from orlop.drivers.volumes.driver import LastingUses, Pending, Retirement, Volum
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
 from orlop.drivers.volumes.remote_options import Options, choose, require
 from orlop.drivers.volumes.served import Served
-from orlop.errors import Conflict, HostFailure, NotFound, Unavailable
+from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry
 from orlop.store.files import write_durably
 
@@ -38,6 +38,7 @@ class Inner(VolumeDriver, Retirement, LastingUses, Protocol):
 class GocryptfsBackend:
     name = "encrypted"
     scope = "local"
+    shown = ("driver",)
 
     def __init__(self, inner: Mapping[str, Inner], guessing_cost: int) -> None:
         self._inner = inner
@@ -62,7 +63,10 @@ class GocryptfsBackend:
                 why = f"its encrypted data ({inner.name} volume {name}) is missing"
                 raise HostFailure(subject, why, "Bring it back from a backup") from None
             inner.create(name, inner_options(served.given), "{}")
-        data = inner.attach(name, hold(name))
+        try:
+            data = inner.attach(name, hold(name))
+        except OrlopError as error:  # the volume below has a name that nobody knows
+            raise type(error)(subject, f"the {inner.name} volume below: {error.why}", error.hint) from error
         try:
             return self._mount_command(subject, served, data, inner.scope == "global")
         except BaseException:

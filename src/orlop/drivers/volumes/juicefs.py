@@ -45,6 +45,7 @@ UNMOUNT_SECONDS, FLUSH_SECONDS, _LOOK_SECONDS = 20.0, 60.0, 0.05
 class JuicefsBackend:
     name = "juicefs"
     scope = "global"
+    shown = tuple(key for key in KNOWN if key not in ("meta", "meta-password", "access-key", "secret-key"))
 
     def check(self, subject: str, options: Options) -> None:
         check_known(subject, options, KNOWN)

@@ -50,6 +50,7 @@ def mount_options(path: Path, options: MountOptions, resolve_secrets: Resolve = 
     data = ",".join(filter(None, (words.data, owner_words(options), *limit_words(options, words.data))))
     shown = _shown(path, options.device, data, words.flags)
     data = resolve_secrets({"o": data})["o"]
+    as_given = options
     options = replace(options, device=resolve_secrets({"device": options.device})["device"])
     try:
         if words.is_bind:
@@ -66,7 +67,7 @@ def mount_options(path: Path, options: MountOptions, resolve_secrets: Resolve = 
         reason = os.strerror(error.errno or 0).lower()
         is_away = error.errno in _AWAY and is_foreign(options.device, options.fs_type)
         kind = Unavailable if is_away else HostFailure
-        raise kind(subject, f"{shown}: {reason}", _hint(error, options)) from error
+        raise kind(subject, f"{shown}: {reason}", _hint(error, as_given)) from error
 
 
 def _shown(path: Path, device: str, data: str, flags: int) -> str:

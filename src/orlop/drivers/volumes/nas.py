@@ -39,6 +39,7 @@ _OWN = {
 class NasBackend:
     name = "nas"
     scope = "global"
+    shown = ("protocol", "share", "path", *COMMON)
 
     def check(self, subject: str, options: Options) -> None:
         require(subject, options, "protocol")

@@ -39,6 +39,7 @@ _PATIENCE = ("--retries", "1", "--low-level-retries", "1", "--contimeout", "5s",
 # Parts of what rclone says, and what they mean for people.
 _FORBIDDEN = re.compile(
     r"SignatureDoesNotMatch|InvalidAccessKeyId|AccessDenied|StatusCode: 403|401 (Unauthorized|Not Authorized)"
+    r"|AuthorizationHeaderMalformed|AuthorizationQueryParametersError|parse private key|no key found"
     r"|unable to authenticate|authentication information|LOGON_FAILURE|logon failure|403 Forbidden|permission denied",
     re.IGNORECASE,
 )

@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 
 from orlop.drivers.volumes.storage_mark import ALWAYS, IF_EMPTY, NEVER
 from orlop.errors import Malformed
+from orlop.model.secret import names_of_secrets
 from orlop.model.sizes import parse_size
 
 Options = Mapping[str, str]
@@ -22,6 +23,14 @@ def check_known(
             raise Malformed(subject, f'invalid option: "{key}"', f"Known options: {', '.join(sorted(known))}")
         if "\x00" in value or ("\n" in value and key not in of_lines):
             raise Malformed(subject, f'option "{key}" has a line break or a NUL byte in it')
+
+
+def refuse_named(subject: str, options: Options, shown: Collection[str]) -> None:
+    """Of options as they were given. Raises Malformed where one names a secret that could not be kept: the program
+    that mounts takes it as an argument."""
+    if named := [key for key, value in options.items() if key in shown and names_of_secrets({key: value})]:
+        why = f'option "{named[0]}" cannot be a secret: among its program\'s arguments everybody here can see it'
+        raise Malformed(subject, why, "Write it plainly")
 
 
 def require(subject: str, options: Options, *names: str) -> None:

@@ -33,6 +33,7 @@ from orlop.drivers.volumes.local_uses import (
     is_ours,
     keep_marks,
 )
+from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.drivers.volumes.san_chain import SanChain
 from orlop.drivers.volumes.san_health import SanHealth
 from orlop.drivers.volumes.san_mount import grow_mounted, mount_device, unmount_device
@@ -78,7 +79,11 @@ class SanVolumes:
 
     def check(self, name: str, options: Mapping[str, str]) -> None:
         check_name(name)
-        parse_san_options(f"create {name}", self._resolve(options))
+        self._parse(f"create {name}", options)
+
+    def _parse(self, subject: str, options: Mapping[str, str]) -> None:
+        refuse_named(subject, options, set(options) - {"chap-password"})
+        parse_san_options(subject, self._resolve(options))
 
     def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
         self.check(name, options)
@@ -235,7 +240,7 @@ class SanVolumes:
 
     def change(self, name: str, options: Mapping[str, str], metadata: str) -> None:
         """From the next mount on. A device that has grown is noticed now."""
-        parse_san_options(f"update {name}", self._resolve(options))
+        self._parse(f"update {name}", options)
         with self._tree.opened(name, exclusive=True) as volume:
             self._refuse_shared(f"update {name}", name, options)
             record = read_record(volume)

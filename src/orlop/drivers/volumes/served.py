@@ -40,6 +40,7 @@ from orlop.drivers.volumes.local_uses import (
 )
 from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.mount_program import Command, MountProgram
+from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
 
@@ -93,6 +94,13 @@ class Backend(Protocol):
 
 
 @runtime_checkable
+class Showing(Protocol):
+    """The ability of a backend to say what its program shows to everybody on this host."""
+
+    shown: Collection[str]  # options that become arguments
+
+
+@runtime_checkable
 class Following(Protocol):
     """The ability of a backend to follow what becomes of its program."""
 
@@ -138,7 +146,12 @@ class ServedVolumes:
 
     def check(self, name: str, options: Options) -> None:
         check_name(name)
-        self._backend.check(f"create {name}", self._resolve(options))
+        self._check(f"create {name}", options)
+
+    def _check(self, subject: str, options: Options) -> None:
+        if isinstance(self._backend, Showing):
+            refuse_named(subject, options, self._backend.shown)
+        self._backend.check(subject, self._resolve(options))
 
     def create(self, name: str, options: Options, metadata: str) -> StoredVolume:
         self.check(name, options)
@@ -352,7 +365,7 @@ class ServedVolumes:
 
     def change(self, name: str, options: Options, metadata: str) -> None:
         """From the next mount on."""
-        self._backend.check(f"update {name}", self._resolve(options))
+        self._check(f"update {name}", options)
         with self._tree.opened(name, exclusive=True) as volume:
             served_id, _ = _read(volume)
             replace_file(volume.fd, SERVED, json.dumps({"id": served_id, "options": dict(options)}))
