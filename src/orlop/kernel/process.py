@@ -29,6 +29,14 @@ def parent_pid(pid: int) -> int:
     return int(text[text.rindex(")") + 2 :].split(" ")[1])
 
 
+def child_pids(pid: int) -> list[int]:
+    """Of a process of one thread. None when it is gone."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
 def is_same_process(pid: int, ticks: int) -> bool:
     """True while the process that began at `ticks` lives. A zombie counts as ended."""
     try:

@@ -1,7 +1,7 @@
 """A program that serves a mount (rclone, juicefs, gocryptfs, ...): started, found again, ended.
 
     <place>/              0700, on the exec root, which a reboot clears
-      program.json        pid and start time: who it is, whatever the daemon's fate
+      program.json        pid and start time: who it is, whatever the daemon's fate; and its leash, if it has one
       log                 what it said
       <file>              0600, what it is configured with, secrets resolved
 
@@ -19,17 +19,20 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orlop.errors import HostFailure, Unavailable, Unsupported
-from orlop.kernel.process import is_same_process, open_pidfd, start_ticks
+from orlop.kernel.leash import leash_command, leash_environment
+from orlop.kernel.polling import readable
+from orlop.kernel.process import child_pids, is_same_process, open_pidfd, start_ticks
 from orlop.store.files import remove_tree, write_durably
 
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 0.02
+_KILL_SECONDS = 5.0
 _LAST_WORDS_BYTES = 2000
 _ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8", "HOME": "/"}
 
@@ -59,26 +62,33 @@ class MountProgram:
     def __init__(self, place: Path) -> None:
         self.place = place
 
-    def start(self, subject: str, command: Command, is_mounted: Callable[[], bool], seconds: float) -> None:
+    def start(
+        self,
+        subject: str,
+        command: Command,
+        is_mounted: Callable[[], bool],
+        seconds: float,
+        leash: Path | None = None,
+    ) -> None:
         """Returns once it has mounted. Raises HostFailure with its last words when it ends before, Unavailable when it
-        has not in time; then it runs no longer."""
+        has not in time; then it runs no longer. With a `leash` it lives no longer than that file says."""
         self.end(0.0)
         self.place.mkdir(parents=True, mode=0o700)
         for name, text in command.files.items():
             write_durably(self.place / name, text.encode())
         with (self.place / "log").open("xb") as said:
             child = subprocess.Popen(
-                command.argv,
+                leash_command(leash, command.argv) if leash else command.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
                 cwd=self.place,
-                env={**_ENVIRONMENT, **command.environment},
+                env={**_ENVIRONMENT, **command.environment, **(leash_environment() if leash else {})},
             )
         with self._children_lock:
             self._children[child.pid] = child
-        record = {"pid": child.pid, "ticks": start_ticks(child.pid)}
+        record = {"pid": child.pid, "ticks": start_ticks(child.pid), "leash": str(leash or "")}
         write_durably(self.place / "program.json", json.dumps(record).encode())
         self._wait(subject, is_mounted, seconds)
 
@@ -97,8 +107,17 @@ class MountProgram:
             time.sleep(_LOOK_SECONDS)
 
     @property
+    def leash(self) -> Path | None:
+        """What it hangs on, or hung."""
+        try:
+            found = json.loads((self.place / "program.json").read_text()).get("leash")
+        except (FileNotFoundError, ValueError, AttributeError):
+            return None
+        return Path(found) if found else None
+
+    @property
     def pid(self) -> int:
-        """0 when there is none, or it has ended."""
+        """Of the program, or of its keeper where it is on a leash. 0 when there is none, or it has ended."""
         try:
             record = json.loads((self.place / "program.json").read_text())
             pid, ticks = int(record["pid"]), int(record["ticks"])
@@ -137,20 +156,32 @@ class MountProgram:
 
     def end(self, seconds: float) -> None:
         """Asked to end; killed when it has not in time. Gone already is success. Its place goes with it."""
-        pid = self.pid
-        if pid:
-            with suppress(ProcessLookupError):
-                pidfd = open_pidfd(pid, start_ticks(pid))
-                try:
-                    if seconds:
-                        signal.pidfd_send_signal(pidfd, signal.SIGTERM)
-                        _wait_for_end(self, seconds)
-                    if self.is_alive():
-                        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
-                        _wait_for_end(self, 5.0)
-                finally:
-                    os.close(pidfd)
+        try:
+            self.finish(seconds)
+        except HostFailure as error:
+            log.error("%s", error)
         remove_tree(self.place)
+
+    def finish(self, seconds: float = 0.0) -> None:
+        """As `end`, and what it said stays. Nothing of it runs when this returns. Raises HostFailure."""
+        pid = self.pid
+        if not pid:
+            return
+        with suppress(ProcessLookupError), ExitStack() as open_fds:
+            ticks = start_ticks(pid)
+            kept = [open_pidfd(child, start_ticks(child)) for child in (child_pids(pid) if self.leash else ())]
+            keeper = open_pidfd(pid, ticks)
+            for fd in (*kept, keeper):
+                open_fds.callback(os.close, fd)
+            if seconds:
+                signal.pidfd_send_signal(keeper, signal.SIGTERM)
+                _wait_for_end(self, seconds)
+            for fd in (*kept, keeper):
+                with suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(fd, signal.SIGKILL)
+            _wait_for_end(self, _KILL_SECONDS)
+            if any(not readable([fd], _KILL_SECONDS) for fd in kept) or self.is_alive():
+                raise HostFailure(f"ending process {pid}", "it does not end although it was killed")
 
 
 def _wait_for_end(program: MountProgram, seconds: float) -> None:

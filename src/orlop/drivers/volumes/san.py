@@ -41,7 +41,9 @@ from orlop.drivers.volumes.san_options import parse_san_options
 from orlop.drivers.volumes.san_record import SAN, SanRecord, read_record, render_record, write_record
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable
 from orlop.kernel import mounts
+from orlop.kernel.device_look import run_within
 from orlop.kernel.mounts import is_mount_point
+from orlop.model.cluster import Access
 
 log = logging.getLogger(__name__)
 
@@ -63,6 +65,7 @@ class SanVolumes:
         self._run = run.resolve()
         self._resolve = resolve
         self._leases = leases or HostLeases(self._run / "leases", self._is_writing)
+        self._ties: dict[str, Path | None] = {}  # leashes by name; None: it was cut, and is not tied anew
         self._late: set[tuple[str, str]] = set()  # uses that ended while the storage did not answer
         self._closed = threading.Event()
         self._health = SanHealth()
@@ -135,12 +138,51 @@ class SanVolumes:
             self._late.discard((name, use_id))
             record = read_record(volume)
             options = parse_san_options(f"attaching volume {name}", self._resolve(record.options))
-            chain = SanChain(self._run, record.id)
+            chain = SanChain(self._run, record.id, self._leash(name))
             self._let_go_of_dead(volume, chain)
             if exists(volume.fd, USES) and is_ours(volume):
                 self._health.require_answer(f"attaching volume {name}", chain)
             attach_mounted(volume, use_id, lambda: mount_device(volume, record, options, chain, self._leases))
             return volume.data_path
+
+    # Among several hosts
+
+    def accesses(self, options: Mapping[str, str]) -> Sequence[str]:
+        return (Access.RWO, Access.ROX)
+
+    def options_for(self, options: Mapping[str, str], access: str) -> Mapping[str, str]:
+        return {**options, "read-only": "true"} if access == Access.ROX else options
+
+    def identity(self, name: str) -> str:
+        with self._tree.opened(name) as volume:
+            return read_record(volume).uuid
+
+    def expect(self, name: str, identity: str) -> None:
+        with self._tree.opened(name, exclusive=True) as volume:
+            record = read_record(volume)
+            if record.uuid and record.uuid != identity:
+                why = f"it was mounted here with the file system {record.uuid}, and on other hosts with {identity}"
+                raise Conflict(f"volume {name}", why, "Check its options on this host: they lead to another device")
+            if not record.uuid:
+                write_record(volume, replace(record, uuid=identity))
+
+    def tie(self, name: str, leash: Path) -> None:
+        self._ties[name] = leash
+
+    def _leash(self, name: str) -> Path | None:
+        leash = self._ties.get(name)
+        if leash is None and name in self._ties:
+            raise Unavailable(f"attaching volume {name}", "this host lost its write access", "Try again in a moment")
+        return leash
+
+    def cut(self, name: str, seconds: float) -> None:
+        self._ties[name] = None
+        with suppress(NotFound), self._tree.opened(name) as volume:
+            chain = SanChain(self._run, read_record(volume).id)
+            if seconds > 0 and chain.is_alive:
+                with suppress(TimeoutError):
+                    run_within(seconds, ("sync", "-f", str(volume.data_path)))
+            chain.program.finish()
 
     def _let_go_of_dead(self, volume: VolumeDirectory, chain: SanChain) -> None:
         """Who still has what its program's end left sees errors until they let go; nothing is written by it."""

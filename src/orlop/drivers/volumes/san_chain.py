@@ -14,6 +14,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes.mount_program import MountProgram
@@ -43,12 +44,16 @@ _CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and w
 class SanChain:
     """Of one volume. The caller sees to it that nobody else works on it at the same time."""
 
-    def __init__(self, run: Path, san_id: str) -> None:
+    def __init__(self, run: Path, san_id: str, leash: Path | None = None) -> None:
+        """With a `leash` the program lives no longer than that file says, and one on another leash counts as dead."""
         self.program = MountProgram(run / "programs" / san_id)
         self.disk = run / "disks" / san_id
+        self._leash = leash
 
     @property
     def is_alive(self) -> bool:
+        if self._leash is not None and self.program.leash != self._leash:
+            return False
         return self.program.is_alive() and mounts.is_mount_point(self.disk)
 
     def start(self, subject: str, options: SanOptions) -> None:
@@ -58,7 +63,8 @@ class SanChain:
         self.disk.touch(mode=0o600)
         command = san_command(options, self.program.place, self.disk)
         try:
-            self.program.start(subject, command, lambda: mounts.is_mount_point(self.disk), CONNECT_SECONDS)
+            is_mounted = partial(mounts.is_mount_point, self.disk)
+            self.program.start(subject, command, is_mounted, CONNECT_SECONDS, self._leash)
         except OrlopError as error:
             self.clear()
             raise _explained(subject, options, error) from error
