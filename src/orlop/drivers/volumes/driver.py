@@ -403,7 +403,7 @@ class Fleeting(Ability, Protocol):
 
 ABILITIES: tuple[type, ...] = (
     *(LastingUses, Glancing, Removal, Independent, Settling, Retirement, SelfDescribing, Staging, Filling, Adopting),
-    *(Usage, Uploading, Watched, Mending, Limited, Changing, Renaming, Fleeting),
+    *(Usage, Uploading, Watched, Mending, Interrupting, MountedAnew, Limited, Changing, Renaming, Fleeting),
 )
 
 
