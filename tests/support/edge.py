@@ -29,6 +29,7 @@ from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.images import ImageSummary, LoadedImage
 from orlop.engine.logs import Logs
+from orlop.engine.plugin_records import NoSuchPlugin
 from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Exec, ExecWish
 from orlop.engine.system import SystemInfo
@@ -49,6 +50,7 @@ from orlop.model.filters import Filters
 from orlop.model.image import Image, ImageConfig
 from orlop.model.network import Network
 from orlop.model.platform import Platform, is_any_of
+from orlop.model.plugin import Plugin
 from orlop.model.volume import PruneReport, RetiredVolume, Volume, VolumeFacts, VolumeUser
 from orlop.store.paths import DataRoot
 from orlop.store.secrets import SecretFiles
@@ -445,6 +447,16 @@ class FakeTrees:
         return [TreeUsage("", True, 30, 8192, 2), TreeUsage("a\udcff", False, 20, 4096, 0, NOW_NS)], 3
 
 
+class FakePlugins:
+    """Nobody has installed one."""
+
+    def list_plugins(self, filters: Filters) -> Sequence[Plugin]:
+        return []
+
+    def find(self, reference: str) -> Plugin:
+        raise NoSuchPlugin(reference)
+
+
 @dataclasses.dataclass
 class Fakes:
     containers: FakeContainers
@@ -518,7 +530,8 @@ def make_engine(fakes: Fakes) -> Engine:
     more = ("disk_usage", "volume_reports", "volume_previews", "volume_trees")
     services: dict[str, Any] = {field: getattr(fakes, field) for field in (*fields, *more)}
     root = DataRoot(fakes.root)
-    return Engine(**services, logs=Logs(fakes.find_log), secrets=Secrets(SecretFiles(root.secrets)), data_root=root)
+    services |= {"logs": Logs(fakes.find_log), "secrets": Secrets(SecretFiles(root.secrets)), "plugins": FakePlugins()}
+    return Engine(**services, data_root=root)
 
 
 class Served:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from orlop.daemon.assemble_plugins import manage_plugins
 from orlop.daemon.config import Settings
 from orlop.daemon.probes import Probes
 from orlop.drivers.layers.driver import LayerDriver
@@ -15,6 +16,7 @@ from orlop.drivers.networks.bridge import BridgeDriver
 from orlop.drivers.networks.driver import NetworkDriver
 from orlop.drivers.networks.host import HostDriver
 from orlop.drivers.networks.none import NoneDriver
+from orlop.drivers.registries.distribution import Distribution
 from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
 from orlop.drivers.volumes.cloud import CloudBackend
@@ -97,7 +99,23 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     redactor = secrets_kept.redactor
     redact_log(redactor)
     directories = [Path(each) for each in settings.plugin_dirs] or DEFAULT_DIRECTORIES
-    plugins = PluginSource(exec_root.plugins, directories, secrets_kept.resolve)
+    managed = manage_plugins(
+        lambda root: _runtime_of_plugins(root, default_runtime, probes),
+        Distribution(),
+        data_root,
+        exec_root,
+        journal,
+        executor,
+        events,
+        secrets_kept.resolve,
+    )
+    plugins = PluginSource(
+        exec_root.plugins,
+        directories,
+        secrets_kept.resolve,
+        managed=managed.drivers,
+        managed_run=exec_root.managed / "uses",
+    )
     installed = every_volume_driver(data_root, exec_root, secrets_kept.resolve)
     drivers_of_volumes = VolumeDrivers(installed.drivers, plugins)
 
@@ -115,6 +133,8 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         return container.name if container else container_id[:12]
 
     volumes.describe_container = name_of
+    managed.plugins.volumes_of = lambda name: [each.name for each in volumes.everything() if each.driver == name]
+    managed.plugins.removed = plugins.forget
     secrets_kept.volumes = volumes.everything
     secrets_kept.note_all()
     mounts = LayerMounts(layers)
@@ -179,6 +199,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         volume_previews=VolumePreviews(volumes, drivers_of_volumes, reports),
         volume_trees=VolumeTrees(volumes.access),
         secrets=secrets_kept,
+        plugins=managed.plugins,
         events=events,
         data_root=data_root,
     )
@@ -197,6 +218,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         places,
         runtimes,
         data_root,
+        managed.plugins,
     )
     reaper = Reaper(volumes.retirements, data_root.volumes)
     watch = volumes.watch_mounts(records.all, trees)
@@ -208,6 +230,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         watch.stop()
         measurer.close()
         lifecycle.close()
+        managed.plugins.close()
         networks.close()
         volumes.close()
         plugins.close()
@@ -274,6 +297,12 @@ def _runtimes(settings: Settings, probes: Probes, exec_root: ExecRoot) -> tuple[
         found[runtime.name] = runtime
     default = settings.runtime or next(iter(found), "")
     return found, default, [] if found else warnings
+
+
+def _runtime_of_plugins(root: Path, name: str, probes: Probes) -> Runtime:
+    if not name:
+        raise Unavailable("plugins", "no OCI runtime works here", "Install one: apt-get install crun")
+    return OciRuntime(root, name, probes.runtimes[name]())
 
 
 def _network_drivers(settings: Settings, exec_root: ExecRoot) -> dict[str, NetworkDriver]:

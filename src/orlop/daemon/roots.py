@@ -127,21 +127,21 @@ def _refuse_strangers(path: Path, present: set[str], option: str = "--data-root"
     if present & set(_MINE) or not present:
         return
     way_out = f"Choose an empty directory with {option}"
+    if is_own_without_memory(path, present):
+        why = "the daemon's memory of it, the folder orlop, is missing"
+        raise Conflict(f"data root {path}", why, recovery_hint(DataRoot(path).journal))
     for marks, engine in ((_PODMAN, "Podman"), (_DOCKER, "Docker")):
         if present & set(marks):
             take_over = f", and take its volumes over from there: orlop adopt {path} --dry-run"
             hint = way_out + take_over if "volumes" in present else way_out
             raise Conflict(f"data root {path}", f"it belongs to {engine}", hint)
-    if is_own_without_memory(path, present):
-        why = "the daemon's memory of it, the folder orlop, is missing"
-        raise Conflict(f"data root {path}", why, recovery_hint(DataRoot(path).journal))
     some = ", ".join(sorted(present)[:3])
     raise Conflict(f"data root {path}", f"it is not empty and not Orlop's (it has {some})", way_out)
 
 
 def is_own_without_memory(path: Path, present: set[str]) -> bool:
     """Whether Orlop made this data root, and its own folder is gone: a volume says so."""
-    if not present <= {"volumes", "drivers", "containers", "lost+found", *_LAYER_DRIVERS}:
+    if not present <= {"volumes", "drivers", "containers", "plugins", "lost+found", *_LAYER_DRIVERS}:
         return False
     volumes = DataRoot(path).volumes
     return any(next(volumes.glob(pattern), None) for pattern in ("*/orlop.json", ".retired/*/retired.json"))

@@ -1,12 +1,13 @@
 """After a start of the daemon: what the journal wishes, what the drivers hold and what the kernel runs, made one again.
 
     1  each intent left in the journal is undone or finished (executor)
-    2  containers that were running: still alive -> taken over; ended meanwhile -> treated as an exit now
-    3  networks are told who is in; everything else of theirs goes
-    4  containers that do not run: whatever is left of their last run is put away
-    5  containers marked for removal go
-    6  layers, folders and uploads that nobody knows go
-    7  restart policies, once the API is served
+    2  managed plugins that run are taken over; those that should and do not are started once the API is served
+    3  containers that were running: still alive -> taken over; ended meanwhile -> treated as an exit now
+    4  networks are told who is in; everything else of theirs goes
+    5  containers that do not run: whatever is left of their last run is put away
+    6  containers marked for removal go
+    7  layers, folders and uploads that nobody knows go
+    8  restart policies, once the API is served
 
 Each part reports what it did and goes on after a failure: one broken container must not keep the others from running.
 """
@@ -25,6 +26,7 @@ from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle, process_of
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.networks import Networks
+from orlop.engine.plugins import Plugins
 from orlop.engine.views import Views
 from orlop.engine.volumes import Volumes
 from orlop.errors import OrlopError, Unavailable
@@ -55,7 +57,9 @@ class Recovery:
         places: MountPlaces,
         runtimes: Mapping[str, Runtime],
         data_root: DataRoot,
+        plugins: Plugins,
     ) -> None:
+        self._plugins = plugins
         self._records = records
         self._containers = containers
         self._lifecycle = lifecycle
@@ -74,6 +78,8 @@ class Recovery:
     def run(self) -> None:
         """Before the API is served."""
         for report in self._executor.recover():
+            log.info("recovery: %s", report)
+        for report in self._plugins.recover():
             log.info("recovery: %s", report)
         known = {container.id for container in self._records.all()}
         for report in [*self._volumes.reconcile(), *self._volumes.release_unknown(known)]:
@@ -98,6 +104,7 @@ class Recovery:
 
     def go_on(self) -> None:
         """Once the API is served."""
+        self._plugins.go_on()
         self._start_by_policy()
         try:
             for report in self._volumes.look_closely():

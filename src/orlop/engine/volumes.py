@@ -208,7 +208,7 @@ class Volumes:
         options: Mapping[str, str] | None,
         labels: Mapping[str, str] | None,
     ) -> Volume:
-        if driver and driver != existing.driver:
+        if driver and driver != existing.driver.removesuffix(":latest"):
             why = f"driver '{existing.driver}' already has volume '{name}': volume name must be unique"
             raise Conflict(f"create {name}", why)
         if (options and options != existing.options) or (labels and labels != existing.labels):

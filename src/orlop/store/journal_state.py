@@ -17,6 +17,7 @@ import msgspec
 from orlop.model.container import Container
 from orlop.model.image import Image, Layer, Tag
 from orlop.model.network import Network
+from orlop.model.plugin import Plugin
 from orlop.model.volume import RetiredVolume, Volume, VolumeFacts, VolumeUse
 from orlop.store.journal import KINDS
 from orlop.store.journal_file import glance, journal_files
@@ -31,6 +32,7 @@ _TYPES: Mapping[str, type] = {
     "retired": RetiredVolume,
     "uses": VolumeUse,
     "facts": VolumeFacts,
+    "plugins": Plugin,
 }
 
 

@@ -72,6 +72,24 @@ class DataRoot:
         return self.path / "installed-drivers" / driver
 
     @property
+    def plugins(self) -> Path:
+        """Managed plugins, a folder each."""
+        return self.path / "plugins"
+
+    def plugin(self, plugin_id: str) -> Path:
+        return self.plugins / plugin_id
+
+    @property
+    def plugin_blobs(self) -> Path:
+        """What plugins came as: configurations, packed layers and manifests by digest."""
+        return self.plugins / "blobs"
+
+    @property
+    def kept_plugins(self) -> Path:
+        """Folders of plugins that were removed, or root file systems that were replaced, while volumes needed them."""
+        return self.plugins / "kept"
+
+    @property
     def containers(self) -> Path:
         return self.path / "containers"
 
@@ -106,6 +124,11 @@ class ExecRoot:
     def plugins(self) -> Path:
         """What other people's volume plugins were told of, a directory a plugin."""
         return self.path / "plugins"
+
+    @property
+    def managed(self) -> Path:
+        """Of managed plugins: their processes (runtime), their sockets, and what they were told of (uses)."""
+        return self.path / "managed"
 
     @property
     def mounts(self) -> Path:

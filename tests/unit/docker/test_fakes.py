@@ -9,6 +9,7 @@ from orlop.engine.containers import Containers
 from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.images import Images
 from orlop.engine.networks import Networks
+from orlop.engine.plugins import Plugins
 from orlop.engine.sessions import Sessions
 from orlop.engine.system import System
 from orlop.engine.volume_previews import VolumePreviews
@@ -29,6 +30,7 @@ PAIRS = [
     (edge.FakeReports, VolumeReports),
     (edge.FakePreviews, VolumePreviews),
     (edge.FakeTrees, VolumeTrees),
+    (edge.FakePlugins, Plugins),
 ]
 OWN = {"put", "connect"}  # what the tests use to play the world
 

@@ -3,7 +3,7 @@
 from orlop.docker.messages import Reply, Request, json_response
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
-from orlop.errors import NotFound, Unavailable, Unsupported
+from orlop.errors import Unavailable, Unsupported
 
 routes = Routes()
 
@@ -12,16 +12,6 @@ _NOT_A_MANAGER = (
     "and try again."
 )
 SWARM_NOUNS = ("swarm", "nodes", "services", "tasks", "secrets", "configs")
-
-
-@routes.get("/plugins")
-def list_plugins(service: Service, request: Request) -> Reply:
-    return json_response([])
-
-
-@routes.get("/plugins/{name}/json")
-def inspect_plugin(service: Service, request: Request) -> Reply:
-    raise NotFound("", f'plugin "{request.parameters["name"]}" not found')
 
 
 @routes.get("/distribution/{name}/json")

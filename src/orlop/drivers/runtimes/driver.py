@@ -72,6 +72,7 @@ class Bundle:
     shm_size_bytes: int = 64 << 20
     resources: Resources = Resources()
     devices: tuple[Device, ...] = ()
+    all_devices: bool = False  # every device may be used, though its node is not made
     sysctls: Mapping[str, str] = field(default_factory=dict)
     masked_paths: tuple[str, ...] | None = None
     readonly_paths: tuple[str, ...] | None = None

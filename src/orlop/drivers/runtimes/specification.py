@@ -222,7 +222,7 @@ def _cpu(wanted: Resources) -> Document:
 
 
 def _device_rules(bundle: Bundle) -> list[Document]:
-    if bundle.process.privileged:
+    if bundle.process.privileged or bundle.all_devices:
         return [{"allow": True, "access": "rwm"}]
     rules: list[Document] = [{"allow": False, "access": "rwm"}]
     for kind, major, minor, access in _ALLOWED_DEVICES:

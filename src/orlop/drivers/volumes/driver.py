@@ -157,6 +157,27 @@ class DriverSource(Protocol):
     def names(self) -> Sequence[str]: ...
 
 
+class ManagedPlugins(Protocol):
+    """Plugins that the engine itself runs, each in a root file system of its own. Asks none of them."""
+
+    def find(self, name: str) -> tuple[str, str] | None:
+        """The id and the whole name of the one meant, enabled or not."""
+
+    def names(self) -> Sequence[str]:
+        """Whole names of those that are enabled."""
+
+    def socket(self, plugin_id: str) -> Path:
+        """Where it listens. Raises Conflict where it is disabled, Unavailable while it is not up."""
+
+    def timeout_seconds(self, plugin_id: str) -> float: ...  # for each call; 0: the usual ones
+
+    def show(self, plugin_id: str, path: str) -> str:
+        """Where on the host that path of the plugin's is, for people."""
+
+    def resolve(self, plugin_id: str, path: str) -> str:
+        """The same, for using it. Raises HostFailure where the host does not see what the plugin sees."""
+
+
 @runtime_checkable
 class Settling(Ability, Protocol):
     """The ability to put off making things durable, so that many share the cost of one wait for the disk."""

@@ -11,6 +11,7 @@ error. Everything else that goes wrong is "not known".
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any
@@ -36,13 +37,26 @@ _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _REFUSALS = 6  # of an Unmount, until the plugin is believed to have nothing mounted
 
 
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """Where on the host the paths are that a plugin names: to be shown, and to be used."""
+
+    show: Callable[[str], str] = str
+    resolve: Callable[[str], str] = str
+
+
 class PluginVolumes:
     """Thread-safe. `resolve` gives options with the secrets that they name. `uses` is what an earlier daemon left, too:
     of that nothing is let go before `detach_others`."""
 
     def __init__(
-        self, link: PluginLink, uses: PluginUses, resolve: Callable[[Mapping[str, str]], Mapping[str, str]]
+        self,
+        link: PluginLink,
+        uses: PluginUses,
+        resolve: Callable[[Mapping[str, str]], Mapping[str, str]],
+        paths: Paths = Paths(),
     ) -> None:
+        self._paths = paths
         self._resolve = resolve
         self._secrets: frozenset[str] = frozenset()  # that the plugin was given
         self._link = link
@@ -199,7 +213,14 @@ class PluginVolumes:
         except BaseException:
             self._leave_later(use)
             raise
-        return path
+        return self._on_host(subject, use, path)
+
+    def _on_host(self, subject: str, use: PluginUse, path: str) -> str:
+        try:
+            return self._paths.resolve(path)
+        except OrlopError as error:
+            self._leave_later(use)
+            raise self._failure(subject, error) from error
 
     def _path(self, name: str) -> str:
         answer = self._link.call("Path", {"Name": name})
@@ -289,7 +310,8 @@ class PluginVolumes:
     # Asking
 
     def _stored(self, told: Told) -> StoredVolume:
-        return StoredVolume(told.name, told.mountpoint, told.created_at_ns, status=self._shown(told.status))
+        mountpoint = self._paths.show(told.mountpoint)
+        return StoredVolume(told.name, mountpoint, told.created_at_ns, status=self._shown(told.status))
 
     def _shown(self, found: Any) -> Any:
         """A plugin may say again what it was given: of that, no secret is shown."""

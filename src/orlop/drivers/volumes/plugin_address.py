@@ -106,6 +106,14 @@ class PluginNames:
         return names
 
 
+def socket_address(path: str) -> Address | None:
+    """None where no socket is there."""
+    found = _stat(path)
+    if found is None or not stat.S_ISSOCK(found.st_mode):
+        return None
+    return Address(socket=path, identity=_identity(found))
+
+
 def _changed_at(directories: Iterable[str]) -> dict[str, int]:
     return {path: found.st_mtime_ns if (found := _stat(path)) else 0 for path in directories}
 

@@ -41,13 +41,27 @@ class Deadlines:
     mount: float = 120.0  # and for making a volume
     look: float = 5.0  # where many are asked and one that does not answer must not keep the others waiting
 
+    def at_most(self, seconds: float) -> "Deadlines":
+        """0: as they are."""
+        if not seconds:
+            return self
+        return Deadlines(*(min(each, seconds) for each in (self.activation, self.call, self.mount, self.look)))
+
 
 class PluginLink:
-    """Thread-safe. `locate` says where the plugin is now, None where nothing names it."""
+    """Thread-safe. `locate` says where the plugin is now, None where nothing names it, or raises why it is nowhere.
+    `is_known` to be a volume driver: it need not be asked."""
 
-    def __init__(self, name: str, locate: Callable[[], Address | None], deadlines: Deadlines) -> None:
+    def __init__(
+        self,
+        name: str,
+        locate: Callable[[], Address | None],
+        deadlines: Callable[[], Deadlines],
+        is_known: bool = False,
+    ) -> None:
         self.name = name
-        self.deadlines = deadlines
+        self._deadlines = deadlines
+        self._is_known = is_known
         self._locate = locate
         self._lock = threading.Lock()
         self._activating = threading.Lock()
@@ -58,6 +72,11 @@ class PluginLink:
         self._silent: tuple[Address, str] | None = None
         self._closed = threading.Event()
         self._wire = PluginWire()
+
+    @property
+    def deadlines(self) -> Deadlines:
+        """They may be others the next time that it is asked."""
+        return self._deadlines()
 
     @property
     def scope(self) -> str:
@@ -125,6 +144,9 @@ class PluginLink:
         return address
 
     def _activate(self, address: Address, seconds: float, patient: bool) -> None:
+        if self._is_known:
+            self._greet(address, seconds)
+            return
         try:
             implements = parse_implements(self._ask(address, "Plugin.Activate", None, seconds, patient))
         except (CannotConnect, NoAnswer) as error:
@@ -137,6 +159,9 @@ class PluginLink:
                 f'requested implementation="{_VOLUME_DRIVER}"'
             )
             raise HostFailure(self._subject, why)
+        self._greet(address, seconds)
+
+    def _greet(self, address: Address, seconds: float) -> None:
         self._scope = self._ask_scope(address, seconds)
         self._active = address
         log.info("volume plugin %s answers at %s", self.name, address)
@@ -172,10 +197,17 @@ class PluginLink:
                     self._active = None
                     raise
                 time.sleep(wait)
-                address = self._locate() or address
+                address = self._where() or address
             except TooLate as error:
                 self._fell_silent(address, f"{method}: {error}")
                 raise
+
+    def _where(self) -> Address | None:
+        """As `locate`, for who tries again: what is nowhere now may be there in a moment."""
+        try:
+            return self._locate()
+        except Unavailable:
+            return None
 
     def _fell_silent(self, address: Address, why: str) -> None:
         with self._lock:

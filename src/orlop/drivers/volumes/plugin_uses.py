@@ -75,6 +75,13 @@ class PluginUses:
         with self._changed:
             self._uses.pop(key, None)
 
+    def clear(self) -> None:
+        """Whoever was told of them is gone for good."""
+        for use in self.all():
+            self.drop(use)
+        if self._directory.is_dir():
+            self._directory.rmdir()
+
     def all(self) -> list[PluginUse]:
         with self._changed:
             return list(self._uses.values())

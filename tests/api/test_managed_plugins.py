@@ -1,0 +1,227 @@
+"""`docker plugin`: plugins that the daemon installs, starts and watches, by the stock CLI."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.daemon import LiveDaemon, wait_for
+from support.managed_plugin import small_config, write_context
+
+Maker = Callable[..., None]
+
+
+@pytest.fixture
+def make_plugin(daemon: LiveDaemon, tmp_path: Path) -> Iterator[Maker]:
+    """`make_plugin(name="small", folder="context", **changes of config.json)`, gone at the end with its volumes."""
+
+    def make(name: str = "small", folder: str = "context", **changes: Any) -> None:
+        daemon.docker("plugin", "create", name, write_context(tmp_path / folder, small_config(**changes)))
+
+    yield make
+    if not daemon.is_running:
+        daemon.start()
+    if ids := daemon.docker("ps", "-aq").stdout.split():
+        daemon.docker("rm", "-f", "-v", *ids)
+    for volume in daemon.docker("volume", "ls", "-q").stdout.split():
+        daemon.docker("volume", "rm", "-f", volume)
+    for name in daemon.docker("plugin", "ls", "-q").stdout.split():
+        daemon.docker("plugin", "rm", "-f", name)
+    assert not list((daemon.data_root / "plugins" / "blobs").iterdir())
+
+
+def plugin(daemon: LiveDaemon, name: str = "small") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(daemon.docker("plugin", "inspect", name).stdout)[0]
+    return found
+
+
+def test_a_plugin_from_create_to_rm(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    docker = daemon.docker
+    make_plugin()
+    assert docker("plugin", "ls", "--format", "{{.Name}} {{.Enabled}}").stdout == "small:latest false\n"
+    docker("plugin", "enable", "small")
+    assert docker("plugin", "ls", "--format", "{{.Name}} {{.Enabled}}").stdout == "small:latest true\n"
+    docker("volume", "create", "-d", "small", "notes")
+    assert docker("volume", "ls", "--format", "{{.Driver}} {{.Name}}").stdout == "small:latest notes\n"
+    docker("run", "--rm", "-v", "notes:/n", "busybox", "sh", "-c", "echo kept > /n/a")
+    assert docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
+    shown = daemon.inspect("volume", "notes")
+    assert (shown["Driver"], shown["Scope"], shown["Status"]["version"]) == ("small:latest", "global", "1")
+    assert shown["Mountpoint"].endswith("/propagated-mount/notes"), "a path of the host, not of the plugin"
+
+    assert "plugin small:latest is in use" in docker("plugin", "disable", "small", code=1).stderr
+    assert "plugin small:latest is in use" in docker("plugin", "rm", "small", code=1).stderr
+    docker("volume", "rm", "notes")
+    assert "plugin small:latest is enabled" in docker("plugin", "rm", "small", code=1).stderr
+    docker("plugin", "disable", "small")
+    docker("plugin", "rm", "small")
+    assert docker("plugin", "ls", "-q").stdout == ""
+    left = {entry.name for entry in (daemon.data_root / "plugins").iterdir()}
+    assert left == {"blobs"}
+
+
+def test_names_ids_and_beginnings_of_ids_lead_to_a_plugin(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin("some/where:v2")
+    found = plugin(daemon, "some/where:v2")
+    assert plugin(daemon, found["Id"])["Name"] == plugin(daemon, found["Id"][:8])["Name"] == "some/where:v2"
+    assert 'plugin "some/where" not found' in daemon.docker("plugin", "inspect", "some/where", code=1).stderr
+    with pytest.raises(AssertionError, match="plugin some/where:v2 already exists"):
+        make_plugin("some/where:v2", folder="another")
+
+
+def test_a_plugin_outlives_the_daemon(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin()
+    daemon.docker("plugin", "enable", "small")
+    daemon.docker("volume", "create", "-d", "small", "notes")
+    daemon.docker("run", "-d", "--name", "app", "-v", "notes:/n", "busybox", "sleep", "1000")
+    before = processes_of(daemon)
+    daemon.restart()
+    assert processes_of(daemon) == before != []
+    daemon.docker("exec", "app", "sh", "-c", "echo kept > /n/a")
+    assert daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
+    daemon.stop()
+    daemon.start()
+    assert processes_of(daemon) == before
+    assert daemon.inspect("volume", "notes")["Status"]["Health"] == "ok"
+
+
+def test_a_plugin_that_dies_is_started_again(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin()
+    daemon.docker("plugin", "enable", "small")
+    daemon.docker("volume", "create", "-d", "small", "notes")
+    daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "sh", "-c", "echo kept > /n/a")
+    before = processes_of(daemon)
+    assert daemon.docker("volume", "create", "-d", "small", "-o", "die=yes", "doomed", code=1)
+    wait_for("another process", lambda: processes_of(daemon) not in ([], before))
+    wait_for("its answer", lambda: daemon.inspect("volume", "notes")["Status"]["Health"] == "ok")
+    assert daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
+
+
+def test_a_plugin_that_died_with_the_daemon_comes_back_with_it(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin()
+    daemon.docker("plugin", "enable", "small")
+    daemon.docker("volume", "create", "-d", "small", "notes")
+    daemon.docker("run", "-d", "--restart", "always", "--name", "app", "-v", "notes:/n", "busybox", "sleep", "1000")
+    daemon.docker("exec", "app", "sh", "-c", "echo kept > /n/a")
+    victims = [*processes_of(daemon), daemon.inspect("container", "app")["State"]["Pid"]]
+    daemon.kill()
+    for pid in victims:
+        kill(pid)
+    daemon.start()
+    wait_for("the container", lambda: "app" in daemon.docker("ps", "--filter", "status=running").stdout, 30)
+    assert daemon.docker("exec", "app", "cat", "/n/a").stdout == "kept\n"
+
+
+def test_disabled_says_so_and_no_volume_is_forgotten(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    docker = daemon.docker
+    make_plugin()
+    docker("plugin", "enable", "small")
+    docker("volume", "create", "-d", "small", "--label", "of=mine", "notes")
+    docker("run", "--rm", "-v", "notes:/n", "busybox", "sh", "-c", "echo kept > /n/a")
+    docker("plugin", "disable", "--force", "small")
+    for refused in (("volume", "create", "-d", "small", "more"), ("run", "--rm", "-v", "notes:/n", "busybox", "true")):
+        assert "plugin small:latest found but disabled" in docker(*refused, code=None).stderr
+    assert docker("volume", "ls", "--format", "{{.Driver}} {{.Name}}").stdout == "small:latest notes\n"
+    shown = daemon.inspect("volume", "notes")
+    assert shown["Labels"] == {"of": "mine"}
+    assert "disabled" in shown["Status"]["Health"]
+    daemon.restart()
+    docker("plugin", "enable", "small")
+    assert docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
+
+
+def test_a_plugin_removed_by_force_leaves_data_and_records_behind(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    """Docker does not start any more after that, or remembers the id of the plugin that was."""
+    docker = daemon.docker
+    make_plugin()
+    docker("plugin", "enable", "small")
+    docker("volume", "create", "-d", "small", "notes")
+    docker("run", "--rm", "-v", "notes:/n", "busybox", "sh", "-c", "echo kept > /n/a")
+    docker("plugin", "rm", "--force", "small")
+    (kept,) = (daemon.data_root / "plugins" / "kept").iterdir()
+    assert (kept / "rootfs.1/data/notes/a").read_text() == "kept\n"
+    daemon.restart()
+    assert docker("volume", "ls", "-q").stdout == "notes\n"
+    assert "not found" in docker("run", "--rm", "-v", "notes:/n", "busybox", "true", code=None).stderr
+    (daemon.data_root / "again").mkdir()
+    folder = write_context(daemon.data_root / "again", small_config())
+    docker("plugin", "create", "small", folder)
+    docker("plugin", "enable", "small")
+    docker("volume", "rm", "notes")
+
+
+def test_settings(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    docker = daemon.docker
+    make_plugin()
+    docker("plugin", "set", "small", "GREETING=good day", "args=two three")
+    settings = plugin(daemon)["Settings"]
+    assert "GREETING=good day" in settings["Env"]
+    assert settings["Args"] == ["two", "three"]
+    for wish, told in (
+        ("VERSION=2", '"VERSION" is not settable'),
+        ("NOTHING=1", 'setting "NOTHING" not found in the plugin configuration'),
+        ("=1", "invalid format, must be <name>[.<field>][=<value>]"),
+        ("GREETING.source=1", '"GREETING.source" is not settable'),
+    ):
+        assert told in docker("plugin", "set", "small", wish, code=1).stderr
+    docker("plugin", "enable", "small")
+    log = daemon.data_root / "plugins" / plugin(daemon)["Id"] / "log"
+    wait_for("its words", lambda: "greeting: good day ['two', 'three']" in log.read_text())
+    assert "cannot set on an active plugin" in docker("plugin", "set", "small", "GREETING=x", code=1).stderr
+
+
+def test_a_plugin_that_cannot_start_says_why_and_stays_disabled(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin()
+    daemon.docker("plugin", "set", "small", "FAILS=1")
+    told = daemon.docker("plugin", "enable", "small", code=1).stderr
+    assert "its process ended with status 1" in told
+    assert "it cannot work so" in told
+    assert not plugin(daemon)["Enabled"]
+    assert processes_of(daemon) == []
+    daemon.docker("plugin", "set", "small", "FAILS=")
+    daemon.docker("plugin", "enable", "small")
+
+
+def test_a_mount_that_the_host_does_not_see_is_refused(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    """A container would get the empty directory below it."""
+    make_plugin()
+    daemon.docker("plugin", "set", "small", "OUTSIDE=/tmp/elsewhere")
+    daemon.docker("plugin", "enable", "small")
+    daemon.docker("volume", "create", "-d", "small", "notes")
+    told = daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "true", code=None).stderr
+    assert "the host does not see" in told
+
+
+def kill(pid: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, signal.SIGKILL)
+
+
+def processes_of(daemon: LiveDaemon) -> list[int]:
+    """Of its plugins: those whose supervisor is a conmon of theirs."""
+    place = f"{daemon.exec_root}/managed/runtime".encode()
+    supervisors = {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and place in read(entry / "cmdline") and b"conmon" in read(entry / "cmdline")
+    }
+    return sorted(
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(entry) in supervisors
+    )
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def parent(entry: Path) -> int:
+    text = read(entry / "stat").decode(errors="replace")
+    return int(text.rpartition(")")[2].split()[1]) if text else 0
