@@ -106,7 +106,6 @@ class LocalVolumes:
 
     def close(self) -> None:
         self._mounts.close()
-        self._retirement.close()
         self._root.close()
 
     @contextmanager

@@ -147,7 +147,7 @@ class PlainDirectory:
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
         # What somebody mounted there is not looked at: it may not answer, and this is asked while others wait.
-        return is_mount_point(volume.data_path) or is_data_empty(volume.fd)
+        return (volume.may_have_mounts() and is_mount_point(volume.data_path)) or is_data_empty(volume.fd)
 
     def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
         os.mkdir(token, 0o700, dir_fd=staging_fd)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.errors import ActiveMounts, Conflict, NoSuchVolume
+from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.kernel.project_quota import KernelProjectQuota, ProjectQuota
 
@@ -42,14 +43,19 @@ class VolumeDirectory:
     fd: int
     projects: ProjectQuota = KernelProjectQuota()
     resolve_secrets: Resolve = dict  # options with the values of the secrets that they name
+    mounts: MountWatch | None = None  # of what may be mounted in it; None where that has to be asked for certain
 
     @property
     def data_path(self) -> Path:
         return self.path / DATA
 
+    def may_have_mounts(self) -> bool:
+        """False only where nothing is mounted at or below it. Cheap: for what is asked of many volumes."""
+        return self.mounts is None or self.mounts.may_show(str(self.path))
+
 
 class VolumesRoot:
-    """Knows every place that volumes are in. Thread-safe: it holds nothing but the root's descriptor."""
+    """Knows every place that volumes are in. Thread-safe."""
 
     def __init__(self, path: Path, projects: ProjectQuota | None = None, resolve_secrets: Resolve = dict) -> None:
         """Makes what is missing of the tree. Raises OSError where the disk is read-only or not ours."""
@@ -59,6 +65,7 @@ class VolumesRoot:
         self.path = path.resolve()
         self.fd = os.open(self.path, _DIRECTORY)
         self._close = weakref.finalize(self, os.close, self.fd)  # whoever drops us unclosed leaves no descriptor
+        self.mounts = MountWatch()
         for folder in (RETIRED, PURGING, STAGING):
             with suppress(FileExistsError):
                 os.mkdir(folder, 0o700, dir_fd=self.fd)
@@ -70,6 +77,7 @@ class VolumesRoot:
         return self._projects.is_enforced(self.fd)
 
     def close(self) -> None:
+        self.mounts.close()
         self._close()
 
     @contextmanager
@@ -80,7 +88,8 @@ class VolumesRoot:
             fd = self._open(name)
             try:
                 if not exclusive or self._lock(name, fd):
-                    yield VolumeDirectory(name, self.path / name, fd, self._projects, self.resolve_secrets)
+                    path, secrets = self.path / name, self.resolve_secrets
+                    yield VolumeDirectory(name, path, fd, self._projects, secrets, self.mounts)
                     return
             finally:
                 os.close(fd)

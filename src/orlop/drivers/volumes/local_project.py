@@ -62,7 +62,7 @@ class ProjectContent:
         give_pending_owner(volume, self.options)
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
-        return is_mount_point(volume.data_path) or is_data_empty(volume.fd)
+        return (volume.may_have_mounts() and is_mount_point(volume.data_path)) or is_data_empty(volume.fd)
 
     def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
         """With the same number, or it could not be put in the place of `_data` nor be moved into it."""

@@ -27,7 +27,6 @@ from orlop.drivers.volumes.local_directory import (
 )
 from orlop.drivers.volumes.local_uses import is_attached
 from orlop.errors import ActiveMounts, Conflict, NoSuchVolume, NotFound, OrlopError
-from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import read_mounts
 from orlop.store.files import sync_directory, write_durably
 
@@ -37,13 +36,9 @@ log = logging.getLogger(__name__)
 class LocalRetirement:
     def __init__(self, root: VolumesRoot) -> None:
         self._root = root
-        self._mounts = MountWatch()
         self._deleting: set[str] = set()
         self._deleting_lock = threading.Lock()
         self._has_one_log = _file_system_type(root.fd) in ("ext4", "xfs")
-
-    def close(self) -> None:
-        self._mounts.close()
 
     def retire(self, name: str, retired_id: str, metadata: str) -> None:
         with self._root.folder(RETIRED) as retired_fd:
@@ -52,7 +47,7 @@ class LocalRetirement:
                     if is_attached(volume):
                         raise ActiveMounts(f"remove {name}", "volume has active mounts")
                     # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
-                    if self._mounts.may_show(str(volume.path)):
+                    if volume.may_have_mounts():
                         refuse_mounts(f"remove {name}", volume.path)
                     with room_permitting(name):
                         write_file(volume.fd, RETIRED_METADATA, metadata)
@@ -66,7 +61,7 @@ class LocalRetirement:
 
     def note_rename(self) -> None:
         """What is mounted in a volume that was renamed has another path now."""
-        self._mounts.look_again()
+        self._root.mounts.look_again()
 
     def settle(self) -> None:
         """One fsync where the file system keeps one log in the order of things (ext4, XFS): syncing any directory that

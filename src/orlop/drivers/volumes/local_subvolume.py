@@ -55,7 +55,7 @@ class SubvolumeContent:
         give_pending_owner(volume, self.options)
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
-        return is_mount_point(volume.data_path) or is_data_empty(volume.fd)
+        return (volume.may_have_mounts() and is_mount_point(volume.data_path)) or is_data_empty(volume.fd)
 
     def make_stage(self, volume: VolumeDirectory, staging_fd: int, token: str) -> None:
         raise Unsupported(f"populate {volume.name}", "its data is a subvolume")

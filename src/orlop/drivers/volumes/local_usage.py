@@ -19,7 +19,7 @@ _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (sta
 
 def measure_directory(volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
     """Of a volume whose bytes lie in `_data` itself."""
-    mounted = mounts_at_or_below(volume.path)
+    mounted = mounts_at_or_below(volume.path) if volume.may_have_mounts() else []
     if any(entry.mount_point == spelled(volume.data_path) for entry in mounted):
         return None  # neither ours to walk, nor sure to answer
     with entered(volume.fd, DATA) as data_fd:
