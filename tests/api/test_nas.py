@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from orlop.drivers.runtimes.cgroups import find_layout, is_frozen
 from support import nas
-from support.daemon import LiveDaemon
+from support.daemon import LiveDaemon, wait_for
 from support.nas import Nas
 
 SERVERS: dict[str, Callable[[Path], AbstractContextManager[Nas]]] = {
@@ -119,3 +120,40 @@ def test_a_host_that_is_another_gets_neither_data_nor_password(daemon: LiveDaemo
         create(daemon, {**server.options, "host-key": other})
         refused = daemon.docker("run", "--rm", "-v", "team:/t", "busybox", "true", code=125).stderr
         assert "attaching volume team" in refused and "key mismatch" in refused
+
+
+@pytest.fixture(scope="module")
+def share(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nas]:
+    folder = tmp_path_factory.mktemp("nas") / "cut"
+    folder.mkdir()
+    with nas.samba(folder) as found:
+        yield found
+
+
+def health(ship: LiveDaemon) -> str:
+    found: str = ship.inspect("volume", "team")["Status"]["Health"]
+    return found
+
+
+def test_a_nas_that_hangs_or_comes_back_without_its_disk_is_found_and_its_containers_stand_still(
+    daemon: LiveDaemon, share: Nas
+) -> None:
+    daemon.orlop("secret", "create", "--force", "nas", stdin=share.secrets["nas"])
+    create(daemon, {**share.options, "on-hang": "freeze"})
+    user = daemon.docker("run", "-d", "--name", "user", "-v", "team:/t", "busybox", "sleep", "1000").stdout.strip()
+    wait_for("it to be well", lambda: health(daemon) == "ok")
+    share.pause()
+    try:
+        wait_for("it to be found", lambda: health(daemon).startswith("hanging: its storage gives no answer"), 30)
+        wait_for("it to stand still", lambda: is_frozen(f"/orlop/{user}", find_layout()))
+    finally:
+        share.go_on()
+    wait_for("it to go on", lambda: not is_frozen(f"/orlop/{user}", find_layout()), 40)
+    wait_for("it to be well", lambda: health(daemon) == "ok")
+    (mark,) = share.data.iterdir()
+    aside = mark.rename(share.data.parent / "aside")
+    wait_for("the other disk to be found", lambda: "the mark" in health(daemon), 30)
+    assert health(daemon).startswith("away: what is there now is not its storage")
+    aside.rename(mark)
+    wait_for("it to be well again", lambda: health(daemon) == "ok", 30)
+    daemon.docker("rm", "-f", "user")

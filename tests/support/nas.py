@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +22,14 @@ class Nas:
     data: Path
     options: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
+    group: int = 0  # of the server's processes
+
+    def pause(self) -> None:
+        """It takes connections and answers nothing, as a machine that hangs."""
+        os.killpg(self.group, signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        os.killpg(self.group, signal.SIGCONT)
 
 
 @contextmanager
@@ -58,8 +67,8 @@ def samba(folder: Path) -> Iterator[Nas]:
     )
     command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", config]
     options = {"protocol": "smb", "host": "127.0.0.1", "port": str(port), "share": "team", "user": USER}
-    with _server(folder, command, port):
-        yield Nas(data, {**options, "password": "secret://nas"}, {"nas": PASSWORD})
+    with _server(folder, command, port) as group:
+        yield Nas(data, {**options, "password": "secret://nas"}, {"nas": PASSWORD}, group)
 
 
 @contextmanager
@@ -110,14 +119,14 @@ def _data(folder: Path) -> Path:
 
 
 @contextmanager
-def _server(folder: Path, command: list[str], port: int) -> Iterator[None]:
+def _server(folder: Path, command: list[str], port: int) -> Iterator[int]:
     with (folder / "log").open("wb") as said:
         process = subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=folder, start_new_session=True
         )
     try:
         wait_for(f"{command[0]}", lambda: _answers(process, folder, port), 30)
-        yield
+        yield process.pid
     finally:
         with suppress(ProcessLookupError):
             os.killpg(process.pid, 9)

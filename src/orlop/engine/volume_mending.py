@@ -150,6 +150,7 @@ class VolumeMender:
                 raise Unavailable(f"mending volume {name}", "a container is about to mount it")
             path = driver.mend(volume.name, [use_id(mount, container.id) for container, mount in uses])
             self._mounts.require_answer(volume, path)
+            self._records.place(volume.name, str(path), 0)
             now = _mount_on(str(path), read_mounts())
             if now is None:
                 raise HostFailure(f"mending volume {name}", f"nothing is mounted on {path}")

@@ -278,10 +278,12 @@ class Volumes:
         """`get`, with what is wrong with it now."""
         volume = self.meet(name)
         driver = self._drivers.get(volume.driver)
+        seen = self.watch.problem_of(volume.id) if self.watch else ""
         if driver is not None and isinstance(driver, Independent):
             self.others.look_at(driver, volume)
+            if seen and not self._records.get(name).problem:
+                self._records.mark(volume.name, seen)
         else:
-            seen = self.watch.problem_of(volume.id) if self.watch else ""
             self._records.mark(volume.name, problem_of(driver, volume) or seen)
         return self._records.get(name)
 

@@ -10,9 +10,10 @@ of its backends and `rclone.KEY` any setting of it (rclone.org documents them).
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Pending
+from orlop.drivers.volumes.driver import Health, Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.rclone import (
+    ask_storage,
     is_rclone,
     mount_command,
     pending,
@@ -63,6 +64,9 @@ class CloudBackend:
     def command(self, served: Served) -> Command:
         return mount_command(served, remote_of(served.options))
 
+    def ask(self, place: Path, identity: Path) -> Health:
+        return ask_storage(place, identity)
+
     def is_own(self, entry: MountEntry) -> bool:
         return is_rclone(entry)
 
@@ -79,8 +83,11 @@ def remote_of(options: Options) -> Remote:
     if kind == "s3":
         settings |= {rclone: options[ours] for ours, rclone in _S3.items() if options.get(ours)}
         settings.setdefault("provider", "Other" if options.get("endpoint") else "AWS")
-    path = "/".join(filter(None, (options.get("bucket", ""), options.get("path", "").strip("/"))))
-    return with_common(Remote(kind, settings, path), options)
+    return with_common(Remote(kind, settings, _path(options)), options)
+
+
+def _path(options: Options) -> str:
+    return "/".join(filter(None, (options.get("bucket", ""), options.get("path", "").strip("/"))))
 
 
 def with_common(remote: Remote, options: Options) -> Remote:

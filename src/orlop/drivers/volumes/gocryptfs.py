@@ -14,6 +14,7 @@ from orlop.drivers.volumes.driver import LastingUses, Pending, Retirement, Volum
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
 from orlop.drivers.volumes.remote_options import Options, choose, require
 from orlop.drivers.volumes.served import Served
+from orlop.drivers.volumes.storage_mark import NEVER
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry
 from orlop.store.files import write_durably
@@ -27,6 +28,7 @@ _UNFINISHED = {
 }  # of making one: nothing can be encrypted before the mark of the root is there
 _HARMLESS = {"lost+found"}
 _KEY, _IDENTITY = "key", "identity"
+_MARKING = ("cloud", "nas")
 _READY = b"mounted and ready"
 _LOOK_SECONDS, _MAKE_SECONDS = 20.0, 60.0
 
@@ -113,7 +115,9 @@ class GocryptfsBackend:
 
 
 def inner_options(options: Options) -> dict[str, str]:
-    return {key: value for key, value in options.items() if key not in OWN_OPTIONS}
+    """What is encrypted is known by a mark of its own, and storage is told nothing in the clear: no host, no day."""
+    found = {key: value for key, value in options.items() if key not in OWN_OPTIONS}
+    return {"mark": NEVER, **found} if options.get("driver") in _MARKING else found
 
 
 def hold(name: str) -> str:

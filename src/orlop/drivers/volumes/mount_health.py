@@ -30,6 +30,10 @@ class MountHealth:
         """Of what is mounted there, never of what lies below."""
         if not is_mount_point(path):
             return Health(HealthState.STALE, "nothing is mounted there any more")
+        return self.answer(name, path)
+
+    def answer(self, name: str, path: Path) -> Health:
+        """The same of a path that need not be a mount point."""
         with self._lock:
             self._paths[name] = str(path)
         answer = self._looks.look(str(path))
@@ -42,6 +46,10 @@ class MountHealth:
         if answer.errno in _AWAY:
             return Health(HealthState.AWAY, os.strerror(answer.errno))
         return Health()
+
+    def is_dead(self, path: Path) -> bool:
+        """Whether a mount there has lost its server for good: what FUSE says of one, and nothing else does."""
+        return is_mount_point(path) and self._looks.look(str(path)).errno == errno.ENOTCONN
 
     def watch_only(self, names: Collection[str]) -> None:
         with self._lock:

@@ -8,9 +8,10 @@ The kernel's own clients are the local driver's: type=nfs, type=cifs.
 from pathlib import Path
 
 from orlop.drivers.volumes.cloud import UPLOAD_WAIT_SECONDS, with_common
-from orlop.drivers.volumes.driver import Pending
+from orlop.drivers.volumes.driver import Health, Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.rclone import (
+    ask_storage,
     is_rclone,
     mount_command,
     obscured,
@@ -61,6 +62,9 @@ class NasBackend:
     def command(self, served: Served) -> Command:
         return mount_command(served, _remote(served.options))
 
+    def ask(self, place: Path, identity: Path) -> Health:
+        return ask_storage(place, identity)
+
     def is_own(self, entry: MountEntry) -> bool:
         return is_rclone(entry)
 
@@ -72,25 +76,32 @@ class NasBackend:
 
 
 def _remote(options: Options) -> Remote:
-    protocol, path = options["protocol"], options.get("path", "").strip("/")
+    protocol = options["protocol"]
     files: dict[str, str] = {}
     settings = {key: options[key] for key in ("host", "port", "user", "domain", "url") if options.get(key)}
     if password := options.get("password"):
         settings["pass"] = obscured(password)
     match protocol:
-        case "smb":
-            path = "/".join(filter(None, (options["share"], path)))
         case "sftp":
             settings |= {"shell_type": "none", "md5sum_command": "none", "sha1sum_command": "none"}
             files["known_hosts_file"] = _known_host(options)
             if key := options.get("key"):
                 settings["key_pem"] = key.replace("\n", "\\n")
-            path = options.get("path", "")
         case "webdav":
             settings["vendor"] = "other"
             if token := options.get("bearer-token"):
                 settings["bearer_token"] = token
-    return with_common(Remote(protocol, settings, path, files), options)
+    return with_common(Remote(protocol, settings, _path(options), files), options)
+
+
+def _path(options: Options) -> str:
+    path = options.get("path", "").strip("/")
+    match options["protocol"]:
+        case "smb":
+            return "/".join(filter(None, (options["share"], path)))
+        case "sftp":
+            return options.get("path", "")
+    return path
 
 
 def _known_host(options: Options) -> str:

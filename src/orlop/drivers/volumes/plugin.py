@@ -16,7 +16,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any
 
-from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.driver import Health, HealthState, StoredVolume
+from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.plugin_answers import (
     Misunderstood,
     Refused,
@@ -29,6 +30,7 @@ from orlop.drivers.volumes.plugin_link import PluginLink
 from orlop.drivers.volumes.plugin_uses import PluginUse, PluginUses, UseState
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError, Unavailable
+from orlop.kernel.mounts import MNT_DETACH, is_mount_point, unmount
 from orlop.model.volume import HIDDEN, hide_secrets
 
 log = logging.getLogger(__name__)
@@ -64,6 +66,7 @@ class PluginVolumes:
         self._left = {(use.volume, use.id) for use in uses.all()}  # by an earlier daemon, not looked through yet
         self._seen: tuple[StoredVolume, ...] = ()
         self._lock = threading.Lock()
+        self._mounts = MountHealth()
         self._leaver: threading.Thread | None = None
         self._refused: dict[tuple[str, str], int] = {}
         self._closed = threading.Event()
@@ -82,6 +85,7 @@ class PluginVolumes:
 
     def close(self) -> None:
         self._closed.set()
+        self._mounts.close()
         self._link.close()
 
     # Create and find
@@ -187,9 +191,12 @@ class PluginVolumes:
                 self._unmount(known)  # or it would count this use twice; a failure leaves it as it is
             use = PluginUse(name, use_id, UseState.MOUNTING, identity=address.identity)
             self._uses.put(use)
-            path = self._mount(subject, use)
-            self._uses.put(PluginUse(name, use_id, UseState.MOUNTED, path, address.identity))
-            return Path(path)
+            return self._note_mounted(use, self._mount(subject, use))
+
+    def _note_mounted(self, use: PluginUse, path: str) -> Path:
+        is_mount = is_mount_point(Path(path))
+        self._uses.put(PluginUse(use.volume, use.id, UseState.MOUNTED, path, use.identity, is_mount))
+        return Path(path)
 
     def _activated(self, subject: str) -> Any:
         try:
@@ -237,6 +244,68 @@ class PluginVolumes:
         except OrlopError:
             pass
         return False
+
+    # Health: where the plugin said that it is
+
+    def health(self, name: str) -> Health:
+        use = next((use for use in self._uses.all() if use.volume == name and use.state is UseState.MOUNTED), None)
+        if use is None:
+            return Health()
+        if use.is_mount:
+            return self._mounts.health(name, Path(use.path))
+        return self._mounts.answer(name, Path(use.path))
+
+    def watch_only(self, names: Collection[str]) -> None:
+        self._mounts.watch_only(names)
+
+    def mend(self, name: str, use_ids: Collection[str]) -> Path:
+        """The plugin is asked to mount it anew for each use. What it is asked for while it is dead, or while another
+        plugin is in its place, may fail: then it is as before."""
+        subject = f"mending volume {name}"
+        mounted = [use for use in self._uses.all() if use.volume == name and use.state is UseState.MOUNTED]
+        for path in {use.path for use in mounted if use.is_mount}:
+            self._take_off_dead(Path(path))
+        identity = self._activated(subject).identity
+        is_dead = self.health(name).state is HealthState.STALE
+        known = [use.id for use in mounted]
+        found = None
+        for use_id in dict.fromkeys([*use_ids, *known]):
+            with self._uses.hold(name, use_id) as use:
+                if use is not None and use.state is not UseState.MOUNTED:
+                    continue  # it ends
+                if use is not None and use.identity == identity and not is_dead:
+                    found = Path(use.path)
+                else:
+                    found = self._mount_anew(
+                        subject, use, PluginUse(name, use_id, UseState.MOUNTING, identity=identity)
+                    )
+        if found is None:
+            raise HostFailure(subject, "nobody uses it any more")
+        return found
+
+    def _take_off_dead(self, path: Path) -> None:
+        """A plugin that starts and finds the mount of its predecessor, which serves nobody any more, may take its
+        volume for broken: `rclone serve docker` then forgets it."""
+        if self._mounts.is_dead(path):
+            log.warning("volume plugin %s: the dead mount on %s is taken off", self.name, path)
+            unmount(path, MNT_DETACH)
+
+    def _mount_anew(self, subject: str, dead: PluginUse | None, use: PluginUse) -> Path:
+        """The caller holds the use."""
+        if dead is not None and dead.identity == use.identity:
+            try:
+                self._link.call("Unmount", {"Name": use.volume, "ID": use.id})
+            except (Refused, Misunderstood) as error:
+                log.info("volume plugin %s did not unmount what is dead of %s: %s", self.name, use.volume, error)
+            except (CannotConnect, NoAnswer) as error:
+                raise self._failure(subject, error) from error
+        try:
+            return self._note_mounted(use, self._mount(subject, use))
+        except BaseException:
+            # Its containers still have what is dead; a plugin that was not told of it may refuse its end.
+            left = dead or PluginUse(use.volume, use.id, UseState.MOUNTED)
+            self._uses.put(PluginUse(left.volume, left.id, UseState.MOUNTED, left.path, (), left.is_mount))
+            raise
 
     def detach(self, name: str, use_id: str) -> None:
         if (name, use_id) in self._left:

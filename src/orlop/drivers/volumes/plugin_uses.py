@@ -34,6 +34,7 @@ class PluginUse(msgspec.Struct, frozen=True):
     state: UseState
     path: str = ""
     identity: tuple[int, ...] = ()  # of the plugin that was told
+    is_mount: bool = False  # there was a mount at the path
 
 
 class PluginUses:

@@ -16,12 +16,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orlop.drivers.volumes.driver import Pending
+from orlop.drivers.volumes.driver import Health, HealthState, Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
-from orlop.drivers.volumes.rclone_look import look_at
+from orlop.drivers.volumes.rclone_look import last_line, look_at
 from orlop.drivers.volumes.rclone_remote import REMOTE, Remote, configuration
 from orlop.drivers.volumes.served import Served
-from orlop.drivers.volumes.storage_mark import PATTERN
+from orlop.drivers.volumes.storage_mark import NO_MARK, PATTERN, remembered
 from orlop.errors import HostFailure, Unavailable
 from orlop.kernel.mounts import MountEntry
 from orlop.model.sizes import describe_size
@@ -29,7 +29,8 @@ from orlop.model.sizes import describe_size
 log = logging.getLogger(__name__)
 
 FS_TYPE = "fuse.rclone"
-_CONFIG, _SOCKET = "rclone.conf", "rc"
+_CONFIG, _SOCKET, _PATH = "rclone.conf", "rc", "path"
+_STORAGE_SECONDS = 15.0
 _OBSCURE_SECONDS, _ASK_SECONDS, _POLL_SECONDS = 20.0, 5.0, 0.1
 _MOST_ANSWER = 8 << 20
 
@@ -75,7 +76,7 @@ def mount_command(served: Served, remote: Remote) -> Command:
         if value := getattr(remote, name):
             options += [f"--{name}", value]
     argv = (_program(), "mount", f"{REMOTE}:{remote.path}", str(served.mountpoint), *options)
-    return Command(argv, {_CONFIG: configuration(remote), **remote.files})
+    return Command(argv, {_CONFIG: configuration(remote), _PATH: remote.path, **remote.files})
 
 
 # What is written and not there yet
@@ -116,9 +117,40 @@ def wait_for_uploads(served: Served, program: MountProgram, seconds: float) -> N
         time.sleep(_POLL_SECONDS)
 
 
+# Does the storage answer
+
+
+def ask_storage(place: Path, identity: Path) -> Health:
+    """Whether it is there, and still the volume's: asked for its mark, or for a name that is not there, past what
+    rclone remembers."""
+    try:
+        path = (place / _PATH).read_text()
+    except FileNotFoundError:
+        return Health()  # mounted by an older version
+    mark = remembered(identity)
+    name = mark.file if mark else NO_MARK
+    wish = {"fs": f"{REMOTE}:{path}", "remote": name, "opt": {"filesOnly": True}}
+    try:
+        found = _ask(place / _SOCKET, "operations/stat", _STORAGE_SECONDS, **wish)
+    except TimeoutError:
+        return Health(HealthState.HANGING, "its storage gives no answer")
+    except _Refused as error:
+        return Health(HealthState.AWAY, f"its storage cannot be reached: {last_line(str(error))}")
+    except (OSError, http.client.HTTPException, ValueError) as error:
+        log.info("whether the storage answers cannot be told: %s", error)  # its program is ending, or just began
+        return Health(HealthState.UNKNOWN)
+    if mark and found.get("item") is None:
+        return Health(HealthState.AWAY, f"what is there now is not its storage: the mark {mark} is missing")
+    return Health()
+
+
+class _Refused(OSError):
+    """What rclone said."""
+
+
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("rclone", timeout=_ASK_SECONDS)
+    def __init__(self, path: Path, seconds: float) -> None:
+        super().__init__("rclone", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -132,14 +164,16 @@ class _Connection(http.client.HTTPConnection):
             os.close(directory)
 
 
-def _ask(path: Path, call: str) -> dict[str, Any]:
-    connection = _Connection(path)
+def _ask(path: Path, call: str, seconds: float = _ASK_SECONDS, **parameters: object) -> dict[str, Any]:
+    connection = _Connection(path, seconds)
     try:
-        connection.request("POST", f"/{call}", b"{}", {"Content-Type": "application/json"})
+        connection.request("POST", f"/{call}", json.dumps(parameters), {"Content-Type": "application/json"})
         answer = connection.getresponse()
         found = json.loads(answer.read(_MOST_ANSWER))
-        if answer.status != 200 or not isinstance(found, dict):
+        if not isinstance(found, dict):
             raise OSError(f"rclone answered {answer.status}")
+        if answer.status != 200:
+            raise _Refused(str(found.get("error") or f"rclone answered {answer.status}"))
         return found
     finally:
         connection.close()

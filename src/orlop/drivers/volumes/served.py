@@ -41,6 +41,7 @@ from orlop.drivers.volumes.local_uses import (
 from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.remote_options import refuse_named
+from orlop.drivers.volumes.storage_asking import StorageAsking
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
 
@@ -114,6 +115,14 @@ class Following(Protocol):
         """It is not there any more, or never came to mount. May be told twice."""
 
 
+@runtime_checkable
+class Asking(Protocol):
+    """The ability of a backend to ask the storage behind a mount that is there."""
+
+    def ask(self, place: Path, identity: Path) -> Health:
+        """Of the program in that place. Asked by a thread that may wait some ten seconds."""
+
+
 class ServedVolumes:
     """`resolve` gives options with the secrets that they name."""
 
@@ -128,6 +137,7 @@ class ServedVolumes:
         self._told: set[str] = set()  # of whose trouble the log knows
         self._closed = threading.Event()
         self._mounts = MountHealth()
+        self._storage = StorageAsking()
 
     @property
     def name(self) -> str:
@@ -140,6 +150,7 @@ class ServedVolumes:
     def close(self) -> None:
         self._closed.set()
         self._mounts.close()
+        self._storage.close()
         self._tree.close()
 
     # Create and find
@@ -267,12 +278,18 @@ class ServedVolumes:
         with self._tree.opened(name) as volume:
             program = MountProgram(self._run / _read(volume)[0])
             if not program.is_alive():
+                self._storage.forget(name)
                 words = program.last_words()
                 return Health(HealthState.STALE, "its program ended" + (f"; it said last: {words}" if words else ""))
-            return self._mounts.health(name, volume.data_path)
+            found = self._mounts.health(name, volume.data_path)
+            if found.state is not HealthState.OK or not isinstance(self._backend, Asking):
+                return found
+            place, identity, backend = program.place, volume.path / IDENTITY, self._backend
+            return self._storage.health(name, lambda: backend.ask(place, identity))
 
     def watch_only(self, names: Collection[str]) -> None:
         self._mounts.watch_only(names)
+        self._storage.keep_only(names)
 
     def mend(self, name: str, use_ids: Collection[str]) -> Path:
         with self._tree.opened(name, exclusive=True) as volume:

@@ -21,6 +21,7 @@ from orlop.store.files import write_durably
 
 PREFIX = ".orlop-mark-"
 PATTERN = f"{PREFIX}*"
+NO_MARK = f"{PREFIX}none"  # a name that nobody gives
 IF_EMPTY, ALWAYS, NEVER = "if-empty", "always", "never"  # when a mark is made where there is none
 _NAME = re.compile(re.escape(PREFIX) + "([0-9a-f]{32})")
 
