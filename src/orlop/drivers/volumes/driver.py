@@ -422,9 +422,8 @@ class Fleeting(Ability, Protocol):
         """Whether the volume's content is gone when this use, which has it attached, lets go of it."""
 
 
-ABILITIES: tuple[type, ...] = (
-    *(LastingUses, Glancing, Removal, Independent, Settling, Retirement, SelfDescribing, Staging, Filling, Adopting),
-    *(Usage, Uploading, Watched, Mending, Interrupting, MountedAnew, Limited, Changing, Renaming, Fleeting),
+ABILITIES: tuple[type, ...] = tuple(
+    each for each in list(globals().values()) if getattr(each, "_is_runtime_protocol", 0)
 )
 
 
