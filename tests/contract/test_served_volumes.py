@@ -12,6 +12,7 @@ from orlop.drivers.volumes.mount_program import Command, MountProgram, find_prog
 from orlop.drivers.volumes.served import Served, ServedVolumes
 from orlop.errors import HostFailure, Malformed
 from orlop.kernel.mounts import MNT_DETACH, MountEntry, is_mount_point, mounts_at_or_below, unmount
+from orlop.kernel.process import working_in
 from orlop.testing.volumes import RetirementContract, SelfDescribingContract, VolumeDriverContract, new_id
 from support.daemon import wait_for
 
@@ -95,6 +96,34 @@ class TestServed(VolumeDriverContract, RetirementContract, SelfDescribingContrac
         assert isinstance(again, LastingUses)
         again.detach_others([])
         wait_for("the program to end", lambda: not is_mount_point(path))
+
+    def test_a_program_whose_start_was_cut_off_before_it_was_written_down_ends_at_the_start(
+        self, driver: VolumeDriver
+    ) -> None:
+        self.made(driver)
+        self.written(driver)
+        path = driver.attach("data", new_id())
+        (program,) = (self.place / "run").iterdir()
+        (program / "program.json").unlink()
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        again.detach_others([])
+        assert working_in(program) == [], "at once, or it would mount a moment later"
+        wait_for("its mount to go", lambda: not is_mount_point(path))
+        assert self.read(again) == "kept"
+
+    def test_a_dead_mount_that_a_crash_left_is_never_given_to_the_next_use(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        self.written(driver)
+        first, second = new_id(), new_id()
+        path = driver.attach("data", first)
+        (program,) = (self.place / "run").iterdir()
+        (path.parent / "uses" / first).unlink()  # as a restart does that knows of no use
+        os.kill(MountProgram(program).pid, signal.SIGKILL)
+        wait_for("its end", lambda: not MountProgram(program).is_alive())
+        assert (driver.attach("data", second) / "note").read_text() == "kept"
+        driver.detach("data", second)
+        assert not is_mount_point(path)
 
     def test_a_program_that_ends_at_once_is_told_with_its_last_words(self, driver: VolumeDriver) -> None:
         self.options["words"] = "no such bucket"

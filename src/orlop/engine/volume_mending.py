@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.driver import Mending, MountedAnew, VolumeDriver
+from orlop.engine import faults
 from orlop.engine.mount_trees import MountTrees
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
@@ -32,6 +33,7 @@ from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)
 
+MEND = "volume.mend"  # as the tests that kill the daemon name its steps
 _AT_ONCE = 4
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 _REPLACING_SECONDS = 20.0
@@ -148,7 +150,9 @@ class VolumeMender:
             if self._mounts.mounting.is_under_way(volume.id):
                 # Its path was handed out, and there must not be a moment at which that leads to an empty directory.
                 raise Unavailable(f"mending volume {name}", "a container is about to mount it")
+            faults.point(MEND, "mount", "before")
             path = driver.mend(volume.name, [use_id(mount, container.id) for container, mount in uses])
+            faults.point(MEND, "mount", "after")
             self._mounts.require_answer(volume, path)
             self._records.place(volume.name, str(path), 0)
             now = _mount_on(str(path), read_mounts())
@@ -200,7 +204,9 @@ class VolumeMender:
                 try:
                     if _mount_on(str(path), read_mounts()) != now:
                         raise HostFailure(f"mending volume {mount.volume}", f"{path} was unmounted meanwhile")
+                    faults.point(MEND, "replace", "before")
                     replace_mount(namespace, tree, dead.mount_point, dead.id, _REPLACING_SECONDS)
+                    faults.point(MEND, "replace", "after")
                 finally:
                     os.close(tree)
             finally:

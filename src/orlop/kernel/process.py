@@ -56,6 +56,19 @@ def open_pidfd(pid: int, ticks: int) -> int:
     return fd
 
 
+def working_in(directory: Path) -> list[int]:
+    """Processes whose working directory it is. A zombie has none."""
+    found = []
+    wanted = directory.resolve()
+    for entry in Path("/proc").glob("[0-9]*/cwd"):
+        try:
+            if entry.readlink() == wanted:
+                found.append(int(entry.parent.name))
+        except OSError:
+            continue  # it has ended
+    return found
+
+
 def die_with_parent(parent: int) -> None:
     """The kernel kills this process when the thread that started it ends. Ends at once where `parent` is gone."""
     check(LIBC.prctl(_PR_SET_PDEATHSIG, ctypes.c_ulong(signal.SIGKILL)), "prctl")

@@ -6,7 +6,9 @@
       <file>              0600, what it is configured with, secrets resolved
 
 It outlives the daemon, as the containers do that use its mount: it has a session of its own and no pipe to us. Whoever
-comes next knows it by pid and start time. Secrets go into files, never into its arguments: those everybody can read.
+comes next knows it by pid and start time. One whose start was cut off before these were written down is known by its
+working directory, which is its place: nobody has its mount, so it is killed. Secrets go into files, never into its
+arguments: those everybody can read.
 """
 
 import json
@@ -26,11 +28,12 @@ from pathlib import Path
 from orlop.errors import HostFailure, Unavailable, Unsupported
 from orlop.kernel.leash import leash_command, leash_environment
 from orlop.kernel.polling import readable
-from orlop.kernel.process import child_pids, is_same_process, open_pidfd, start_ticks
+from orlop.kernel.process import child_pids, is_same_process, open_pidfd, start_ticks, working_in
 from orlop.store.files import remove_tree, write_durably
 
 log = logging.getLogger(__name__)
 
+_RECORD = "program.json"
 _LOOK_SECONDS = 0.02
 _KILL_SECONDS = 5.0
 _LAST_WORDS_BYTES = 2000
@@ -89,7 +92,7 @@ class MountProgram:
         with self._children_lock:
             self._children[child.pid] = child
         record = {"pid": child.pid, "ticks": start_ticks(child.pid), "leash": str(leash or "")}
-        write_durably(self.place / "program.json", json.dumps(record).encode())
+        write_durably(self.place / _RECORD, json.dumps(record).encode())
         self._wait(subject, is_mounted, seconds)
 
     def _wait(self, subject: str, is_mounted: Callable[[], bool], seconds: float) -> None:
@@ -110,7 +113,7 @@ class MountProgram:
     def leash(self) -> Path | None:
         """What it hangs on, or hung."""
         try:
-            found = json.loads((self.place / "program.json").read_text()).get("leash")
+            found = json.loads((self.place / _RECORD).read_text()).get("leash")
         except (FileNotFoundError, ValueError, AttributeError):
             return None
         return Path(found) if found else None
@@ -119,7 +122,7 @@ class MountProgram:
     def pid(self) -> int:
         """Of the program, or of its keeper where it is on a leash. 0 when there is none, or it has ended."""
         try:
-            record = json.loads((self.place / "program.json").read_text())
+            record = json.loads((self.place / _RECORD).read_text())
             pid, ticks = int(record["pid"]), int(record["ticks"])
         except (FileNotFoundError, ValueError, KeyError, TypeError):
             return 0
@@ -160,7 +163,20 @@ class MountProgram:
             self.finish(seconds)
         except HostFailure as error:
             log.error("%s", error)
+        self.end_unrecorded()
         remove_tree(self.place)
+
+    def end_unrecorded(self) -> None:
+        """What a crash left of a start that it cut off. Nothing where there is none."""
+        if not self.place.exists() or (self.place / _RECORD).exists():
+            return
+        deadline = time.monotonic() + _KILL_SECONDS
+        while (pids := working_in(self.place)) and time.monotonic() < deadline:
+            for pid in pids:
+                log.warning("a program whose start was cut off ends now: pid %d in %s", pid, self.place)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(_LOOK_SECONDS)
 
     def finish(self, seconds: float = 0.0) -> None:
         """As `end`, and what it said stays. Nothing of it runs when this returns. Raises HostFailure."""
@@ -182,6 +198,12 @@ class MountProgram:
             _wait_for_end(self, _KILL_SECONDS)
             if any(not readable([fd], _KILL_SECONDS) for fd in kept) or self.is_alive():
                 raise HostFailure(f"ending process {pid}", "it does not end although it was killed")
+
+
+def end_unrecorded(run: Path) -> None:
+    """At start, before anybody looks at what is mounted: it might mount a moment later."""
+    for place in run.iterdir() if run.exists() else ():
+        MountProgram(place).end_unrecorded()
 
 
 def _wait_for_end(program: MountProgram, seconds: float) -> None:

@@ -33,6 +33,7 @@ from orlop.drivers.volumes.local_uses import (
     is_ours,
     keep_marks,
 )
+from orlop.drivers.volumes.mount_program import end_unrecorded
 from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.drivers.volumes.san_chain import SanChain
 from orlop.drivers.volumes.san_health import SanHealth
@@ -231,6 +232,7 @@ class SanVolumes:
 
     def detach_others(self, use_ids: Collection[str]) -> None:
         """At start. What nobody uses any more is let go of in a thread of its own: its storage may not answer."""
+        end_unrecorded(self._run / "programs")
         used: set[str] = set()
         unused: list[str] = []
         for name in self._tree.names():

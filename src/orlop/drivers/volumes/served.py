@@ -33,13 +33,14 @@ from orlop.drivers.volumes.local_uses import (
     detach_mounted,
     is_in_use,
     is_last_use,
+    is_ours,
     keep_uses,
     leave_mounted,
     mark_uses,
     mount_anew,
 )
 from orlop.drivers.volumes.mount_health import MountHealth
-from orlop.drivers.volumes.mount_program import Command, MountProgram
+from orlop.drivers.volumes.mount_program import Command, MountProgram, end_unrecorded
 from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.drivers.volumes.storage_asking import StorageAsking
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
@@ -210,12 +211,20 @@ class ServedVolumes:
 
     def attach(self, name: str, use_id: str) -> Path:
         with self._tree.opened(name, exclusive=True) as volume:
-            if is_in_use(volume) and self.health(name).state is HealthState.STALE:
-                # Those who have it are given the new mount by whoever watches.
-                mount_anew(volume, [use_id], mount=lambda: self._mount(volume))
+            # A dead mount may be there without a use, too: what a crash left, and nobody has cleared away yet.
+            if (is_in_use(volume) or is_ours(volume)) and self.health(name).state is HealthState.STALE:
+                self._attach_anew(volume, use_id)
             else:
                 attach_mounted(volume, use_id, mount=lambda: self._mount(volume))
             return volume.data_path
+
+    def _attach_anew(self, volume: VolumeDirectory, use_id: str) -> None:
+        """Those who have it are given the new mount by whoever watches."""
+        try:
+            mount_anew(volume, [use_id], mount=lambda: self._mount(volume))
+        except BaseException:
+            leave_mounted(volume, use_id)
+            raise
 
     def _mount(self, volume: VolumeDirectory) -> None:
         served, program = self._served(volume)
@@ -313,6 +322,7 @@ class ServedVolumes:
     def detach_others(self, use_ids: Collection[str]) -> None:
         """At start. A program whose volume nobody uses any more, or whose mount is gone, ends: in a thread of its own,
         for it may have to bring away what was written."""
+        end_unrecorded(self._run)
         running, unused = set(), []
         for name in self._tree.names():
             try:
