@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Pending, Uploading, VolumeDriver
+from orlop.drivers.volumes.driver import Pending, Retirement, Uploading, VolumeDriver
 from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.lent_uses import LentUses
 from orlop.engine.volumes import Volumes
@@ -148,7 +148,8 @@ class Lending:
                     self._uses.drop(name, use.id)
                     self._volumes.detach(self._mount(name, use.id), use.id)
             self._volumes.remove(name, reason="removed by another engine")
-            log.info("removed volume %s; create it with the option %s=%s to bring it back", name, RESTORE, name)
+            back = f"; create it with the option {RESTORE}={name} to bring it back"
+            log.info("removed volume %s%s", name, back if isinstance(self._driver, Retirement) else "")
 
     def _refuse_used(self, name: str, uses: Sequence[LentUse]) -> None:
         """An engine that crashed may have forgotten its mounts: what nothing has mounted any more is no use."""

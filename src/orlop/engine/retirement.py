@@ -74,12 +74,13 @@ class Retirements:
     def _note(self, retired: Sequence[RetiredVolume]) -> None:
         for found in retired:
             self._records.forget(found.volume.name)
-            if self._steps.take_gone(found.id):
+            is_gone = self._steps.take_gone(found.id)
+            if is_gone:
                 self.ended(found.volume.id)
             else:
                 self._records.remember_retired(found)
             self._events.publish("volume", "destroy", found.volume.name, {"driver": found.volume.driver})
-            if found.purge_at_ns <= found.retired_at_ns:
+            if not is_gone and found.purge_at_ns <= found.retired_at_ns:
                 self._give_up_at_once(found)
         if any(found.purge_at_ns - found.retired_at_ns < SOON_NS for found in retired):
             self.wake()

@@ -4,19 +4,22 @@ import contextlib
 import dataclasses
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.local import LocalVolumes
-from orlop.engine.executor import Intent
+from orlop.engine.events import Events
+from orlop.engine.executor import Executor, Intent
 from orlop.engine.volume_steps import render_record
+from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, Unavailable
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy
 from orlop.planning.plan import Plan
 from orlop.planning.volumes import plan_create, plan_remove
-from orlop.store.journal import Change, Put
+from orlop.store.journal import Change, Journal, Put
 from support.volume_house import VolumeHouse as Daemon
 from support.volume_house import mount_of
 
@@ -177,6 +180,51 @@ def test_without_a_grace_a_removal_is_final_as_docker_has_it(tmp_path: Path) -> 
     daemon.volumes.retirements.cleanup()
     assert list((daemon.root / "volumes" / ".purging").iterdir()) == []
     daemon.stop()
+
+
+class Final:
+    """A driver whose removals cannot be undone."""
+
+    name, scope = "final", "local"
+
+    def __init__(self) -> None:
+        self.there: set[str] = set()
+
+    def check(self, name: str, options: Mapping[str, str]) -> None: ...
+
+    def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
+        self.there.add(name)
+        return self.get(name)
+
+    def get(self, name: str) -> StoredVolume:
+        if name not in self.there:
+            raise NotFound(f"volume {name}", "there is none of that name")
+        return StoredVolume(name, "", 1)
+
+    def list_volumes(self) -> Sequence[StoredVolume]:
+        return [self.get(name) for name in self.there]
+
+    def attach(self, name: str, use_id: str) -> Path:
+        raise NotFound(f"volume {name}", "it is nowhere")
+
+    def detach(self, name: str, use_id: str) -> None: ...
+
+    def remove(self, name: str) -> None:
+        self.there.discard(name)
+
+    discard = remove
+
+
+def test_a_removal_that_is_final_leaves_nothing_to_give_up(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    journal = Journal(tmp_path / "journal.db")
+    drivers, policy = {"final": Final()}, RetirementPolicy(named_seconds=0)
+    volumes = Volumes(journal, Executor(journal), drivers, Events(), tmp_path / "subpaths", policy)
+    volumes.create("data", "final", None, None)
+    volumes.remove("data")
+    assert volumes.list_retired() == [] and drivers["final"].there == set()
+    assert "is kept until it can go" not in caplog.text
+    volumes.close()
+    journal.close()
 
 
 def test_prune_takes_only_the_anonymous_unless_told_otherwise(daemon: Daemon) -> None:

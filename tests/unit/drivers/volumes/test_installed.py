@@ -144,3 +144,8 @@ def test_nothing_is_imported_where_no_driver_is_installed(
 def test_every_ability_of_the_contract_is_looked_for() -> None:
     assert {Removal, Retirement, contract.Fleeting, contract.LastingUses} <= set(ABILITIES)
     assert contract.VolumeDriver not in ABILITIES and len(ABILITIES) > 15
+
+
+def test_the_page_for_authors_names_every_ability() -> None:
+    page = (Path(__file__).parents[4] / "docs/writing-a-driver.md").read_text()
+    assert [each.__name__ for each in ABILITIES if f"`{each.__name__}`" not in page] == []
