@@ -46,7 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "__main__": {"cli"},
     "testing": {"contracts", "store.files", "archive", "kernel", "model", "errors"},
-    "daemon": {"engine", "docker", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
+    "daemon": {"cluster", "engine", "docker", "planning", "contracts", "store", "archive", "kernel", "model", "errors"},
 }
 # The second one looks at the host for the first, while that is still being imported.
 COMPOSITION_ROOTS = {"orlop.daemon.assemble", "orlop.daemon.probes"}

@@ -29,6 +29,7 @@ from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.images import ImageSummary, LoadedImage
 from orlop.engine.logs import Logs
+from orlop.engine.nodes import Whereabouts
 from orlop.engine.plugin_records import NoSuchPlugin
 from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Exec, ExecWish
@@ -37,6 +38,7 @@ from orlop.engine.tree_usage import TreeUsage
 from orlop.engine.volume_previews import Departure
 from orlop.engine.volume_reports import VolumeReport
 from orlop.errors import Conflict, NoSuchContainer, NoSuchExec, NoSuchImage, NoSuchVolume, NotFound
+from orlop.model.cluster import Access, GlobalUse, GlobalVolume, Node
 from orlop.model.container import (
     Container,
     ContainerConfig,
@@ -62,6 +64,7 @@ IMAGE_ID = "sha256:" + "1" * 64
 class FakeVolumes:
     def __init__(self) -> None:
         self.others = SimpleNamespace(are_there=False)
+        self.are_elsewhere_too = False
         self.watch = SimpleNamespace(count_by_state=lambda: {"stale": 2, "hanging": 0})
         self.volumes: dict[str, Volume] = {}
         self.retired: dict[str, RetiredVolume] = {}
@@ -457,6 +460,17 @@ class FakePlugins:
         raise NoSuchPlugin(reference)
 
 
+class FakeNodes:
+    """Two hosts, and one of them uses every volume."""
+
+    def list_nodes(self) -> tuple[Sequence[Node], Sequence[str]]:
+        return [Node("a", "1", 1, is_alive=True, is_self=True), Node("b", "1", 2, is_alive=False)], ["etcd is away"]
+
+    def where(self, name: str) -> Whereabouts:
+        volume = GlobalVolume(name, "5" * 64, "juicefs", Access.RWX, 1, "a")
+        return Whereabouts(volume, [GlobalUse(volume.id, "b", "c" * 64, "web", is_running=True)])
+
+
 @dataclasses.dataclass
 class Fakes:
     containers: FakeContainers
@@ -531,6 +545,7 @@ def make_engine(fakes: Fakes) -> Engine:
     services: dict[str, Any] = {field: getattr(fakes, field) for field in (*fields, *more)}
     root = DataRoot(fakes.root)
     services |= {"logs": Logs(fakes.find_log), "secrets": Secrets(SecretFiles(root.secrets)), "plugins": FakePlugins()}
+    services["nodes"] = FakeNodes()
     return Engine(**services, data_root=root)
 
 

@@ -51,6 +51,7 @@ TOP: Final[dict[str, Entry]] = {
     "history": Entry("history", "Show how an image was made", IMAGES),
     "volume": Entry("", "Manage volumes: the data that stays", OBJECTS),
     "secret": Entry("", "Keep what options of volumes name instead of passwords", OBJECTS),
+    "node": Entry("", "Hosts that share volumes", OBJECTS),
     "network": Entry("", "Look at networks", OBJECTS),
     "container": Entry("", "Manage containers", OBJECTS),
     "image": Entry("", "Manage images", OBJECTS),
@@ -83,6 +84,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "cp": Entry("volume_cp", "Copy a volume, or files into and out of one"),
         "export": Entry("volume_export", "Write a volume as a tar archive, with its labels and options"),
         "import": Entry("volume_import", "Make a volume from a tar archive"),
+        "where": Entry("volume_where", "List who uses a volume, on all hosts of the cluster"),
         "restore": Entry("volume_restore", "Bring a removed volume back"),
         "purge": Entry("volume_purge", "Destroy the data of removed volumes, for good"),
     },
@@ -90,6 +92,10 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "create": Entry("secret_create", "Keep a value that options can name as secret://NAME"),
         "ls": Entry("secret_ls", "List secrets, without their values"),
         "rm": Entry("secret_rm", "Remove secrets"),
+    },
+    "node": {
+        "ls": Entry("node_ls", "List the hosts of the cluster"),
+        "rm": Entry("node_rm", "Take hosts out of the cluster that are gone for good"),
     },
     "plugin": {
         "serve": Entry("plugin_serve", "Serve a volume driver to Docker and Podman"),

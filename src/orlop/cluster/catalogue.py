@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TypeVar
 
-from orlop.cluster.copy import Copy
+from orlop.cluster.copy import Copy, Stored
 from orlop.cluster.etcd import (
     Absent,
     Change,
@@ -65,30 +65,48 @@ class Catalogue:
         return self._until_it_is_so(attempt)
 
     def change(self, volume: GlobalVolume) -> None:
-        key, value = self._keys.volume(volume.name), render(volume)
+        def changed(now: GlobalVolume) -> GlobalVolume:
+            return replace(volume, identity=now.identity)
 
-        def attempt() -> bool | None:
-            revision = self._revision_of(volume)
-            if revision == 0:
+        self._change(volume, changed)
+
+    def identify(self, volume: GlobalVolume, identity: str) -> str:
+        def changed(now: GlobalVolume) -> GlobalVolume:
+            return replace(now, identity=now.identity or identity)
+
+        return self._change(volume, changed).identity
+
+    def _change(self, volume: GlobalVolume, change: Callable[[GlobalVolume], GlobalVolume]) -> GlobalVolume:
+        key = self._keys.volume(volume.name)
+
+        def attempt() -> GlobalVolume | None:
+            now = self._stored(volume)
+            if now is None:
                 raise NotFound(f"volume {volume.name}", "it was removed from the cluster meanwhile")
-            done = self._transact([Unchanged(key, revision)], [Put(key, value)])
+            changed = change(now.volume)
+            if changed == now.volume:
+                return changed
+            value = render(changed)
+            done = self._transact([Unchanged(key, now.revision)], [Put(key, value)])
             if done.is_done:
                 self._note(Change(key, value, done.revision))
-            return done.is_done or None
+            return changed if done.is_done else None
 
-        self._until_it_is_so(attempt)
+        return self._until_it_is_so(attempt)
 
     def withdraw(self, volume: GlobalVolume) -> None:
         key, own = self._keys.volume(volume.name), self._keys.uses_of(volume.id, self._node)
         elsewhere = self._keys.uses_elsewhere(volume.id, self._node)
 
         def attempt() -> bool | None:
-            revision = self._revision_of(volume)
-            if revision == 0:
+            now = self._stored(volume)
+            if now is None:
                 return True
             unused: list[Comparison] = [Absent(start, end) for start, end in elsewhere]
             reads: list[Operation] = [Read(start, end) for start, end in elsewhere]
-            done = self._transact([Unchanged(key, revision), *unused], [Delete(key), Delete(own, after(own))], reads)
+            done = self._transact(
+                [Unchanged(key, now.revision), *unused], [Delete(key), Delete(own, after(own))], reads
+            )
             if done.is_done:
                 self._note(Change(key, None, done.revision))
                 return True
@@ -99,13 +117,13 @@ class Catalogue:
 
         self._until_it_is_so(attempt)
 
-    def _revision_of(self, volume: GlobalVolume) -> int:
-        """Of its key, as it is in the store now; 0 where it is not, or another one has the name."""
+    def _stored(self, volume: GlobalVolume) -> Stored | None:
+        """As it is in the store now; None where it is not, or another one has the name."""
         key = self._keys.volume(volume.name)
         entry = self._ask(lambda: self._etcd.get(key))
-        if entry is None or parse(GlobalVolume, key, entry.value).id != volume.id:
-            return 0
-        return entry.changed
+        if entry is None or (found := parse(GlobalVolume, key, entry.value)).id != volume.id:
+            return None
+        return Stored(found, entry.changed)
 
     # Uses
 

@@ -1,4 +1,5 @@
-"""What the engine asks of the cluster: one catalogue of global volumes, who uses them where, and one writer.
+"""What the engine asks of the cluster: one catalogue of global volumes, who uses them where, and
+one writer.
 
 Words: see model/cluster.py. One host alone has no cluster and asks nothing of this.
 
@@ -51,8 +52,8 @@ class Cluster(Protocol):
         """All that ever joined and did not leave, by name."""
 
     @property
-    def is_known(self) -> bool:
-        """Whether the catalogue was ever seen: what an unknown one does not name is not gone."""
+    def is_current(self) -> bool:
+        """Whether the store is there, so that what the catalogue does not name is not in it."""
 
     def warnings(self) -> Sequence[str]:
         """For listings: since when the store has been away, so how old this is."""
@@ -65,6 +66,10 @@ class Cluster(Protocol):
 
     def change(self, volume: GlobalVolume) -> None:
         """Other labels or options for the volume of that id. Raises NotFound, Unavailable."""
+
+    def identify(self, volume: GlobalVolume, identity: str) -> str:
+        """What the volume's storage is known by: the first that was told stands, on all hosts. Raises NotFound,
+        Unavailable."""
 
     def withdraw(self, volume: GlobalVolume) -> None:
         """Gone already is success. Raises Conflict naming node and container that use it elsewhere, Unavailable."""
@@ -108,8 +113,8 @@ class Cluster(Protocol):
     # What the engine is told
 
     def on_change(self, told: Callable[[str], None]) -> None:
-        """Called with the name of each volume that was published, changed or withdrawn elsewhere, in a thread of the
-        cluster's: short, and never raising."""
+        """Called with the name of each volume that was published, changed or withdrawn, and with "" when the store is
+        there (again), so that anything may have changed; in a thread of the cluster's: short, and never raising."""
 
     def on_lost(self, told: Callable[[str], None]) -> None:
         """Called with the id of a volume whose write access this node is about to lose, see above; in a thread of its

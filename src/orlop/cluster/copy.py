@@ -62,6 +62,10 @@ class Copy:
         return self._revision
 
     @property
+    def is_saved(self) -> bool:
+        return self._is_saved
+
+    @property
     def identity(self) -> bytes:
         """Which cluster it is of; b"" when it never was of one."""
         return self._entries.get(self._keys.cluster, (b"", 0))[0]

@@ -24,6 +24,8 @@ from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
 
 log = logging.getLogger(__name__)
 
+SAVE_SECONDS = 0.5  # a host that is killed may have a copy on disk that is so much older
+
 
 class JoinedCluster:
     """`start` before anything else; `close` at the end."""
@@ -57,6 +59,7 @@ class JoinedCluster:
         self._closed = threading.Event()
         self._later: dict[str, GlobalUse | None] = {}  # by key: what it is to be, None to end it
         self._listeners: list[Callable[[str], None]] = []
+        self._is_new = False  # there again, and nobody was told yet
         self._own_uses: Callable[[], Sequence[GlobalUse]] | None = None
         self._thread = threading.Thread(target=self._run, name="cluster member", daemon=True)
 
@@ -96,14 +99,20 @@ class JoinedCluster:
         """Etcd is there (again). Raises what keeps this node from being a member."""
         with self._joining:
             self._places.renew()
+        self._is_new = True
         self._wake.set()
 
     def _run(self) -> None:
-        is_due = True
+        renew_at = saved_at = 0.0
         while not self._closed.is_set():
+            now = time.monotonic()
             if self.follower.is_there:
-                self._tick(is_due)
-            is_due = not self._wake.wait(RENEW_SECONDS)
+                self._tick(is_due=now >= renew_at)
+                renew_at = now + RENEW_SECONDS if now >= renew_at else renew_at
+            if now - saved_at >= SAVE_SECONDS:
+                self._save()
+                saved_at = now
+            self._wake.wait(RENEW_SECONDS if self.copy.is_saved else SAVE_SECONDS)
             self._wake.clear()
 
     def _tick(self, is_due: bool) -> None:
@@ -111,6 +120,9 @@ class JoinedCluster:
             if is_due:
                 with self._joining:
                     self._places.renew()
+            if self._is_new:
+                self._is_new = False
+                self._tell([""])
             self._match_uses()
             self._tell_later()
         except NameTaken as error:
@@ -120,7 +132,6 @@ class JoinedCluster:
             self.follower.failed(error)
         except OrlopError as error:
             log.warning("cluster: %s", error)
-        self._save()
 
     def _save(self) -> None:
         try:
@@ -151,9 +162,8 @@ class JoinedCluster:
         return self.copy.nodes(self._node)
 
     @property
-    def is_known(self) -> bool:
-        """Whether the catalogue was ever seen: what is missing from an unknown one is not gone."""
-        return bool(self.copy.identity)
+    def is_current(self) -> bool:
+        return self.follower.is_there
 
     def warnings(self) -> Sequence[str]:
         why, since_ns = self.follower.away
@@ -169,6 +179,9 @@ class JoinedCluster:
 
     def change(self, volume: GlobalVolume) -> None:
         self._catalogue.change(volume)
+
+    def identify(self, volume: GlobalVolume, identity: str) -> str:
+        return self._catalogue.identify(volume, identity)
 
     def withdraw(self, volume: GlobalVolume) -> None:
         self._catalogue.withdraw(volume)
@@ -259,3 +272,4 @@ class JoinedCluster:
         for name in names:
             for told in self._listeners:
                 told(name)
+        self._wake.set()

@@ -5,7 +5,9 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from orlop import __version__
 from orlop.daemon.assemble_plugins import manage_plugins
 from orlop.daemon.config import Settings
 from orlop.daemon.probes import Probes
@@ -50,6 +52,7 @@ from orlop.engine.measuring import Measurer
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.mount_trees import MountTrees
 from orlop.engine.networks import Networks
+from orlop.engine.nodes import Nodes
 from orlop.engine.reaper import Reaper
 from orlop.engine.recovery import Recovery
 from orlop.engine.redactor import redact_log
@@ -71,6 +74,9 @@ from orlop.planning.bundles import NO_LOG
 from orlop.store.journal import Journal, Put
 from orlop.store.paths import DataRoot, ExecRoot
 from orlop.store.secrets import SecretFiles
+
+if TYPE_CHECKING:
+    from orlop.cluster.joined import JoinedCluster
 
 log = logging.getLogger(__name__)
 
@@ -124,17 +130,26 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     policy = RetirementPolicy(
         settings.volume_grace_seconds, settings.anonymous_volume_grace_seconds, settings.volume_low_space_percent
     )
-    volumes = Volumes(journal, executor, drivers_of_volumes, events, exec_root.subpaths, policy, redactor=redactor)
+    daemon_id = _daemon_id(journal)
+    cluster = _cluster(settings, daemon_id, data_root, exec_root)
+    volumes = Volumes(
+        journal, executor, drivers_of_volumes, events, exec_root.subpaths, policy, redactor=redactor, cluster=cluster
+    )
     networks = Networks(network_drivers, journal, events)
     records = ContainerRecords(journal)
 
     def name_of(container_id: str) -> str:
         container = records.get(container_id)
-        return container.name if container else container_id[:12]
+        return container.name if container else records.reserved_name(container_id) or container_id[:12]
+
+    def is_running(container_id: str) -> bool:
+        container = records.get(container_id)
+        return container is not None and container.is_running
 
     volumes.describe_container = name_of
     managed.plugins.volumes_of = lambda name: [each.name for each in volumes.everything() if each.driver == name]
     managed.plugins.removed = plugins.forget
+    volumes.shared.name_of, volumes.shared.is_running = name_of, is_running
     secrets_kept.volumes = volumes.everything
     secrets_kept.note_all()
     mounts = LayerMounts(layers)
@@ -173,7 +188,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     views = Views(mounts, volumes.attach, volumes.detach, exec_root.views, generated, trees, keeping, vanishes)
     archives = Archives(records.find, views, data_root.incoming, lifecycle.emit)
     facts = Facts(
-        id=_daemon_id(journal),
+        id=daemon_id,
         data_root=str(data_root.path),
         runtime=default_runtime,
         runtimes={name: runtime.version for name, runtime in runtimes.items()},
@@ -200,6 +215,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         volume_trees=VolumeTrees(volumes.access),
         secrets=secrets_kept,
         plugins=managed.plugins,
+        nodes=Nodes(volumes.shared),
         events=events,
         data_root=data_root,
     )
@@ -234,6 +250,8 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         networks.close()
         volumes.close()
         plugins.close()
+        if cluster is not None:
+            cluster.close()
         cleanup.wait(_DELETING_SECONDS)  # what is left is deleted at the next start
         journal.close()
 
@@ -254,6 +272,14 @@ def every_volume_driver(
 
     found = load_installed(built_in.keys(), make_context)
     return Installed({**built_in, **found.drivers}, found.warnings)
+
+
+def _cluster(settings: Settings, daemon_id: str, data_root: DataRoot, exec_root: ExecRoot) -> "JoinedCluster | None":
+    if not settings.cluster:
+        return None
+    from orlop.daemon.joining import join  # which a host alone does without
+
+    return join(settings, daemon_id, __version__, data_root.cluster, exec_root.leashes)
 
 
 def volume_drivers(

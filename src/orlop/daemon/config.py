@@ -39,6 +39,14 @@ class Settings:
     anonymous_volume_grace_seconds: int = _ANONYMOUS_GRACE_SECONDS
     volume_low_space_percent: int = 5  # below so much free space retired volumes are given up early
     plugin_dirs: tuple[str, ...] = ()  # where volume plugins of others are looked for; () = Docker's places
+    cluster: str = ""  # etcd://HOST:2379[,...]; "" = this host is alone
+    node: str = ""  # this host's name in the cluster
+    cluster_ca: str = ""  # files for TLS with etcd
+    cluster_cert: str = ""
+    cluster_key: str = ""
+    cluster_user: str = ""
+    cluster_password_file: str = ""
+    cluster_prefix: str = ""  # of all keys; "" = /orlop/
     debug: bool = False
 
     @property
@@ -72,6 +80,14 @@ _KINDS: dict[str, type] = {
     "anonymous_volume_grace_seconds": int,
     "volume_low_space_percent": int,
     "plugin_dirs": tuple,
+    "cluster": str,
+    "node": str,
+    "cluster_ca": str,
+    "cluster_cert": str,
+    "cluster_key": str,
+    "cluster_user": str,
+    "cluster_password_file": str,
+    "cluster_prefix": str,
     "debug": bool,
 }
 
@@ -131,4 +147,8 @@ def _checked(settings: Settings) -> Settings:
             raise Malformed(f"--bip {settings.bip}", error.why, error.hint) from error
     if settings.volume_grace_seconds < 0 or settings.anonymous_volume_grace_seconds < 0:
         raise Malformed("volume grace", "it cannot be negative", "0 means that removed volumes are purged at once")
+    if settings.cluster and not settings.node:
+        raise Malformed("--cluster", "this host needs a name in the cluster", "For example: --node $(hostname)")
+    if settings.node and not settings.cluster:
+        raise Malformed(f"--node {settings.node}", "there is no cluster", "Name its etcd: --cluster etcd://HOST:2379")
     return settings

@@ -58,6 +58,7 @@ def _serve(settings: Settings) -> None:
         made.recovery.run()
         made.reaper.start()
         made.watch.start()
+        made.engine.volumes.join()
         # Until here nearly everything that was made is there to stay: nothing was worth looking through for garbage,
         # and never will be.
         gc.freeze()

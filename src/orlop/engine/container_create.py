@@ -93,6 +93,8 @@ class ContainerCreation:
         volume = self._hold_volume(request, container_id)
         mount = plan_mount(request, volume)
         held.append(mount.volume)
+        if volume.is_read_only:
+            return dataclasses.replace(mount, read_only=True, copy_up=False)
         # What holds something is not filled, and then the layer need not be mounted to look at the image.
         wanted = mount.copy_up and (bool(mount.subpath) or self._volumes.is_fillable(volume.name))
         return dataclasses.replace(mount, copy_up=wanted)

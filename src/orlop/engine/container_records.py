@@ -69,6 +69,11 @@ class ContainerRecords:
 
     # Names
 
+    def reserved_name(self, container_id: str) -> str:
+        """Of a container that is just being made; "" when it has none."""
+        with self._guard:
+            return next((name for name, holder in self._names.items() if holder == container_id), "")
+
     def reserve_name(self, name: str, container_id: str) -> None:
         with self._guard:
             holder = self._names.setdefault(name, container_id)

@@ -9,6 +9,7 @@ from orlop.engine.events import Events
 from orlop.engine.images import Images
 from orlop.engine.logs import Logs
 from orlop.engine.networks import Networks
+from orlop.engine.nodes import Nodes
 from orlop.engine.plugins import Plugins
 from orlop.engine.secrets import Secrets
 from orlop.engine.sessions import Sessions
@@ -35,6 +36,7 @@ class Engine:
     volume_previews: VolumePreviews
     volume_trees: VolumeTrees
     secrets: Secrets
+    nodes: Nodes
     plugins: Plugins
     events: Events
     data_root: DataRoot  # where the edge spools uploads: data_root.incoming

@@ -10,6 +10,7 @@ from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.volume import PROTECT_LABEL, RetiredVolume, RetirementPolicy, Volume
@@ -34,8 +35,10 @@ class Retirements:
         locks: VolumeLocks,
         events: Events,
         policy: RetirementPolicy,
+        shared: SharedVolumes,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        self._shared = shared
         self._executor = executor
         self._records = records
         self._steps = steps
@@ -111,7 +114,7 @@ class Retirements:
             found = self._still_there(found)
             self._refuse_taken(name, reference)
             free = [alias for alias in found.volume.aliases if alias != name and self._records.find(alias) is None]
-            volume = replace(found.volume, name=name, aliases=tuple(free))
+            volume = self._publish(replace(found.volume, name=name, aliases=tuple(free)))
             plan = plans.plan_restore(found.id, name, volume.driver, render_record(volume))
 
             def outcome() -> Sequence[Change]:
@@ -133,6 +136,18 @@ class Retirements:
                 why = f"it is another name of the volume {taken.name}"
             hint = f"Give it another name: orlop volume restore {reference} --as NAME"
             raise Conflict(f"restore {name}", why, hint)
+
+    def _publish(self, volume: Volume) -> Volume:
+        """Again for all hosts, where it was before it was removed."""
+        if not volume.is_shared:
+            if why := self._records.elsewhere(volume.name):
+                raise Conflict(f"restore {volume.name}", why, "Give it another name")
+            return volume
+        published = self._shared.publish(volume)
+        if published.id != volume.id:
+            why = "another volume of the cluster has that name"
+            raise Conflict(f"restore {volume.name}", why, "Give it another name, or purge it")
+        return replace(volume, labels=published.labels, options=published.options)
 
     def purge(self, reference: str, reason: str = "asked for") -> RetiredVolume:
         """Its bytes are gone when this returns, unless the reaper is just deleting them."""

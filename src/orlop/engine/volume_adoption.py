@@ -117,7 +117,7 @@ class VolumeAdoption:
         return decide_all(volumes, wish, facts)
 
     def _is_taken(self, name: str) -> bool:
-        if self._records.find(name) is not None:
+        if self._records.why_taken(name):
             return True
         try:
             self._drivers[DEFAULT_DRIVER].get(name)
@@ -191,7 +191,7 @@ class VolumeAdoption:
     def _free(self, decision: Decision) -> Iterator[None]:
         """While nobody else takes the name. Raises Conflict where somebody has meanwhile."""
         with self._locks.hold([decision.name]):
-            if self._records.find(decision.name) is not None:
+            if self._records.why_taken(decision.name):
                 raise Conflict(f"adopt {decision.volume.name}", f"a volume {decision.name} is here already")
             yield
 

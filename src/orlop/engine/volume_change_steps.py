@@ -13,8 +13,8 @@ import msgspec
 from orlop.drivers.volumes.driver import Changing, Renaming, StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import own_options
 from orlop.errors import NotFound, Unavailable, Unsupported
-from orlop.model.on_hang import for_driver
 from orlop.model.volume import Volume
 from orlop.planning import volumes as plans
 from orlop.planning.plan import Step
@@ -68,9 +68,9 @@ class VolumeChangeSteps:
         return known is None or _wishes(known) != _wishes(before)
 
     def _put_record(self, step: Step, record: str) -> None:
-        driver = self.changing(step.arguments["driver"])
-        if driver is not None:
-            driver.change(step.subject, for_driver(msgspec.json.decode(record, type=Volume).options), record)
+        driver = self._driver(step.arguments["driver"])
+        if isinstance(driver, Changing):
+            driver.change(step.subject, own_options(driver, msgspec.json.decode(record, type=Volume)), record)
 
     def _rename(self, step: Step) -> None:
         new_name = step.arguments["new"]

@@ -16,6 +16,7 @@ from orlop.engine.settling import Settler
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_steps import render_record
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound, Unsupported
 from orlop.model.volume import ANONYMOUS_LABEL, Volume, keep_secrets
@@ -42,7 +43,9 @@ class VolumeChanges:
         mounting: Mounting,
         check: Callable[[str, str, Mapping[str, str]], None],
         describe: Describe,
+        shared: SharedVolumes,
     ) -> None:
+        self._shared = shared
         self._executor = executor
         self._records = records
         self._steps = steps
@@ -102,6 +105,10 @@ class VolumeChanges:
         subject = f"rename {volume.name}"
         if new_name == volume.name:
             raise Malformed(subject, "it has that name already")
+        if volume.is_shared:
+            raise Unsupported(subject, "it has this name on every host of the cluster", "Make another volume, and copy")
+        if why := self._records.elsewhere(new_name):
+            raise Conflict(subject, why, "Choose another name")
         with _about(subject):
             self._check(new_name, volume.driver, volume.options or {})
         taken = self._records.find(new_name)
@@ -145,9 +152,15 @@ class VolumeChanges:
                     changed = replace(changed, options=options or None)
             if changed == volume:
                 return volume
+            self._shared.change(changed)
             changed = self._change(volume, changed)
         self._events.publish("volume", "update", changed.name, {"driver": changed.driver})
         return changed
+
+    def follow(self, volume: Volume, labels: Mapping[str, str] | None, options: Mapping[str, str] | None) -> None:
+        """As another host of the cluster has changed it. The caller holds its lock."""
+        self._change(volume, replace(volume, labels=labels, options=options))
+        self._events.publish("volume", "update", volume.name, {"driver": volume.driver})
 
     def _check_options(self, volume: Volume, options: Mapping[str, str]) -> None:
         if self._steps.changing(volume.driver) is None:

@@ -211,6 +211,8 @@ class VolumeCopies:
         if self._records.find(name) is not None:
             hint = f"Choose another name, or remove that one first: docker volume rm {name}"
             raise Conflict(subject, f"a volume {name} exists already", hint)
+        if why := self._records.elsewhere(name):
+            raise Conflict(subject, why, "Choose another name")
 
     def _reveal(self, volume: Volume, token: str, record: str, asked_for: Collection[str]) -> Volume:
         def outcome() -> list[Change]:

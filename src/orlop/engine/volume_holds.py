@@ -5,6 +5,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import SharedVolumes
 from orlop.errors import OrlopError
 from orlop.model.volume import VolumeUse
 
@@ -14,8 +15,15 @@ log = logging.getLogger(__name__)
 class VolumeHolds:
     """A container holds a volume by the name it knows it by, so that this name keeps leading there."""
 
-    def __init__(self, records: VolumeRecords, locks: VolumeLocks, remove: Callable[[VolumeUse], None]) -> None:
+    def __init__(
+        self,
+        records: VolumeRecords,
+        locks: VolumeLocks,
+        remove: Callable[[VolumeUse], None],
+        shared: SharedVolumes,
+    ) -> None:
         self._records = records
+        self._shared = shared
         self._locks = locks
         self._remove = remove
 
@@ -23,13 +31,14 @@ class VolumeHolds:
         """All of them, in one commit, or none."""
         wanted = sorted(set(names))
         with self._locks.hold(wanted):
-            for name in wanted:
-                self._records.get(name)
+            for volume in [self._records.get(name) for name in wanted]:
+                self._shared.begin_use(volume, container_id)
             self._records.hold(wanted, container_id)
 
     def release(self, name: str, container_id: str) -> None:
         with self._locks.hold([name]):
             self._records.release(name, container_id)
+            self._shared.end_use(self._records.find(name), container_id)
 
     def abandon(self, container_id: str, names: Iterable[str]) -> None:
         """The container was not created: it holds nothing, and the volumes made for it go. What fails here is logged,

@@ -17,7 +17,8 @@ from orlop.engine.volume_health import MEND, check_identity, missing, problem_of
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_others import absent, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
-from orlop.errors import HostFailure, NoSuchVolume, OrlopError, Unavailable
+from orlop.engine.volume_shared import SharedVolumes
+from orlop.errors import Conflict, HostFailure, NoSuchVolume, OrlopError, Unavailable
 from orlop.kernel.foreign import foreign_mounts
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.model.mount import Mount
@@ -39,7 +40,9 @@ class VolumeMounts:
         subpaths: Subpaths,
         facts: FactRecords,
         settler: Settler,
+        shared: SharedVolumes,
     ) -> None:
+        self._shared = shared
         self._records = records
         self._drivers = drivers
         self._locks = locks
@@ -66,6 +69,7 @@ class VolumeMounts:
                 self.mounting.begin(container_id, volume.id)
         if not purpose:
             self._facts.mounted(volume.id, container_id)
+            self._shared.note_running(volume, container_id, True)
         attributes = {
             "driver": volume.driver,
             "container": container_id,
@@ -86,6 +90,7 @@ class VolumeMounts:
         self._settler.ensure(volume.name)
         try:
             check_identity(driver, volume)
+            self._shared.before_attach(volume, driver)
             path = driver.attach(volume.name, use)
         except NoSuchVolume as error:
             why = absent(volume) if isinstance(driver, Independent) else missing(volume)
@@ -102,7 +107,8 @@ class VolumeMounts:
                 self._records.place(volume.name, str(path), 0)
             else:
                 self.require_answer(volume, path)
-        except (Unavailable, HostFailure):
+            self._shared.after_attach(volume, driver)
+        except (Unavailable, HostFailure, Conflict):
             driver.detach(volume.name, use)
             raise
         return path
@@ -160,6 +166,7 @@ class VolumeMounts:
                 self._facts.changed(volume.id)
             else:
                 self._facts.unmounted(volume.id)
+                self._shared.note_running(volume, container_id, False)
         attributes = {"driver": mount.driver, "container": container_id}
         self._events.publish("volume", "unmount", name, attributes)
 

@@ -8,7 +8,7 @@ one of them, the one it was created with.
 
 import dataclasses
 import threading
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from orlop.engine.redactor import Redactor
 from orlop.errors import Conflict, NoSuchVolume, NotFound
@@ -26,6 +26,8 @@ class VolumeRecords:
         self._aliases: dict[str, str] = {}  # to the names of their volumes
         self._retired: dict[str, RetiredVolume] = {}
         self._holders: dict[str, dict[str, VolumeUse]] = {}  # in the order of coming
+        self.elsewhere: Callable[[str], str] = lambda name: ""
+        """Why a name is taken that no volume of this host has. Set by who knows of other hosts."""
 
     def load(self) -> None:
         volumes = self._journal.load("volumes", Volume)
@@ -49,6 +51,13 @@ class VolumeRecords:
         if volume is None:
             raise NoSuchVolume(name)
         return volume
+
+    def why_taken(self, name: str) -> str:
+        """By which volume of this host, or of its cluster; "" where it is free."""
+        taken = self.find(name)
+        if taken is None:
+            return self.elsewhere(name)
+        return f"the volume {name} exists" if taken.name == name else f"{name} is another name of {taken.name}"
 
     def real_name(self, name: str) -> str:
         """The name of the volume that `name` means; `name` itself where there is none."""

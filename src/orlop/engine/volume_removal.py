@@ -12,6 +12,7 @@ from orlop.engine.volume_filters import prune_filter
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import SharedVolumes, view
 from orlop.errors import Conflict, HostFailure, NoSuchVolume
 from orlop.model.filters import Filters
 from orlop.model.volume import PROTECT_LABEL, PruneReport, Volume, VolumeUse
@@ -32,7 +33,9 @@ class VolumeRemoval:
         usage_bytes: Callable[[str], int],
         describe: Callable[[Sequence[str]], str],
         others: OthersVolumes,
+        shared: SharedVolumes,
     ) -> None:
+        self._shared = shared
         self._records = records
         self._locks = locks
         self._retirements = retirements
@@ -59,6 +62,15 @@ class VolumeRemoval:
                 raise Conflict(f"remove {name}", f"volume is protected by its label {PROTECT_LABEL}", hint)
             self._retire(volume, reason, force)
 
+    def remove_elsewhere(self, name: str) -> None:
+        """A volume of the cluster that this host has nothing of."""
+        with self._locks.hold([name]):
+            found = self._shared.find(name)
+            if found is None:
+                raise NoSuchVolume(name)
+            self._shared.withdraw(view(found))
+        self._events.publish("volume", "destroy", name, {"driver": found.driver})
+
     def _refuse_held(self, volume: Volume) -> None:
         holders = self._records.holders(volume.name)
         if holders:
@@ -66,7 +78,16 @@ class VolumeRemoval:
             raise Conflict(f"remove {volume.name}", why, f"Remove what uses it first: {self._describe(holders)}")
 
     def _retire(self, volume: Volume, reason: str, force: bool = False) -> None:
-        """Called with its lock."""
+        """Called with its lock. In a cluster it is withdrawn first: what is cut off then is finished as on every other
+        host, which forgets what is not in the catalogue any more."""
+        self._shared.withdraw(volume)
+        try:
+            self._retire_here(volume, reason, force)
+        except BaseException:
+            self._shared.publish_again(volume)
+            raise
+
+    def _retire_here(self, volume: Volume, reason: str, force: bool) -> None:
         for error in self._retirements.retire([volume], reason).values():
             if force and self._others.may_forget(volume):
                 self._others.forget(volume, f"its removal was forced, which failed: {error}")

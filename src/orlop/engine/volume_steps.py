@@ -26,8 +26,8 @@ from orlop.drivers.volumes.driver import (
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.settling import Settler
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import own_options
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable, Unsupported
-from orlop.model.on_hang import for_driver
 from orlop.model.volume import RetiredVolume, Volume
 from orlop.planning import volumes as plans
 from orlop.planning.plan import Plan, Step
@@ -112,7 +112,7 @@ class VolumeSteps:
     def _create(self, step: Step) -> None:
         volume = msgspec.json.decode(step.arguments["record"], type=Volume)
         driver = self._drivers[step.arguments["driver"]]
-        stored = driver.create(step.subject, for_driver(volume.options), step.arguments["record"])
+        stored = driver.create(step.subject, own_options(driver, volume), step.arguments["record"])
         with self._lock:
             self._stored[step.subject] = stored
 

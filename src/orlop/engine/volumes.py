@@ -6,14 +6,13 @@ the daemon itself does with the data) and volume_copies.
 """
 
 import logging
-import secrets
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
-from dataclasses import replace
+from contextlib import AbstractContextManager
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Independent, Staging, StoredVolume, Usage, VolumeDriver
+from orlop.cluster.contract import Cluster
+from orlop.drivers.volumes.driver import Independent, Staging, Usage, VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -28,6 +27,7 @@ from orlop.engine.volume_archives import VolumeArchives
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
+from orlop.engine.volume_creation import VolumeCreation
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_filters import list_filter, retired_filter
 from orlop.engine.volume_health import problem_of
@@ -35,29 +35,25 @@ from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_mounts import VolumeMounts
-from orlop.engine.volume_options import check_options
-from orlop.engine.volume_others import OthersVolumes, no_such_driver
+from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_removal import VolumeRemoval
-from orlop.engine.volume_steps import VolumeSteps, render_record
-from orlop.engine.volume_survey import describe, survey_volume
+from orlop.engine.volume_shared import SharedVolumes
+from orlop.engine.volume_shared_sync import Followed
+from orlop.engine.volume_steps import VolumeSteps
 from orlop.engine.volume_watch import VolumeWatch
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.container import Container
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
 from orlop.model.volume import (
-    ANONYMOUS_LABEL,
-    DEFAULT_DRIVER,
     PruneReport,
     RetiredVolume,
     RetirementPolicy,
     Volume,
-    VolumeUse,
 )
-from orlop.planning import volumes as plans
-from orlop.store.journal import Change, Journal, Put
+from orlop.store.journal import Journal
 
 log = logging.getLogger(__name__)
 
@@ -79,6 +75,7 @@ class Volumes:
         clock: Callable[[], int] = time.time_ns,
         describe_container: Callable[[str], str] = lambda container_id: container_id[:12],
         redactor: Redactor | None = None,
+        cluster: Cluster | None = None,
     ) -> None:
         policy = policy or RetirementPolicy()
         self._journal = journal
@@ -88,6 +85,7 @@ class Volumes:
         self._clock = clock
         self._records = VolumeRecords(journal, redactor)
         self._records.load()
+        self.shared = SharedVolumes(cluster, self._records, drivers)
         self._locks = VolumeLocks(self._records)
         self._settler = Settler(journal)
         self._steps = VolumeSteps(executor, drivers, self._records, self._settler)
@@ -95,7 +93,15 @@ class Volumes:
         self.others = OthersVolumes(journal, self._records, drivers)
         self.facts = FactRecords(journal, clock, lambda container_id: self.describe_container(container_id))  # noqa: PLW0108 - it is set later
         self._mounts = VolumeMounts(
-            self._records, drivers, self._locks, events, self._copyup, Subpaths(subpaths), self.facts, self._settler
+            self._records,
+            drivers,
+            self._locks,
+            events,
+            self._copyup,
+            Subpaths(subpaths),
+            self.facts,
+            self._settler,
+            self.shared,
         )
         self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data, self._mounts.mounting)
         self.access.written = self.facts.changed
@@ -103,9 +109,23 @@ class Volumes:
             executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
         )
         self.retirements = Retirements(
-            executor, self._records, self._steps, drivers, self._locks, events, policy, clock
+            executor, self._records, self._steps, drivers, self._locks, events, policy, self.shared, clock
         )
         self.adoption = VolumeAdoption(executor, self._records, self._steps, drivers, self._locks, events, self.copies)
+        self._creation = VolumeCreation(
+            journal,
+            executor,
+            drivers,
+            events,
+            clock,
+            self._records,
+            self._locks,
+            self._settler,
+            self._steps,
+            self.others,
+            self.shared,
+            self.retirements,
+        )
         self._changes = VolumeChanges(
             executor,
             self._records,
@@ -114,8 +134,12 @@ class Volumes:
             events,
             self._settler,
             self._mounts.mounting,
-            lambda name, driver, options: check_options(name, self._driver(f"create {name}", driver), options),
+            self._creation.check,
             self._describe,
+            self.shared,
+        )
+        self._followed = Followed(
+            journal, self._records, drivers, self._locks, self.shared, self._changes, self.retirements, self.others
         )
         self.archives = VolumeArchives(self.access, self.copies)
         self._removal = VolumeRemoval(
@@ -127,8 +151,9 @@ class Volumes:
             self.usage_bytes,
             self._describe,
             self.others,
+            self.shared,
         )
-        self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for)
+        self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for, self.shared)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.watch: VolumeWatch | None = None
@@ -145,6 +170,11 @@ class Volumes:
         self.access.let_go()
         return reports
 
+    def join(self) -> None:
+        """Called once, when everything is as the start found it: tell the cluster, and follow what it tells."""
+        if self.shared.cluster is not None:
+            self._followed.start(self.shared.cluster)
+
     def look_closely(self) -> list[str]:
         """Called once, when the API is served: what is wrong with volumes that the start took at their name."""
         return [*self._reconciliation.look_closely(), *self.others.look_closely()]
@@ -156,6 +186,7 @@ class Volumes:
         return self.watch
 
     def close(self) -> None:
+        self._followed.close()
         self._settler.close()
 
     # Create and find
@@ -170,105 +201,7 @@ class Volumes:
     ) -> Volume:
         """The volume of that name, made if it is not there ("" = anonymous, a name of 64 hex). With `container_id` that
         container holds it from the first moment, so that nobody removes it before the container exists."""
-        named = bool(name)
-        if not named:
-            name = secrets.token_hex(32)
-            labels = {**(labels or {}), ANONYMOUS_LABEL: ""}
-        driver = driver.removesuffix(":latest")
-        with self._records.redactor.hiding(options), self._locks.hold([name]):
-            existing = self._records.find(name)
-            if existing is not None and not self.others.is_there(existing):
-                self.others.forget(existing, "its driver says that it is gone")
-                existing = None
-            if existing is not None:
-                found = self._found(name, existing, driver, options, labels)
-                if container_id:
-                    self._records.hold([name], container_id)
-                return found
-            maker, stored = (self.others.find(name) if named and not driver else None) or (None, None)
-            if maker is None:
-                maker = self._driver(f"create {name}", driver or DEFAULT_DRIVER)
-                check_options(name, maker, options)
-                stored = self._stored(maker, name)
-            use = VolumeUse(name, container_id, made_for=stored is None) if container_id else None
-            given = (options, labels, [self._records.hold_change(use)] if use else [])
-            volume = self._take_in(stored, maker, *given) if stored else self._make(name, maker, *given)
-            self._records.remember(volume)
-            if use:
-                self._records.note_hold(use)
-                self._settler.hurry()  # it will be attached in a moment
-        self._events.publish("volume", "create", name, {"driver": volume.driver})
-        return volume
-
-    def _found(
-        self,
-        name: str,
-        existing: Volume,
-        driver: str,
-        options: Mapping[str, str] | None,
-        labels: Mapping[str, str] | None,
-    ) -> Volume:
-        if driver and driver != existing.driver.removesuffix(":latest"):
-            why = f"driver '{existing.driver}' already has volume '{name}': volume name must be unique"
-            raise Conflict(f"create {name}", why)
-        if (options and options != existing.options) or (labels and labels != existing.labels):
-            log.warning("volume %s exists already: the options and labels asked for now are not applied", name)
-        self._records.note_wanted(name)
-        return existing
-
-    def _make(
-        self,
-        name: str,
-        driver: VolumeDriver,
-        options: Mapping[str, str] | None,
-        labels: Mapping[str, str] | None,
-        holds: Sequence[Change],
-    ) -> Volume:
-        volume = Volume(name, secrets.token_hex(32), driver.name, self._clock(), "", labels, options, driver.scope)
-        plan = plans.plan_create(name, driver.name, render_record(volume))
-
-        def outcome() -> list[Change]:
-            nonlocal volume
-            volume = replace(volume, mountpoint=self._steps.take_stored(name).mountpoint)
-            return [Put("volumes", name, volume), *holds]
-
-        self._executor.run(plan, outcome)
-        return volume
-
-    def _take_in(
-        self,
-        stored: StoredVolume,
-        driver: VolumeDriver,
-        options: Mapping[str, str] | None,
-        labels: Mapping[str, str] | None,
-        holds: Sequence[Change],
-    ) -> Volume:
-        """Made by hand, or left by another engine: taken as it is, so nothing of it is lost or hidden."""
-        surveyed = survey_volume(driver, stored)
-        volume = replace(surveyed.volume, aliases=(), problem="")
-        if labels is not None:
-            volume = replace(volume, labels=labels)
-        if isinstance(driver, Independent):  # it does not say with which options it was made: these are its record
-            volume = replace(volume, options=options, created_at_ns=stored.created_at_ns or self._clock())
-        is_told = surveyed.is_recorded and volume == surveyed.volume
-        for remark in (*surveyed.remarks, *(() if is_told else describe(driver, volume))):
-            log.warning("volume %s: %s", stored.name, remark)
-        self._journal.commit(Put("volumes", volume.name, volume), *holds)
-        return replace(volume, problem=stored.problem)
-
-    def _stored(self, driver: VolumeDriver, name: str) -> StoredVolume | None:
-        if isinstance(driver, Independent):
-            return driver.find(name)
-        try:
-            return driver.get(name)
-        except NotFound:
-            return None
-
-    def _driver(self, subject: str, driver: str) -> VolumeDriver:
-        found = self._drivers.get(driver)
-        if found is None:
-            raise no_such_driver(subject, driver, tuple(self._drivers))
-        return found
+        return self._creation.create(name, driver, options, labels, container_id)
 
     def get(self, name: str) -> Volume:
         """Raises NoSuchVolume."""
@@ -288,15 +221,8 @@ class Volumes:
         return self._records.get(name)
 
     def meet(self, name: str) -> Volume:
-        """`get`; a volume that only somebody else's driver knew is taken in. May take some seconds."""
-        found = self._records.find(name)
-        if found is None and name and self.others.are_there:
-            with self._locks.hold([name]):
-                met = None if self._records.find(name) else self.others.find(name)
-                if met is not None:
-                    volume = self._take_in(met[1], met[0], None, None, ())
-                    self._records.remember(volume)
-        return self._records.get(name)
+        """`get`; a volume that only somebody else's driver knew, or the cluster, is taken in. May take some seconds."""
+        return self._creation.meet(name)
 
     def names_of(self, name: str) -> tuple[str, ...]:
         """Every name of the volume that `name` means; empty where there is none."""
@@ -311,18 +237,23 @@ class Volumes:
         return [*self._records.all(), *(found.volume for found in self._records.retired())]
 
     @property
+    def are_elsewhere_too(self) -> bool:
+        """Whether there are more than those that this host knows: finding them may take a moment."""
+        return self.others.are_there or self.shared.cluster is not None
+
+    @property
     def count(self) -> int:
         return self._records.count
 
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
-        shows = list_filter(filters, self._records.holders)
+        shows = list_filter(filters, lambda name: self._records.holders(name) or self.shared.uses(name))
         self.others.refresh()
-        strangers = self.others.strangers()
+        strangers = [*self.others.strangers(), *self.shared.strangers()]
         found = [volume for volume in self._records.all() if shows(volume)]
         if strangers:
             found = sorted([*found, *filter(shows, strangers)], key=lambda volume: volume.name)
-        return found, self.others.warnings(found)
+        return found, [*self.others.warnings(found), *self.shared.warnings()]
 
     def usage_bytes(self, name: str) -> int:
         """-1 when it cannot be told."""
@@ -341,8 +272,15 @@ class Volumes:
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
         """Retire it; by an alias, only let go of that. Raises NoSuchVolume (not with force), Conflict naming the
         holders or saying what protects it."""
-        with suppress(NotFound):
+        try:
             self.meet(name)
+        except NotFound:
+            pass
+        except Conflict:
+            if self._records.find(name) is not None or self.shared.find(name) is None:
+                raise
+            self._removal.remove_elsewhere(name)  # nothing of it can be here
+            return
         self._removal.remove(name, force, reason)
 
     def prune(self, filters: Filters, include_named: bool) -> PruneReport:

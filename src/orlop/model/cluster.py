@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 
+ACCESS = "access"  # the option that chooses among these
+
 
 class Access(StrEnum):
     RWX = "rwx"  # every host reads and writes: the storage keeps them apart
@@ -29,10 +31,13 @@ class GlobalVolume:
     node: str  # where it was created
     labels: Mapping[str, str] | None = None
     options: Mapping[str, str] | None = None
+    identity: str = ""  # of its storage, once a host has seen it: no host takes another one for it
 
     def is_as_wished(self, driver: str, options: Mapping[str, str] | None) -> bool:
         """Whether the same was asked for: nothing asked for is as wished."""
-        return driver in ("", self.driver) and (not options or options == self.options)
+        return driver in ("", self.driver, self.driver.removesuffix(":latest")) and (
+            not options or options == self.options
+        )
 
 
 @dataclass(frozen=True, slots=True)

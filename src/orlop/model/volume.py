@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 
 from orlop.errors import Malformed
+from orlop.model.cluster import ACCESS, Access
 from orlop.model.on_hang import for_driver
 from orlop.model.secret import is_reference
 
@@ -30,6 +31,11 @@ class Volume:
     scope: str = "local"
     problem: str = ""  # why it cannot be used as it is now; found out by looking, never remembered
     aliases: tuple[str, ...] = ()  # names it had before and still answers to
+    is_shared: bool = False  # it stands in the catalogue of a cluster, under this name and id
+
+    @property
+    def is_read_only(self) -> bool:
+        return self.is_shared and (self.options or {}).get(ACCESS) == Access.ROX
 
     @property
     def is_protected(self) -> bool:

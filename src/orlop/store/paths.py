@@ -44,6 +44,11 @@ class DataRoot:
         return self.own / "recipes"
 
     @property
+    def cluster(self) -> Path:
+        """What the cluster agreed on, as this host last knew."""
+        return self.own / "cluster.json"
+
+    @property
     def secrets(self) -> Path:
         """What options of volumes name, encrypted."""
         return self.own / "secrets"
@@ -114,6 +119,11 @@ class ExecRoot:
     def views(self) -> Path:
         """Short-lived mounts of stopped containers, for cp."""
         return self.path / "views"
+
+    @property
+    def leashes(self) -> Path:
+        """Until when this host may write which volumes of the cluster (cluster/writing_state.py)."""
+        return self.path / "leashes"
 
     @property
     def subpaths(self) -> Path:

@@ -67,6 +67,8 @@ def test_answers_have_the_shape_that_the_document_says(document: Any, served: Se
         ("DELETE", "/orlop/v1/volumes/retired/two", "/orlop/v1/volumes/retired/{reference}"),
         ("GET", "/orlop/v1/daemon", "/orlop/v1/daemon"),
         ("GET", "/orlop/v1/volumes?size=1", "/orlop/v1/volumes"),
+        ("GET", "/orlop/v1/nodes", "/orlop/v1/nodes"),
+        ("GET", "/orlop/v1/volumes/one/where", "/orlop/v1/volumes/{name}/where"),
         ("GET", "/orlop/v1/volumes/one/usage", "/orlop/v1/volumes/{name}/usage"),
     ]
     for method, path, template in calls:

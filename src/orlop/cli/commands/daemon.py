@@ -50,6 +50,15 @@ def _percent(text: str) -> int:
               help="Below so much free space, removed volumes are given up early [5].")  # fmt: skip
 @option("--plugin-dir", "plugin_dirs", multiple=True, metavar="DIR",
               help="Look here for volume plugins; may be repeated [/run/docker/plugins and two more].")  # fmt: skip
+@option("--cluster", metavar="ADDRESSES",
+              help="Share volumes with other hosts, by their etcd: etcd://HOST:2379[,...] [alone].")  # fmt: skip
+@option("--node", metavar="NAME", help="This host's name in the cluster.")
+@option("--cluster-ca", metavar="FILE", help="Speak TLS with etcd, which this authority vouches for.")
+@option("--cluster-cert", metavar="FILE", help="What this host shows etcd.")
+@option("--cluster-key", metavar="FILE", help="The key of that certificate.")
+@option("--cluster-user", metavar="NAME", help="The user of etcd.")
+@option("--cluster-password-file", metavar="FILE", help="What holds that user's password.")
+@option("--cluster-prefix", metavar="PREFIX", help="What all keys in etcd begin with [/orlop/].")
 @option("-D", "--debug", is_flag=True, help="Log more.")
 def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """Run the engine in the foreground, until SIGTERM. Containers keep running when it ends.

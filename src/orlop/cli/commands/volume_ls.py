@@ -2,7 +2,7 @@
 
 from orlop.cli.app import App
 from orlop.cli.declaring import declare, option
-from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing
+from orlop.cli.output import filter_option, format_option, parse_filters, print_lines, print_listing, warn
 from orlop.client.api import render_filters
 
 SORTS = ("name", "size", "last-mount", "last-write")
@@ -41,6 +41,8 @@ def command(
         print_sizes(app, parse_filters(filters), sort or "name", quiet, output_format)
         return
     answer = app.api.get("/volumes", {"filters": render_filters(parse_filters(filters))})
+    for text in answer.get("Warnings") or ():
+        warn(f"WARNING: {text}")
     volumes = sorted(answer["Volumes"] or [], key=lambda volume: str(volume["Name"]))
     if quiet:
         print_lines(volume["Name"] for volume in volumes)

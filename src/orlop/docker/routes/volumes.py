@@ -32,7 +32,7 @@ async def list_volumes(service: Service, request: Request) -> Reply:
     # Thousands take a while to spell, and a pattern may take as long as its author likes: those go to the pool. The way
     # there and back takes longer than spelling a few.
     volumes_here = service.engine.volumes
-    if filters or volumes_here.count > _FEW or volumes_here.others.are_there:
+    if filters or volumes_here.count > _FEW or volumes_here.are_elsewhere_too:
         return await service.quick(listing)
     return listing()
 
@@ -71,7 +71,7 @@ def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
     try:
         volume = service.engine.volumes.get(name)
     except NoSuchVolume:
-        if not service.engine.volumes.others.are_there:
+        if not service.engine.volumes.are_elsewhere_too:
             raise
         return service.quick(lambda: _inspected(reports, reports.look_at(service.engine.volumes.meet(name))))
     if reports.was_looked_at(volume):

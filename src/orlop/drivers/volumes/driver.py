@@ -415,6 +415,23 @@ class Renaming(Ability, Protocol):
 
 
 @runtime_checkable
+class Shareable(Ability, Protocol):
+    """The ability of a driver of global scope to say how several hosts may use the storage of one volume."""
+
+    def accesses(self, options: Mapping[str, str]) -> Sequence[str]:
+        """Of rwx, rwo and rox (model/cluster.py) what the storage keeps safe; the first is the default."""
+
+    def options_for(self, options: Mapping[str, str], access: str) -> Mapping[str, str]:
+        """As the volume is made on a host that uses it so."""
+
+    def identity(self, name: str) -> str:
+        """What its storage is known by, on all hosts; "" as long as nobody has seen it here."""
+
+    def expect(self, name: str, identity: str) -> None:
+        """No other storage is attached from now on. Raises Conflict where another one was seen here before."""
+
+
+@runtime_checkable
 class Fleeting(Ability, Protocol):
     """Some volumes of this driver are in memory."""
 

@@ -45,6 +45,7 @@ from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.drivers.volumes.storage_asking import StorageAsking
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
+from orlop.model.cluster import Access
 
 log = logging.getLogger(__name__)
 
@@ -206,6 +207,27 @@ class ServedVolumes:
         """Whether the backend has remembered the storage."""
         with self._tree.opened(name) as volume:
             return exists(volume.fd, IDENTITY)
+
+    # Several hosts
+
+    def accesses(self, options: Options) -> Sequence[str]:
+        return (Access.RWX, Access.RWO, Access.ROX)
+
+    def options_for(self, options: Options, access: str) -> Options:
+        return {**options, "read-only": "true"} if access == Access.ROX else options
+
+    def identity(self, name: str) -> str:
+        with self._tree.opened(name) as volume:
+            return read_file(volume.fd, IDENTITY).strip()
+
+    def expect(self, name: str, identity: str) -> None:
+        with self._tree.opened(name, exclusive=True) as volume:
+            known = read_file(volume.fd, IDENTITY).strip()
+            if known and known != identity:
+                why = f"it was mounted here with the storage {known}, and on other hosts with {identity}"
+                raise Conflict(f"volume {name}", why, "Check its options on this host: they lead to another storage")
+            if not known:
+                replace_file(volume.fd, IDENTITY, identity)
 
     # Use
 

@@ -1,0 +1,272 @@
+"""Volumes that a cluster's hosts share: what this host asks of the cluster about them, and tells it.
+
+A volume is *shared* once it stands in the cluster's catalogue; its record here says so. One that others made is shown
+in listings, and taken in (made by this host's driver, with the same options, id and all) when somebody first means it.
+
+Names. A name that stands in the catalogue is taken everywhere. A volume that this host had before under that name stays
+what the name means here, for its containers' sake, and listings warn of it.
+
+Without a cluster all of this is nothing, and costs nothing.
+"""
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from orlop.cluster.contract import Cluster
+from orlop.drivers.volumes.driver import Shareable, VolumeDriver
+from orlop.engine.volume_records import VolumeRecords
+from orlop.errors import Conflict, Malformed, NotFound, OrlopError, Unavailable, Unsupported
+from orlop.model.cluster import ACCESS, Access, GlobalUse, GlobalVolume
+from orlop.model.on_hang import for_driver
+from orlop.model.volume import Volume, hide_secrets
+
+log = logging.getLogger(__name__)
+
+GLOBAL = "global"
+
+Options = Mapping[str, str]
+
+
+class SharedVolumes:
+    """Thread-safe. `name_of` names containers for people, `is_running` says whether one runs."""
+
+    def __init__(self, cluster: Cluster | None, records: VolumeRecords, drivers: Mapping[str, VolumeDriver]) -> None:
+        self.cluster = cluster
+        self._records = records
+        self._drivers = drivers
+        self.name_of: Callable[[str], str] = lambda container_id: container_id[:12]
+        self.is_running: Callable[[str], bool] = lambda container_id: False
+        self._views: dict[str, tuple[GlobalVolume, Volume]] = {}  # by name, so that listings need not make them anew
+        records.elsewhere = self.why_taken
+
+    # The catalogue
+
+    def find(self, name: str) -> GlobalVolume | None:
+        return self.cluster.find(name) if self.cluster is not None else None
+
+    def why_taken(self, name: str) -> str:
+        """Why no volume of this host alone may get that name; "" where it may."""
+        found = self.find(name)
+        return f"{name} is a volume of the cluster, made on node {found.node}" if found else ""
+
+    def concerns(self, driver: VolumeDriver) -> bool:
+        return self.cluster is not None and driver.scope == GLOBAL
+
+    def check(self, subject: str, driver: VolumeDriver, options: Options) -> Options:
+        """What the driver is to check. Raises Malformed for options that hold a secret, Unsupported for an access that
+        the storage does not keep safe."""
+        for key, value in options.items():
+            if value and hide_secrets({key: value})[key] != value:
+                why = f"its option {key} holds a secret, which every host of the cluster would be told"
+                hint = f"Keep it on each host, by name: orlop secret create NAME FILE, and -o {key}=secret://NAME"
+                raise Malformed(subject, why, hint)
+        access = self._access(subject, driver, options)
+        return options_for(driver, options, access)
+
+    def _access(self, subject: str, driver: VolumeDriver, options: Options) -> Access:
+        safe = [access for access in accesses(driver, options) if access != Access.RWO]
+        wanted = options.get(ACCESS) or (accesses(driver, options) or [""])[0]
+        if wanted not in set(Access):
+            raise Malformed(subject, f"access is {wanted!r}, and can be {', '.join(Access)}")
+        if wanted not in safe:
+            can = f"it can be {' or '.join(safe)}" if safe else "it is for one host"
+            raise Unsupported(subject, f"access={wanted} is not safe with its storage", f"With this driver {can}")
+        return Access(wanted)
+
+    def publish(self, volume: Volume) -> Volume:
+        """As it stands in the catalogue: this one, or the one that was there and is as wished. Raises Conflict naming
+        the node of the one that is not, Unavailable."""
+        cluster = self.required(f"create {volume.name}")
+        driver = self._drivers[volume.driver]
+        access = self._access(f"create {volume.name}", driver, volume.options or {})
+        wish = GlobalVolume(
+            volume.name,
+            volume.id,
+            volume.driver,
+            access,
+            volume.created_at_ns,
+            cluster.node,
+            volume.labels,
+            volume.options,
+        )
+        return view(cluster.publish(wish))
+
+    def withdraw(self, volume: Volume) -> None:
+        """Raises Conflict naming node and container that use it elsewhere, Unavailable."""
+        if volume.is_shared and (found := self._entry(volume)) is not None:
+            self.required(f"remove {volume.name}").withdraw(found)
+
+    def publish_again(self, volume: Volume) -> None:
+        """It was withdrawn and could not go. Never raises: whoever calls has an error of its own to tell."""
+        if volume.is_shared and self.cluster is not None:
+            try:
+                self.publish(volume)
+            except OrlopError as error:
+                log.error("volume %s is on this host, and not in the cluster any more: %s", volume.name, error)
+
+    def change(self, volume: Volume) -> None:
+        """Labels and options as they are to be everywhere."""
+        if not volume.is_shared:
+            return
+        cluster = self.required(f"update {volume.name}")
+        found = self._entry(volume)
+        if found is None:
+            raise Conflict(f"update {volume.name}", "it was removed from the cluster meanwhile")
+        access = self._access(f"update {volume.name}", self._drivers[volume.driver], volume.options or {})
+        cluster.change(replace(found, labels=volume.labels, options=volume.options, access=access))
+
+    def _entry(self, volume: Volume) -> GlobalVolume | None:
+        found = self.find(volume.name)
+        return found if found is not None and found.id == volume.id else None
+
+    def required(self, subject: str) -> Cluster:
+        """Raises Unavailable on a host that is alone."""
+        if self.cluster is None:
+            why = "this host is in no cluster"
+            raise Unavailable(subject, why, "Start the daemon with --cluster etcd://HOST:2379 --node NAME")
+        return self.cluster
+
+    def refuse_other(self, existing: Volume, driver: str, options: Options | None) -> None:
+        """Of a shared volume there is one, with one set of options. Raises Conflict naming its node."""
+        found = self._entry(existing) if existing.is_shared else None
+        if found is not None and not found.is_as_wished(driver, options):
+            why = f"driver '{found.driver}' already has volume '{found.name}' in the cluster, made on node {found.node}"
+            hint = f"Look at it: docker volume inspect {found.name}"
+            raise Conflict(f"create {found.name}", f"{why}, with other options: volume name must be unique", hint)
+
+    # Uses
+
+    def begin_use(self, volume: Volume, container_id: str) -> None:
+        """Before the container holds it here. Raises Conflict when it is gone, Unavailable."""
+        if not volume.is_shared or self.cluster is None:
+            return
+        try:
+            self.cluster.begin_use(self._use(volume, container_id))
+        except NotFound as error:  # not as "not found", which clients take for the image
+            raise Conflict(f"volume {volume.name}", error.why, "Create it anew") from error
+
+    def end_use(self, volume: Volume | None, container_id: str) -> None:
+        if volume is not None and volume.is_shared and self.cluster is not None:
+            self.cluster.end_use(volume.id, container_id)
+
+    def note_running(self, volume: Volume, container_id: str, is_running: bool) -> None:
+        if volume.is_shared and self.cluster is not None:
+            self.cluster.note_use(replace(self._use(volume, container_id), is_running=is_running))
+
+    def own_uses(self) -> Sequence[GlobalUse]:
+        """All of this host."""
+        return [
+            self._use(volume, holder)
+            for volume in self._records.all()
+            if volume.is_shared
+            for holder in self._records.holders(volume.name)
+        ]
+
+    def _use(self, volume: Volume, container_id: str) -> GlobalUse:
+        assert self.cluster is not None
+        name, is_running = self.name_of(container_id), self.is_running(container_id)
+        return GlobalUse(volume.id, self.cluster.node, container_id, name, is_running)
+
+    def uses(self, name: str) -> Sequence[GlobalUse]:
+        """On all hosts, of the cluster's volume of that name."""
+        found = self.find(name)
+        return self.cluster.uses(found.id) if self.cluster is not None and found is not None else ()
+
+    # Its storage
+
+    def before_attach(self, volume: Volume, driver: VolumeDriver) -> None:
+        """Another storage than the one that other hosts have is not attached. Raises Conflict."""
+        found = self._entry(volume) if volume.is_shared else None
+        if found is not None and found.identity and isinstance(driver, Shareable):
+            driver.expect(volume.name, found.identity)
+
+    def after_attach(self, volume: Volume, driver: VolumeDriver) -> None:
+        """Who saw the storage first tells all others. Raises Conflict where somebody else saw another one first,
+        Unavailable where that cannot be told."""
+        found = self._entry(volume) if volume.is_shared else None
+        if found is None or found.identity or not isinstance(driver, Shareable):
+            return
+        identity = driver.identity(volume.name)
+        if identity:
+            told = self.required(f"attaching volume {volume.name}").identify(found, identity)
+            if told != identity:
+                why = f"its storage here is {identity}, and on other hosts {told}"
+                hint = "Check its options: on this host they lead to another storage"
+                raise Conflict(f"attaching volume {volume.name}", why, hint)
+
+    # Listings
+
+    def strangers(self) -> list[Volume]:
+        """What others made and nobody here has used."""
+        if self.cluster is None:
+            return []
+        shown = []
+        for found in self.cluster.volumes():
+            if self._records.find(found.name) is None:
+                known = self._views.get(found.name)
+                if known is None or known[0] is not found:
+                    known = self._views[found.name] = (found, view(found))
+                shown.append(known[1])
+        return shown
+
+    def warnings(self) -> list[str]:
+        if self.cluster is None:
+            return []
+        return [*self.cluster.warnings(), *(hidden(volume, found) for volume, found in self.hidden())]
+
+    def hidden(self) -> list[tuple[Volume, GlobalVolume]]:
+        """Volumes of this host alone whose names others mean another one by."""
+        if self.cluster is None:
+            return []
+        return [
+            (volume, found)
+            for volume in self._records.all()
+            if not volume.is_anonymous and (found := self.cluster.find(volume.name)) and found.id != volume.id
+        ]
+
+
+def hidden(volume: Volume, found: GlobalVolume) -> str:
+    return (
+        f"volume {volume.name}: on this host the name means its own volume (driver {volume.driver}), and not the "
+        f"cluster's (driver {found.driver}, made on node {found.node}). To reach that one give this one another name: "
+        f"orlop volume rename {volume.name} NAME"
+    )
+
+
+def view(found: GlobalVolume) -> Volume:
+    """As this host shows it before it has it, and takes it in."""
+    return Volume(
+        found.name,
+        found.id,
+        found.driver,
+        found.created_at_ns,
+        "",
+        found.labels,
+        found.options,
+        GLOBAL,
+        is_shared=True,
+    )
+
+
+def accesses(driver: VolumeDriver, options: Options) -> Sequence[str]:
+    return driver.accesses(options) if isinstance(driver, Shareable) else (Access.RWX, Access.ROX)
+
+
+def options_for(driver: VolumeDriver, options: Options, access: str) -> Options:
+    """What the driver is given: it does not know of the cluster's own option."""
+    own = {key: value for key, value in options.items() if key != ACCESS}
+    return driver.options_for(own, access) if isinstance(driver, Shareable) else own
+
+
+def own_options(driver: VolumeDriver, volume: Volume) -> Options:
+    """What the driver is given of a volume's options."""
+    options = for_driver(volume.options)
+    return options_for(driver, options, options.get(ACCESS, "")) if volume.is_shared else options
+
+
+def unusable(name: str, error: OrlopError) -> Conflict:
+    """A volume that others made cannot be had on this host."""
+    return Conflict(
+        f"volume {name} of the cluster", f"this host cannot use it: {error.subject}: {error.why}", error.hint
+    )
