@@ -63,9 +63,10 @@ Found = tuple[Handler, Mapping[str, str], ApiVersion, str]
 class Router:
     def __init__(self, tables: Iterable[Routes]) -> None:
         self.routes = [route for table in tables for route in table.all]
-        self._by_start: dict[tuple[str, str], list[tuple[re.Pattern[str], Route]]] = {}
+        self._by_start: dict[tuple[str, str], list[Route]] = {}
         for route in self.routes:
-            self._by_start.setdefault(_start(route.method, route.template), []).append((route.pattern(), route))
+            self._by_start.setdefault(_start(route.method, route.template), []).append(route)
+        self._patterns: dict[Route, re.Pattern[str]] = {}  # made when first wanted: a start need not wait for them
         self._cache: dict[tuple[str, str], Found] = {}
 
     def find(self, method: str, path: str, version: ApiVersion) -> tuple[Handler, Mapping[str, str]]:
@@ -83,7 +84,10 @@ class Router:
         return handler, parameters
 
     def _search(self, method: str, path: str) -> Found:
-        for pattern, route in self._by_start.get(_start(method, path), ()):
+        for route in self._by_start.get(_start(method, path), ()):
+            pattern = self._patterns.get(route)
+            if pattern is None:
+                pattern = self._patterns[route] = route.pattern()
             if match := pattern.fullmatch(path):
                 return route.handler, match.groupdict(), route.since, route.template
         raise NotFound("", "page not found")
