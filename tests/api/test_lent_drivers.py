@@ -1,7 +1,9 @@
 """An Orlop driver serves Docker's own daemon and Podman, on the same host."""
 
+import json
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -204,3 +206,43 @@ def test_docker_and_podman_share_a_volume(plugin: LentDriver, dockerd: Dockerd, 
     assert "in use" in refused.stderr
     assert dockerd.docker("exec", "one", "cat", "/d/f").stdout == "from podman\n"
     dockerd.docker("rm", "-f", "one")
+
+
+def program_of(plugin: LentDriver) -> int:
+    (record,) = plugin.exec_root.glob("programs/cloud/*/program.json")
+    return int(json.loads(record.read_text())["pid"])
+
+
+def test_containers_of_both_engines_get_their_files_back_when_what_mounts_them_dies(
+    cloud: LentDriver, dockerd: Dockerd, podman: Podman, tmp_path: Path
+) -> None:
+    far = tmp_path / "far"
+    (far / "part").mkdir(parents=True)
+    (far / "a").write_text("kept\n")
+    docker = dockerd.docker
+    docker("volume", "create", "-d", cloud.plugin, "-o", "type=alias", "-o", f"rclone.remote={far}", "far")
+    podman("volume", "create", "--driver", cloud.plugin, "far")
+    docker("run", "-d", "--name", "writer", "-v", "far:/f", "busybox", "sleep", "1000")
+    docker("run", "-d", "--name", "reader", "-v", "far:/f:ro", "busybox", "sleep", "1000")
+    podman.run("-d", "--name", "pod", "-v", "far:/f", "busybox", "sleep", "1000")
+    assert podman("exec", "pod", "cat", "/f/a").stdout == "kept\n"
+    aside = far.rename(tmp_path / "aside")
+    os.kill(program_of(cloud), signal.SIGKILL)
+    wait_for("it to be told", lambda: dockerd.inspect("volume", "far")["Status"]["Health"].startswith("stale"))
+    assert "not connected" in docker("exec", "writer", "sh", "-c", "echo lost > /f/b", code=1).stderr.lower()
+    cloud.restart()
+    aside.rename(far)
+    wait_for("docker's to read", lambda: docker("exec", "writer", "cat", "/f/a", code=None).stdout == "kept\n", 40)
+    wait_for("podman's to read", lambda: podman("exec", "pod", "cat", "/f/a", code=None).stdout == "kept\n")
+    wait_for("it to be well", lambda: dockerd.inspect("volume", "far")["Status"]["Health"] == "ok")
+    docker("exec", "writer", "sh", "-c", "echo new > /f/c")
+    assert "Read-only" in docker("exec", "reader", "touch", "/f/d", code=1).stderr
+    docker("rm", "-f", "writer", "reader")
+    podman("rm", "-f", "pod")
+    assert (far / "c").read_text() == "new\n" and not (far / "b").exists()
+
+
+def test_what_only_our_own_containers_can_be_done_is_refused(cloud: LentDriver, dockerd: Dockerd) -> None:
+    options = ("-o", "type=alias", "-o", "rclone.remote=/tmp", "-o", "on-hang=freeze")
+    said = dockerd.docker("volume", "create", "-d", cloud.plugin, *options, "far", code=1).stderr
+    assert "on-hang=freeze is about containers, and those are another engine's" in said

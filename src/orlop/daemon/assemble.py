@@ -49,6 +49,7 @@ from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.lifecycle import Lifecycle
 from orlop.engine.logs import Logs
 from orlop.engine.measuring import Measurer
+from orlop.engine.mount_holders import ContainerMounts
 from orlop.engine.mount_places import MountPlaces
 from orlop.engine.mount_trees import MountTrees
 from orlop.engine.networks import Networks
@@ -237,7 +238,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         managed.plugins,
     )
     reaper = Reaper(volumes.retirements, data_root.volumes)
-    watch = volumes.watch_mounts(records.all, trees)
+    watch = volumes.watch_mounts(records.all, ContainerMounts(trees, volumes.pin_again))
     standstill, end = lifecycle.standstill, lifecycle.end_for_storage
     watch.policies = HangPolicies(records.all, standstill, end, drivers_of_volumes)
 

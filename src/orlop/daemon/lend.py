@@ -20,6 +20,7 @@ from orlop.docker.plugin_server import PluginServer
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.lending import Lending
+from orlop.engine.lent_mounts import LentMounts
 from orlop.engine.lent_uses import LentUses
 from orlop.engine.reaper import Reaper
 from orlop.engine.redactor import redact_log
@@ -123,8 +124,13 @@ def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
     secrets.note_all()
     for report in [*executor.recover(), *volumes.reconcile()]:
         log.info("recovery: %s", report)
-    lending = Lending(volumes, driver, LentUses(exec_root.lent))
+    uses = LentUses(exec_root.lent)
+    lending = Lending(volumes, driver, uses)
     lending.start()
+    holders = LentMounts(uses, driver.name)
+    watch = volumes.watch_mounts(holders.containers, holders)
+    watch.start()
+    closing.append(watch.stop)
     reaper = Reaper(volumes.retirements, data_root.volumes)
     reaper.start()
     closing.append(reaper.stop)

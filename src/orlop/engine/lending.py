@@ -18,13 +18,16 @@ from pathlib import Path
 
 from orlop.drivers.volumes.driver import Pending, Retirement, Uploading, VolumeDriver
 from orlop.engine.keyed_locks import KeyedLocks
+from orlop.engine.lent_mounts import mount_of
 from orlop.engine.lent_uses import LentUses
+from orlop.engine.mount_holders import mount_on
 from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mount_users import mount_users, place_of
 from orlop.kernel.mounts import spelled
 from orlop.model.lent import LentUse, LentVolume
-from orlop.model.mount import Mount, MountKind
+from orlop.model.mount import Mount
+from orlop.model.on_hang import ON_HANG, OnHang, parse_hang_policy
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)
@@ -110,6 +113,7 @@ class Lending:
                 if existing is None:
                     self._restore(name, options)
             elif existing is None:
+                _refuse_policy(name, options)
                 self._volumes.create(name, self._driver.name, dict(options) or None, None)
             else:
                 self._require_same(name, options)
@@ -187,7 +191,8 @@ class Lending:
             path = self._volumes.attach(self._mount(name, use_id), use_id)
             self._volumes.mounted(use_id)
             try:
-                self._uses.add(name, use_id)
+                entry = mount_on(str(path))
+                self._uses.add(name, use_id, entry.device if entry else "")
             except OSError as error:
                 if self._uses.find(name, use_id) is None:
                     self._let_go(name, use_id)
@@ -266,7 +271,14 @@ class Lending:
             self._forget_leaving(name, use_id)
 
     def _mount(self, name: str, use_id: str) -> Mount:
-        return Mount(MountKind.VOLUME, f"/{name}", "", volume=name, driver=self._driver.name)
+        return mount_of(name, self._driver.name)
+
+
+def _refuse_policy(name: str, options: Mapping[str, str]) -> None:
+    policy = parse_hang_policy(f"create {name}", options)
+    if policy.on_hang is not OnHang.WAIT:
+        why = f"{ON_HANG}={policy.on_hang} is about containers, and those are another engine's"
+        raise Malformed(f"create {name}", why, f"Leave {ON_HANG} out; Orlop's own daemon knows it")
 
 
 def _require_name(name: str) -> None:

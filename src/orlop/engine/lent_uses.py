@@ -52,9 +52,15 @@ class LentUses:
         with self._lock:
             return list(self._uses.values())
 
-    def add(self, volume: str, use_id: str) -> LentUse:
-        use = self.find(volume, use_id) or LentUse(volume, use_id, 0)
+    def add(self, volume: str, use_id: str, device: str = "") -> LentUse:
+        """A use that is there keeps its device until it was given another one: some of its mounts are of that."""
+        use = self.find(volume, use_id) or LentUse(volume, use_id, 0, device=device)
         return self._put(replace(use, count=use.count + 1, since_ns=self._clock()))
+
+    def place(self, volume: str, use_id: str, device: str) -> None:
+        use = self.find(volume, use_id)
+        if use is not None:
+            self._put(replace(use, device=device))
 
     def doubt(self, volume: str, use_id: str) -> bool:
         """One mount of it may have no owner. False where it is gone already."""

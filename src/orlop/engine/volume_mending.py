@@ -9,34 +9,29 @@ never the empty directory beneath it. Files that were open are lost to whoever h
 """
 
 import logging
-import os
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.driver import Mending, MountedAnew, VolumeDriver
 from orlop.engine import faults
-from orlop.engine.mount_trees import MountTrees
+from orlop.engine.mount_holders import MEND, MountHolders, mount_on
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
 from orlop.engine.volume_records import VolumeRecords
-from orlop.errors import HostFailure, OrlopError, Unavailable, Unsupported
-from orlop.kernel.foreign import is_foreign_type
-from orlop.kernel.mounts import MountEntry, read_mounts, spelled
-from orlop.kernel.namespace_mounts import replace_mount
+from orlop.errors import HostFailure, OrlopError, Unavailable
+from orlop.kernel.mounts import MountEntry
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)
 
-MEND = "volume.mend"  # as the tests that kill the daemon name its steps
 _AT_ONCE = 4
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
-_REPLACING_SECONDS = 20.0
 
 
 @dataclass(slots=True)
@@ -48,7 +43,7 @@ class _Attempts:
 
 
 class VolumeMender:
-    """Thread-safe. `containers` are all there are; `trees` makes what a mount shows."""
+    """Thread-safe. `containers` are all there are; `holders` knows their mounts."""
 
     def __init__(
         self,
@@ -56,7 +51,7 @@ class VolumeMender:
         drivers: Mapping[str, VolumeDriver],
         locks: VolumeLocks,
         mounts: VolumeMounts,
-        trees: MountTrees,
+        holders: MountHolders,
         containers: Callable[[], Iterable[Container]],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -64,7 +59,7 @@ class VolumeMender:
         self._drivers = drivers
         self._locks = locks
         self._mounts = mounts
-        self._trees = trees
+        self._holders = holders
         self._containers = containers
         self._clock = clock
         self._lock = threading.Lock()
@@ -81,12 +76,10 @@ class VolumeMender:
         """Those that have another mount than the one that is there now. Asked of a volume that is well on the host."""
         if not isinstance(self._drivers.get(volume.driver), Mending | MountedAnew):
             return []
-        now = _mount_on(volume.mountpoint, read_mounts())
-        return [
-            container
-            for container, mount in containers
-            if now is not None and _outdated_mount(container, mount, now) is not None
-        ]
+        now = mount_on(volume.mountpoint)
+        if now is None:
+            return []
+        return [container for container, mount in containers if self._holders.is_outdated(container, mount, now)]
 
     # Mending it
 
@@ -147,7 +140,7 @@ class VolumeMender:
             uses = self._uses(volume)
             if not uses or not isinstance(driver, Mending):
                 return False
-            if self._mounts.mounting.is_under_way(volume.id):
+            if self._mounts.mounting.is_under_way(volume.id) or self._holders.are_coming(volume.name):
                 # Its path was handed out, and there must not be a moment at which that leads to an empty directory.
                 raise Unavailable(f"mending volume {name}", "a container is about to mount it")
             faults.point(MEND, "mount", "before")
@@ -155,7 +148,7 @@ class VolumeMender:
             faults.point(MEND, "mount", "after")
             self._mounts.require_answer(volume, path)
             self._records.place(volume.name, str(path), 0)
-            now = _mount_on(str(path), read_mounts())
+            now = mount_on(str(path))
             if now is None:
                 raise HostFailure(f"mending volume {name}", f"nothing is mounted on {path}")
             failures = [failure for one in uses if (failure := self._give_new(one, path, now)) is not None]
@@ -180,7 +173,7 @@ class VolumeMender:
         """What kept it from getting the mount; the others get theirs."""
         container, mount = use
         try:
-            self._replace(container, mount, path, now)
+            self._holders.give(container, mount, path, now)
         except ProcessLookupError:
             return None  # it ended meanwhile
         except OSError as error:
@@ -189,62 +182,3 @@ class VolumeMender:
         except OrlopError as error:
             return error
         return None
-
-    def _replace(self, container: Container, mount: Mount, path: Path, now: MountEntry) -> None:
-        pid = container.status.pid
-        process = os.pidfd_open(pid)
-        try:
-            namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
-            try:
-                dead = _outdated_mount(container, mount, now)
-                if dead is None:
-                    return
-                source = self._mounts.pin_again(path, mount, container.id) if mount.subpath else path
-                tree = self._trees.open(mount, source, _no_ids)
-                try:
-                    if _mount_on(str(path), read_mounts()) != now:
-                        raise HostFailure(f"mending volume {mount.volume}", f"{path} was unmounted meanwhile")
-                    faults.point(MEND, "replace", "before")
-                    replace_mount(namespace, tree, dead.mount_point, dead.id, _REPLACING_SECONDS)
-                    faults.point(MEND, "replace", "after")
-                finally:
-                    os.close(tree)
-            finally:
-                os.close(namespace)
-        finally:
-            os.close(process)
-
-
-def _no_ids(user: str) -> tuple[int, int]:
-    raise Unsupported("mending a mount whose ids are mapped", "it cannot be made anew", "Restart the container")
-
-
-def _mount_on(path: str, table: Sequence[MountEntry]) -> MountEntry | None:
-    """The one that is seen there."""
-    point = spelled(path)
-    return next((entry for entry in reversed(table) if entry.mount_point == point), None)
-
-
-def _outdated_mount(container: Container, mount: Mount, now: MountEntry) -> MountEntry | None:
-    """What the container has in the place of the mount that is there now; None where it has that, or has ended."""
-    try:
-        table = read_mounts(f"/proc/{container.status.pid}/mountinfo")
-    except OSError:
-        return None
-    return find_outdated(table, mount.destination, now)
-
-
-def find_outdated(table: Sequence[MountEntry], destination: str, now: MountEntry) -> MountEntry | None:
-    """By its place; where links of the image led it to another, by what it shows, if only one mount shows that."""
-    there = [entry for entry in table if entry.mount_point == destination]
-    if there:
-        seen = there[-1]
-        is_of_volume = is_foreign_type(seen.fs_type) or (_is_loop(seen) and _is_loop(now))
-        return seen if is_of_volume and seen.device != now.device else None
-    same = [entry for entry in table if (entry.fs_type, entry.source) == (now.fs_type, now.source)]
-    return same[0] if len(same) == 1 and same[0].device != now.device else None
-
-
-def _is_loop(entry: MountEntry) -> bool:
-    """As long as anybody has a mount of it, the number of its device is nobody else's."""
-    return entry.source.startswith("/dev/loop")

@@ -143,6 +143,8 @@ class VolumeWatch:
             health = driver.health(volume.name)
         except NotFound:
             return  # removed or renamed meanwhile
+        if health.why:
+            health = Health(health.state, self._records.redactor.hide(health.why))
         if health.state is HealthState.UNKNOWN:
             self._unsure.add(volume.id)
             return

@@ -16,7 +16,7 @@ from orlop.drivers.volumes.driver import Independent, Staging, Usage, VolumeDriv
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
-from orlop.engine.mount_trees import MountTrees
+from orlop.engine.mount_holders import MountHolders
 from orlop.engine.redactor import Redactor
 from orlop.engine.retirement import Retirements
 from orlop.engine.settling import Settler
@@ -179,9 +179,9 @@ class Volumes:
         """Called once, when the API is served: what is wrong with volumes that the start took at their name."""
         return [*self._reconciliation.look_closely(), *self.others.look_closely()]
 
-    def watch_mounts(self, containers: Callable[[], Iterable[Container]], trees: MountTrees) -> VolumeWatch:
+    def watch_mounts(self, containers: Callable[[], Iterable[Container]], holders: MountHolders) -> VolumeWatch:
         """Of all volumes in use by these containers; the caller starts it and stops it."""
-        mender = VolumeMender(self._records, self._drivers, self._locks, self._mounts, trees, containers)
+        mender = VolumeMender(self._records, self._drivers, self._locks, self._mounts, holders, containers)
         self.watch = VolumeWatch(self._records, self._drivers, self._events, containers, mender)
         return self.watch
 
@@ -357,6 +357,9 @@ class Volumes:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
         give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
         return self._mounts.attach(mount, container_id, purpose)
+
+    def pin_again(self, path: Path, mount: Mount, container_id: str) -> Path:
+        return self._mounts.pin_again(path, mount, container_id)
 
     def mounted(self, container_id: str) -> None:
         """What was attached for its process is mounted in it, or will not be: from here on nobody follows the paths

@@ -22,3 +22,4 @@ class LentUse:
     count: int
     doubtful: int = 0  # of these: mounts whose caller had gone before it was answered
     since_ns: int = 0  # the last mount
+    device: str = ""  # of the volume's own mount, where it has one, when its mounts were promised

@@ -71,7 +71,7 @@ def test_a_mount_that_fails_is_not_counted(house: LendingHouse) -> None:
 def test_a_mount_that_cannot_be_counted_is_let_go_of(house: LendingHouse, monkeypatch: pytest.MonkeyPatch) -> None:
     house.lending.create("data", {})
 
-    def full(volume: str, use_id: str) -> None:
+    def full(volume: str, use_id: str, device: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(house.uses, "add", full)

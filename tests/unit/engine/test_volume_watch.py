@@ -7,8 +7,8 @@ import pytest
 
 from orlop.drivers.volumes.driver import Health, HealthState
 from orlop.drivers.volumes.local import LocalVolumes
+from orlop.engine.mount_holders import ContainerMounts, find_outdated
 from orlop.engine.mount_trees import MountTrees
-from orlop.engine.volume_mending import find_outdated
 from orlop.engine.volume_watch import VolumeWatch
 from orlop.errors import Unavailable
 from orlop.kernel.mounts import MountEntry
@@ -64,7 +64,8 @@ def containers(house: VolumeHouse) -> list[Container]:
 
 @pytest.fixture
 def watch(house: VolumeHouse, containers: list[Container]) -> Iterator[VolumeWatch]:
-    watch = house.volumes.watch_mounts(lambda: containers, MountTrees(lambda image: -1))
+    holders = ContainerMounts(MountTrees(lambda image: -1), house.volumes.pin_again)
+    watch = house.volumes.watch_mounts(lambda: containers, holders)
     yield watch
     watch.stop()
 
