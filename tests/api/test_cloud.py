@@ -155,3 +155,22 @@ def test_what_is_not_uploaded_yet_is_kept_counted_and_goes_on_after_any_end(
     wait_for("the upload", lambda: storage.names(bucket) == ["a"], 60)
     assert storage.read(f"{bucket}/a") == "precious\n"
     wait_for("the program to end", lambda: not list(ship.exec_root.glob("programs/cloud/*")), 30)
+
+
+def test_what_is_not_uploaded_yet_is_not_lost_when_the_volume_is_renamed(
+    ship: LiveDaemon, storage: Seaweed, bucket: str
+) -> None:
+    """The cache moves with the volume, below the program that uploads from it."""
+    create(ship, storage, bucket)
+    ship.docker("run", "-d", "--name", "writer", "-v", "photos:/p", "busybox", "sleep", "1000")
+    ship.docker("exec", "writer", "ls", "/p")
+    storage.pause()
+    try:
+        ship.docker("exec", "writer", "sh", "-c", "echo precious > /p/a")
+        ship.orlop("volume", "rename", "photos", "pictures")
+    finally:
+        storage.go_on()
+    ship.docker("exec", "writer", "sh", "-c", "cat /p/a; echo more > /p/b")
+    ship.docker("rm", "-f", "writer")
+    assert storage.read(f"{bucket}/a") == "precious\n" and storage.read(f"{bucket}/b") == "more\n"
+    assert not (ship.data_root / "drivers/cloud/photos").exists()

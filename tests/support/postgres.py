@@ -91,5 +91,5 @@ def _server(folder: Path, programs: Path, somebody: pwd.struct_passwd) -> Iterat
         wait_for("PostgreSQL", server.answers, 30)
         yield server
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGQUIT)
         process.wait(30)

@@ -40,7 +40,7 @@ def redis(folder: Path) -> Iterator[Redis]:
     folder.mkdir(parents=True)
     port = _free_port()
     # The password by standard input: not an argument that a test for it would find.
-    settings = f"port {port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\nsave ''\nappendonly no\n"
+    settings = f"port {port}\nbind 127.0.0.1\nrequirepass {PASSWORD}\nsave ''\nappendonly no\ndatabases 200\n"
     with (folder / "log").open("wb") as said:
         process = subprocess.Popen([program, "-"], cwd=folder, stdin=subprocess.PIPE, stdout=said, stderr=said)
     assert process.stdin is not None

@@ -21,6 +21,7 @@ from orlop.store.files import write_durably
 
 OWN_OPTIONS = ("driver", "key")
 DEFAULT_DRIVER = "local"
+_OF_INNER = "driver."
 _CONFIG, _ROOT_MARK = "gocryptfs.conf", "gocryptfs.diriv"
 _UNFINISHED = {
     _CONFIG,
@@ -115,8 +116,9 @@ class GocryptfsBackend:
 
 
 def inner_options(options: Options) -> dict[str, str]:
-    """What is encrypted is known by a mark of its own, and storage is told nothing in the clear: no host, no day."""
-    found = {key: value for key, value in options.items() if key not in OWN_OPTIONS}
+    """What is encrypted is known by a mark of its own, and storage is told nothing in the clear: no host, no day. An
+    option that has the name of one of ours is written with a prefix (`driver.key`)."""
+    found = {key.removeprefix(_OF_INNER): value for key, value in options.items() if key not in OWN_OPTIONS}
     return {"mark": NEVER, **found} if options.get("driver") in _MARKING else found
 
 

@@ -23,7 +23,7 @@ from orlop.drivers.volumes.juicefs_meta import (
     parse_meta,
     program,
 )
-from orlop.drivers.volumes.mount_program import Command, MountProgram
+from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram
 from orlop.drivers.volumes.remote_options import Options, check_known, check_size, choose, require, switch
 from orlop.drivers.volumes.served import Served
 from orlop.errors import Conflict, HostFailure, Malformed, Unavailable
@@ -73,7 +73,7 @@ class JuicefsBackend:
         options, meta = served.options, _meta(subject, served.options)
         self._find(subject, served, meta)
         argv = [program(), "--no-agent", "mount", meta.url, str(served.mountpoint)]
-        argv += ["--cache-dir", str(served.cache), "--cache-size", str(_cache_mebibytes(options))]
+        argv += ["--cache-dir", DIRECTORY, "--cache-size", str(_cache_mebibytes(options))]
         argv += ["--no-usage-report", "--no-syslog", "--metrics", "127.0.0.1:0", "--hide-internal", "--enable-xattr"]
         for kept in ("--attr-cache", "--entry-cache", "--dir-entry-cache"):
             argv += [kept, f"{options.get('metadata-cache') or 0}s"]
@@ -82,9 +82,9 @@ class JuicefsBackend:
         # With JFS_SUPERVISOR it serves the mount itself, and starts no second process that we would not know of.
         environment = {"JFS_SUPERVISOR": "1"}
         if not meta.password:
-            return Command(tuple(argv), environment=environment)
+            return Command(tuple(argv), environment=environment, directory=served.cache)
         environment["META_PASSWORD_FILE"] = str(served.place / _META_WORD)
-        return Command(tuple(argv), {_META_WORD: meta.password}, environment)
+        return Command(tuple(argv), {_META_WORD: meta.password}, environment, served.cache)
 
     def _find(self, subject: str, served: Served, meta: Meta) -> None:
         """Sees to it that the file system is there, and is the one that it was."""

@@ -20,8 +20,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from orlop.store.files import remove_tree, write_durably
 log = logging.getLogger(__name__)
 
 _RECORD = "program.json"
+DIRECTORY = "{directory}"
 _LOOK_SECONDS = 0.02
 _KILL_SECONDS = 5.0
 _LAST_WORDS_BYTES = 2000
@@ -45,6 +46,7 @@ class Command:
     argv: tuple[str, ...]
     files: Mapping[str, str] = field(default_factory=dict)  # written into the program's place before it starts
     environment: Mapping[str, str] = field(default_factory=dict)
+    directory: Path | None = None  # to work in: `DIRECTORY` in an argument is a path to it, whatever it is renamed to
 
 
 def find_program(name: str, package: str) -> str:
@@ -53,6 +55,19 @@ def find_program(name: str, package: str) -> str:
     if found is None:
         raise Unsupported(f"the program {name}", "it is not installed", f"Install {package}")
     return found
+
+
+@contextmanager
+def _held(command: Command) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """The arguments, and what is open in the program for them to be true."""
+    if command.directory is None:
+        yield command.argv, ()
+        return
+    fd = os.open(command.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield tuple(word.replace(DIRECTORY, f"/proc/self/fd/{fd}") for word in command.argv), (fd,)
+    finally:
+        os.close(fd)
 
 
 class MountProgram:
@@ -79,14 +94,15 @@ class MountProgram:
         self.place.mkdir(parents=True, mode=0o700)
         for name, text in command.files.items():
             write_durably(self.place / name, text.encode())
-        with (self.place / "log").open("xb") as said:
+        with (self.place / "log").open("xb") as said, _held(command) as (argv, fds):
             child = subprocess.Popen(
-                leash_command(leash, command.argv) if leash else command.argv,
+                leash_command(leash, argv) if leash else argv,
                 stdin=subprocess.DEVNULL,
                 stdout=said,
                 stderr=said,
                 start_new_session=True,
                 cwd=self.place,
+                pass_fds=fds,
                 env={**_ENVIRONMENT, **command.environment, **(leash_environment() if leash else {})},
             )
         with self._children_lock:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from orlop.drivers.volumes.driver import Health, HealthState, Pending
-from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
+from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram, find_program
 from orlop.drivers.volumes.rclone_look import last_line, look_at
 from orlop.drivers.volumes.rclone_remote import REMOTE, Remote, configuration
 from orlop.drivers.volumes.served import Served
@@ -57,7 +57,7 @@ def mount_command(served: Served, remote: Remote) -> Command:
     """Looks at the storage first: rclone would mount a bucket that is not there, and every access would fail."""
     look_at(f"attaching volume {served.name}", served.name, remote, served.identity)
     options = [
-        *("--config", _CONFIG, "--cache-dir", str(served.cache), "--vfs-cache-mode", remote.cache_mode),
+        *("--config", _CONFIG, "--cache-dir", DIRECTORY, "--vfs-cache-mode", remote.cache_mode),
         *(
             "--exclude",
             PATTERN,
@@ -68,7 +68,7 @@ def mount_command(served: Served, remote: Remote) -> Command:
             "--devname",
             f"{remote.kind}:{remote.path}",
         ),
-        *("--rc", "--rc-addr", f"unix://{served.place / _SOCKET}", "--rc-no-auth", "--log-level", "NOTICE"),
+        *("--rc", "--rc-addr", f"unix://{_SOCKET}", "--rc-no-auth", "--log-level", "NOTICE"),
     ]
     options += ["--vfs-cache-max-size", remote.cache_size] if remote.cache_size else []
     options += ["--read-only"] if remote.read_only else []
@@ -76,7 +76,7 @@ def mount_command(served: Served, remote: Remote) -> Command:
         if value := getattr(remote, name):
             options += [f"--{name}", value]
     argv = (_program(), "mount", f"{REMOTE}:{remote.path}", str(served.mountpoint), *options)
-    return Command(argv, {_CONFIG: configuration(remote), _PATH: remote.path, **remote.files})
+    return Command(argv, {_CONFIG: configuration(remote), _PATH: remote.path, **remote.files}, directory=served.cache)
 
 
 # What is written and not there yet
