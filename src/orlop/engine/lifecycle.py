@@ -55,6 +55,7 @@ class Lifecycle:
         self._delays: dict[str, float] = {}
         self._awaited_since: dict[str, float] = {}  # containers that wait for something that does not answer
         self._closing = False
+        self.restarts = True  # False while the daemon puts in order what an earlier one left
         self.standstill = Standstill(records, steps.runtime_of, self.emit)
         # Set by the composition root: who connects to a process before it runs, and what --rm does.
         self.before_start: Callable[[str], None] = lambda container_id: None
@@ -215,6 +216,8 @@ class Lifecycle:
         return delay
 
     def _restart_later(self, container_id: str, delay_seconds: float) -> None:
+        if not self.restarts:
+            return
         timer = threading.Timer(delay_seconds, self._restart_now, (container_id,))
         timer.daemon = True
         self._restarts[container_id] = timer
