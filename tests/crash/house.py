@@ -36,8 +36,9 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     ]
 
     found += _difference("container folder", set(containers), _names(root / "containers"))
-    found += _difference("volume folder", set(volumes), _visible(root / "volumes"))
-    found += _untold(root / "volumes", volumes)
+    ours = {name: volume for name, volume in volumes.items() if volume["driver"] == "local"}
+    found += _difference("volume folder", set(ours), _visible(root / "volumes"))
+    found += _untold(root / "volumes", ours)
     found += [
         f"record of retired volume {retired_id} is not the journal's"
         for retired_id, record in records["retired"].items()
@@ -55,9 +56,31 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     found += [f"left in incoming: {name}" for name in _names(root / "orlop" / "incoming")]
     found += [f"left in staging: {name}" for name in _names(root / "volumes" / ".staging")]
     found += [f"left in mounts: {name}" for name in _names(daemon.exec_root / "mounts")]
-    found += _kernel(daemon, containers)
+    enabled = {plugin["id"] for plugin in records["plugins"].values() if plugin["enabled"]}
+    found += _plugins(daemon, records["plugins"], enabled)
+    found += _kernel(daemon, containers, enabled)
     found += _attached(root / "volumes", containers, volumes)
     return found
+
+
+def _plugins(daemon: LiveDaemon, plugins: dict[str, Any], enabled: set[str]) -> list[str]:
+    root, run = daemon.data_root / "plugins", daemon.exec_root / "managed/runtime"
+    found = _difference("plugin folder", set(plugins), _names(root) - {"blobs", "kept"})
+    for plugin in plugins.values():
+        here = {name for name in _names(root / plugin["id"]) if name.startswith("rootfs")}
+        found += _difference(f"in plugin {plugin['name']}: root", {f"rootfs.{plugin['version']}"}, here)
+    needed = {
+        digest.removeprefix("sha256:")
+        for plugin in plugins.values()
+        for digest in (plugin["config_digest"], plugin["manifest_digest"], *plugin["layers"])
+    }
+    found += _difference("plugin blob", needed, _names(root / "blobs"))
+    for part in ("containers", "state"):
+        there = {entry.name for place in run.glob(f"*/{part}") for entry in place.iterdir()}
+        found += _difference(f"plugin in the runtime's {part}", enabled, there)
+    lines = Path("/proc/self/mountinfo").read_text().splitlines()
+    mounted = {Path(line.split()[4]).parent.name for line in lines if line.split()[4].endswith("/propagated-mount")}
+    return found + _difference("mount of plugin", enabled & mounted, mounted & set(plugins))
 
 
 def _attached(root: Path, containers: dict[str, Any], volumes: dict[str, Any]) -> list[str]:
@@ -108,7 +131,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         return {}
 
 
-def _kernel(daemon: LiveDaemon, containers: dict[str, Any]) -> list[str]:
+def _kernel(daemon: LiveDaemon, containers: dict[str, Any], enabled: set[str]) -> list[str]:
     running = {item["id"]: item for item in containers.values() if item["status"]["state"] in ("running", "paused")}
     mounted = {
         Path(line.split()[4])
@@ -128,11 +151,11 @@ def _kernel(daemon: LiveDaemon, containers: dict[str, Any]) -> list[str]:
                 continue
             if words[0].endswith("conmon") and any(str(daemon.exec_root) in word for word in words):
                 supervised.add(words[words.index("--cid") + 1] if "--cid" in words else words[words.index("-c") + 1])
-    return found + _difference("supervisor", set(running), supervised)
+    return found + _difference("supervisor", set(running) | enabled, supervised)
 
 
 def _records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
-    kinds = ("containers", "images", "layers", "tags", "volumes", "retired", "uses", "operations")
+    kinds = ("containers", "images", "layers", "tags", "volumes", "retired", "uses", "operations", "plugins")
     with closing(sqlite3.connect(f"file:{daemon.data_root}/orlop/journal.db?mode=ro", uri=True)) as database:
         return {
             kind: {row[0]: json.loads(row[1]) for row in database.execute(f"SELECT id, record FROM {kind}")}
