@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from support.daemon import LiveDaemon, wait_for
-from support.managed_plugin import small_config, write_context
+from support.managed_plugin import plugin_processes, small_config, write_context
 
 Maker = Callable[..., None]
 
@@ -79,14 +79,14 @@ def test_a_plugin_outlives_the_daemon(daemon: LiveDaemon, make_plugin: Maker) ->
     daemon.docker("plugin", "enable", "small")
     daemon.docker("volume", "create", "-d", "small", "notes")
     daemon.docker("run", "-d", "--name", "app", "-v", "notes:/n", "busybox", "sleep", "1000")
-    before = processes_of(daemon)
+    before = plugin_processes(daemon)
     daemon.restart()
-    assert processes_of(daemon) == before != []
+    assert plugin_processes(daemon) == before != []
     daemon.docker("exec", "app", "sh", "-c", "echo kept > /n/a")
     assert daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
     daemon.stop()
     daemon.start()
-    assert processes_of(daemon) == before
+    assert plugin_processes(daemon) == before
     assert daemon.inspect("volume", "notes")["Status"]["Health"] == "ok"
 
 
@@ -95,9 +95,9 @@ def test_a_plugin_that_dies_is_started_again(daemon: LiveDaemon, make_plugin: Ma
     daemon.docker("plugin", "enable", "small")
     daemon.docker("volume", "create", "-d", "small", "notes")
     daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "sh", "-c", "echo kept > /n/a")
-    before = processes_of(daemon)
+    before = plugin_processes(daemon)
     assert daemon.docker("volume", "create", "-d", "small", "-o", "die=yes", "doomed", code=1)
-    wait_for("another process", lambda: processes_of(daemon) not in ([], before))
+    wait_for("another process", lambda: plugin_processes(daemon) not in ([], before))
     wait_for("its answer", lambda: daemon.inspect("volume", "notes")["Status"]["Health"] == "ok")
     assert daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
 
@@ -108,7 +108,7 @@ def test_a_plugin_that_died_with_the_daemon_comes_back_with_it(daemon: LiveDaemo
     daemon.docker("volume", "create", "-d", "small", "notes")
     daemon.docker("run", "-d", "--restart", "always", "--name", "app", "-v", "notes:/n", "busybox", "sleep", "1000")
     daemon.docker("exec", "app", "sh", "-c", "echo kept > /n/a")
-    victims = [*processes_of(daemon), daemon.inspect("container", "app")["State"]["Pid"]]
+    victims = [*plugin_processes(daemon), daemon.inspect("container", "app")["State"]["Pid"]]
     daemon.kill()
     for pid in victims:
         kill(pid)
@@ -182,7 +182,7 @@ def test_a_plugin_that_cannot_start_says_why_and_stays_disabled(daemon: LiveDaem
     assert "its process ended with status 1" in told
     assert "it cannot work so" in told
     assert not plugin(daemon)["Enabled"]
-    assert processes_of(daemon) == []
+    assert plugin_processes(daemon) == []
     daemon.docker("plugin", "set", "small", "FAILS=")
     daemon.docker("plugin", "enable", "small")
 
@@ -200,28 +200,3 @@ def test_a_mount_that_the_host_does_not_see_is_refused(daemon: LiveDaemon, make_
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
-
-
-def processes_of(daemon: LiveDaemon) -> list[int]:
-    """Of its plugins: those whose supervisor is a conmon of theirs."""
-    place = f"{daemon.exec_root}/managed/runtime".encode()
-    supervisors = {
-        int(entry.name)
-        for entry in Path("/proc").iterdir()
-        if entry.name.isdigit() and place in read(entry / "cmdline") and b"conmon" in read(entry / "cmdline")
-    }
-    return sorted(
-        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and parent(entry) in supervisors
-    )
-
-
-def read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError:
-        return b""
-
-
-def parent(entry: Path) -> int:
-    text = read(entry / "stat").decode(errors="replace")
-    return int(text.rpartition(")")[2].split()[1]) if text else 0

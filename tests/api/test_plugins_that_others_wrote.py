@@ -12,7 +12,9 @@ import pytest
 from conftest import DaemonMaker
 from support.daemon import LiveDaemon, wait_for
 from support.disks import mounted_disk
+from support.managed_plugin import plugin_processes, write_rclone_context
 from support.rclone_plugin import RclonePlugin
+from support.registry import registry
 from support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, program, seaweed
 
 WRITE_BACK = ("-o", "vfs-cache-mode=writes", "-o", "vfs-write-back=0s")
@@ -139,3 +141,53 @@ def test_buttervolume_on_btrfs(daemon_with_buttervolume: LiveDaemon, tmp_path: P
     assert not (tmp_path / "disk/volumes/data").exists()
     with suppress(FileNotFoundError):
         assert list((daemon.exec_root / "plugins/btrfs").iterdir()) == []
+
+
+@pytest.fixture
+def packed_rclone(make_daemon: DaemonMaker, storage: Seaweed, tmp_path: Path) -> Iterator[LiveDaemon]:
+    """rclone as a managed plugin, installed from a registry, with its key set by its user."""
+    daemon = make_daemon()
+    far = {
+        "RCLONE_CONFIG_FAR_TYPE": "s3",
+        "RCLONE_CONFIG_FAR_PROVIDER": "Other",
+        "RCLONE_CONFIG_FAR_ENDPOINT": storage.endpoint,
+        "RCLONE_CONFIG_FAR_ACCESS_KEY_ID": ACCESS_KEY,
+        "RCLONE_CONFIG_FAR_SECRET_ACCESS_KEY": "secret://s3key",
+    }
+    daemon.orlop("secret", "create", "s3key", "-", stdin=SECRET_KEY)
+    with registry(tmp_path / "registry") as server:
+        name = f"{server.name}/tests/rclone:1"
+        daemon.docker("plugin", "create", name, write_rclone_context(tmp_path / "context", list(far)))
+        daemon.docker("plugin", "push", name)
+        daemon.docker("plugin", "rm", name)
+        settings = [f"{key}={value}" for key, value in far.items()]
+        daemon.docker("plugin", "install", "--grant-all-permissions", "--alias", "rclone", name, *settings)
+    yield daemon
+    if not daemon.is_running:
+        daemon.start()
+    daemon.clear()
+    daemon.docker("plugin", "rm", "-f", "rclone")
+
+
+def test_rclone_as_a_managed_plugin(packed_rclone: LiveDaemon, storage: Seaweed) -> None:
+    daemon, docker = packed_rclone, packed_rclone.docker
+    options = ("-o", "remote=far:photos/managed", *WRITE_BACK)
+    docker("volume", "create", "-d", "rclone", *options, "managed")
+    docker("run", "--rm", "-v", "managed:/p", "busybox", "sh", "-c", "echo hi > /p/m")
+    wait_for("the upload", lambda: "managed/m" in storage.names("photos"))
+    docker("run", "-d", "--name", "app", "-v", "managed:/p", "busybox", "sleep", "1000")
+    daemon.restart()
+    assert docker("exec", "app", "cat", "/p/m").stdout == "hi\n", "neither container nor plugin noticed"
+    assert docker("run", "--rm", "-v", "managed:/p", "busybox", "cat", "/p/m").stdout == "hi\n"
+
+    (pid,) = plugin_processes(daemon)
+    os.kill(pid, 9)
+    wait_for("another process", lambda: plugin_processes(daemon) not in ([], [pid]))
+    wait_for("its answer", lambda: daemon.inspect("volume", "managed")["Status"]["Health"] == "ok")
+    docker("restart", "-t", "0", "app")
+    assert docker("exec", "app", "cat", "/p/m").stdout == "hi\n"
+
+    shown = docker("plugin", "inspect", "rclone").stdout + docker("volume", "inspect", "managed").stdout
+    for said in (shown, daemon.whole_log(), docker("plugin", "ls", "--no-trunc").stdout):
+        assert SECRET_KEY not in said
+    assert "secret://s3key" in shown

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from support.daemon import LiveDaemon
 from support.seaweed import program
 
 # Volumes are directories in its own root file system; to mount one is to bind it below the propagated mount.
@@ -139,3 +140,28 @@ def _copy_with_libraries(found: Path, rootfs: Path) -> None:
         target = rootfs / library.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(library, target)
+
+
+def plugin_processes(daemon: LiveDaemon) -> list[int]:
+    """Of its plugins: those whose supervisor is a conmon of theirs."""
+    place = f"{daemon.exec_root}/managed/runtime".encode()
+    supervisors = {
+        int(entry.name)
+        for entry in Path("/proc").iterdir()
+        if entry.name.isdigit() and place in _read(entry / "cmdline") and b"conmon" in _read(entry / "cmdline")
+    }
+    return sorted(
+        int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit() and _parent(entry) in supervisors
+    )
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
+
+
+def _parent(entry: Path) -> int:
+    text = _read(entry / "stat").decode(errors="replace")
+    return int(text.rpartition(")")[2].split()[1]) if text else 0

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from orlop.errors import HostFailure, OrlopError
-from orlop.kernel.answering import require_answer
+from orlop.kernel.answering import Answering
 from orlop.kernel.mounts import (
     MNT_DETACH,
     MS_SHARED,
@@ -32,6 +32,8 @@ from orlop.store.paths import DataRoot, ExecRoot
 log = logging.getLogger(__name__)
 
 _LOOK_SECONDS = 2.0
+# Of a file system whose program has died the attributes are still answered for a second, from memory; this is not.
+_STATFS = Answering(("stat", "-f", "--"))
 
 
 class PluginPlaces:
@@ -83,7 +85,7 @@ class PluginPlaces:
             if entry.mount_point == place:
                 continue
             try:
-                if not require_answer(entry.mount_point, _LOOK_SECONDS):
+                if not _STATFS.exists(entry.mount_point, _LOOK_SECONDS):
                     unmount(entry.mount_point, MNT_DETACH)
             except OSError as error:
                 log.warning("what is mounted at %s stays: %s", entry.mount_point, error)
