@@ -43,7 +43,14 @@ _MARKS = {"passed": "ok  ", "failed": "FAIL", "skipped": "skip"}
 @option("--trait", "traits", multiple=True, choices=("memory", "elsewhere", "no-undo"),
         help="What is different about its volumes: gone with their last user; they only lead to bytes that are "
         "elsewhere; a creation cannot be undone. May be repeated.")  # fmt: skip
-@option("--timeout", "seconds", kind=int, default=60, metavar="SECONDS", help="What one test may take [60].")
+@option(
+    "--timeout",
+    "seconds",
+    kind=int,
+    default=60,
+    metavar="SECONDS",
+    help="What one test may take [60]; 0: as long as it likes.",
+)
 @format_option
 @argument("driver", metavar="MODULE[:CLASS]")
 def command(
@@ -64,6 +71,8 @@ def command(
 
     With --format json: one JSON document.
     """
+    if seconds < 0:
+        raise ClientError("--timeout is a number of seconds, 0 or more", 125)
     gc.enable()  # the command's main turned it off, for the sake of short commands
     from orlop.errors import OrlopError
     from orlop.testing.driver_run import run_suites

@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from orlop.drivers.volumes.driver import Health, HealthState, Pending, StoredVolume
+from orlop.drivers.volumes.leftover_programs import Leftover, end_leftover, find_leftovers
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.local_directory import PURGING, VolumeDirectory, exists, read_file, replace_file
 from orlop.drivers.volumes.local_rules import check_name
@@ -342,38 +343,34 @@ class ServedVolumes:
             return self._backend.pending(self._run / _read(volume)[0], volume.path / CACHE)
 
     def detach_others(self, use_ids: Collection[str]) -> None:
-        """At start. A program whose volume nobody uses any more, or whose mount is gone, ends: in a thread of its own,
-        for it may have to bring away what was written."""
+        """At start. What nobody uses any more ends, in a thread: it may have to bring away what was written."""
         end_unrecorded(self._run)
-        running, unused = set(), []
+        running, unused, owners = set(), [], {}
         for name in self._tree.names():
             try:
                 with self._tree.opened(name, exclusive=True) as volume:
                     if exists(volume.fd, USES):
                         keep_uses(volume, use_ids)
+                    place = self._run / _read(volume)[0]
+                    owners[place] = name
                     if is_mount_point(volume.data_path):
-                        running.add(self._run / _read(volume)[0])
+                        running.add(place)
                         if is_last_use(volume, _NOBODY):
                             unused.append(name)
                     elif (left := self.pending(name)) and left.files:
-                        log.warning(
-                            "volume %s: %d files were not uploaded before; going on with them", name, left.files
-                        )
+                        log.warning("volume %s: going on with %d files that were not uploaded", name, left.files)
                         self._unsent.add(name)
-                        running.add(self._run / _read(volume)[0])  # it may be at it
+                        running.add(place)  # it may be at it
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
         self._unfinished.update(unused)
-        leftovers = [MountProgram(place) for place in self._places() if place not in running]
-        arguments = ([(program, program.pid) for program in leftovers],)
+        arguments = (find_leftovers(self._run, running, owners),)
         threading.Thread(target=self._go_on, args=arguments, name=f"volumes of {self.name}", daemon=True).start()
 
-    def _places(self) -> list[Path]:
-        return list(self._run.iterdir()) if self._run.exists() else []
-
-    def _go_on(self, leftovers: Sequence[tuple[MountProgram, int]]) -> None:
+    def _go_on(self, leftovers: Sequence[Leftover]) -> None:
         """Until the daemon ends: whatever has still to be brought away is, and then unmounted."""
-        self._end_leftovers(leftovers)
+        for leftover in leftovers:
+            end_leftover(leftover, lambda name: self._tree.opened(name, exclusive=True))
         while not self._closed.wait(FINISH_SECONDS):
             for name in list(self._unsent):
                 if self._try(name, lambda name: self.attach(name, _NOBODY)):
@@ -394,14 +391,6 @@ class ServedVolumes:
             self._told.add(name)
             return False
         return True
-
-    def _end_leftovers(self, leftovers: Sequence[tuple[MountProgram, int]]) -> None:
-        try:
-            for program, pid in leftovers:
-                if program.pid == pid:  # else it was started anew meanwhile, for somebody who uses it
-                    program.end(END_SECONDS)
-        except (OrlopError, OSError) as error:
-            log.warning("what is left of programs that mounted volumes stays: %s", error)
 
     def _served(self, volume: VolumeDirectory) -> tuple[Served, MountProgram]:
         served_id, options = _read(volume)
