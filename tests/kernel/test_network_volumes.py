@@ -1,5 +1,8 @@
 """NFS and CIFS: what mount(2) is asked for. Whether a server answers is not ours to try here."""
 
+import errno
+import os
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,6 +99,31 @@ def test_a_name_server_that_is_silent_is_given_up(driver: LocalVolumes, monkeypa
     monkeypatch.setattr(local_mount, "resolve", silence)
     driver.create("share", {"type": "nfs", "device": "nas:/x"}, "")
     with pytest.raises(Unavailable, match="network volume address: nas: no answer within"):
+        driver.attach("share", USE)
+
+
+def test_a_name_that_cannot_be_looked_up_now_is_waited_for(
+    driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def away(*arguments: object, **more: object) -> None:
+        raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", away)
+    driver.create("share", {"type": "nfs", "device": "nas:/x"}, "")
+    with pytest.raises(Unavailable, match="nas: Temporary failure in name resolution"):
+        driver.attach("share", USE)
+
+
+@pytest.mark.parametrize("number", [errno.ECONNREFUSED, errno.EHOSTUNREACH, errno.EHOSTDOWN, errno.ENETUNREACH])
+def test_a_server_that_is_away_is_waited_for(
+    driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def refuse(*arguments: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(local_mount, "mount_within", refuse)
+    driver.create("share", {"type": "nfs", "device": "10.0.0.9:/x"}, "")
+    with pytest.raises(Unavailable, match=os.strerror(number).lower()):
         driver.attach("share", USE)
 
 

@@ -22,14 +22,16 @@ class Nas:
     data: Path
     options: dict[str, str] = field(default_factory=dict)
     secrets: dict[str, str] = field(default_factory=dict)
-    group: int = 0  # of the server's processes
+    server: "Server | None" = None  # where it can be made to go away
 
     def pause(self) -> None:
         """It takes connections and answers nothing, as a machine that hangs."""
-        os.killpg(self.group, signal.SIGSTOP)
+        assert self.server
+        os.killpg(self.server.process.pid, signal.SIGSTOP)
 
     def go_on(self) -> None:
-        os.killpg(self.group, signal.SIGCONT)
+        assert self.server
+        os.killpg(self.server.process.pid, signal.SIGCONT)
 
 
 @contextmanager
@@ -67,8 +69,8 @@ def samba(folder: Path) -> Iterator[Nas]:
     )
     command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", config]
     options = {"protocol": "smb", "host": "127.0.0.1", "port": str(port), "share": "team", "user": USER}
-    with _server(folder, command, port) as group:
-        yield Nas(data, {**options, "password": "secret://nas"}, {"nas": PASSWORD}, group)
+    with _server(folder, command, port) as server:
+        yield Nas(data, {**options, "password": "secret://nas"}, {"nas": PASSWORD}, server)
 
 
 @contextmanager
@@ -118,19 +120,45 @@ def _data(folder: Path) -> Path:
     return data
 
 
-@contextmanager
-def _server(folder: Path, command: list[str], port: int) -> Iterator[int]:
-    with (folder / "log").open("wb") as said:
-        process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=said, stderr=said, cwd=folder, start_new_session=True
-        )
-    try:
-        wait_for(f"{command[0]}", lambda: _answers(process, folder, port), 30)
-        yield process.pid
-    finally:
+class Server:
+    """`start` and `stop` as often as wanted, always on the same port."""
+
+    def __init__(self, folder: Path, command: list[str], port: int) -> None:
+        self._folder = folder
+        self._command = command
+        self._port = port
+        self.start()
+
+    def start(self) -> None:
+        with (self._folder / "log").open("ab") as said:
+            self.process = subprocess.Popen(
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                cwd=self._folder,
+                start_new_session=True,
+            )
+        try:
+            wait_for(f"{self._command[0]}", lambda: _answers(self.process, self._folder, self._port), 30)
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """As a machine that loses its power."""
         with suppress(ProcessLookupError):
-            os.killpg(process.pid, 9)
-        process.wait()
+            os.killpg(self.process.pid, 9)
+        self.process.wait()
+
+
+@contextmanager
+def _server(folder: Path, command: list[str], port: int) -> Iterator[Server]:
+    server = Server(folder, command, port)
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 def _answers(process: "subprocess.Popen[bytes]", folder: Path, port: int) -> bool:

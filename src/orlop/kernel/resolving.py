@@ -7,8 +7,8 @@ from ipaddress import ip_address
 
 
 def resolve(host: str, seconds: float) -> str:
-    """The address, IPv4 where there is one; what is an address already comes back as it is. Raises TimeoutError,
-    OSError with the reason as its text."""
+    """The address, IPv4 where there is one; what is an address already comes back as it is. Raises TimeoutError
+    where no name server answers, OSError with the reason as its text."""
     try:
         ip_address(host.partition("%")[0])
     except ValueError:
@@ -35,6 +35,8 @@ def _look_up(host: str, seconds: float) -> str:
         raise TimeoutError(f"no answer within {seconds:g} s") from None
     if isinstance(answer, UnicodeError):
         raise OSError("not the name of a host") from answer
+    if isinstance(answer, socket.gaierror) and answer.errno == socket.EAI_AGAIN:
+        raise TimeoutError(f"{answer.strerror}")  # no name server answers: at boot, the network may come yet
     if isinstance(answer, OSError):
         raise OSError(answer.strerror or str(answer)) from answer
     return answer

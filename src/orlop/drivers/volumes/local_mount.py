@@ -37,7 +37,7 @@ _RESOLVING_SECONDS = 10.0
 _ANSWER_SECONDS = 10.0  # of what is mounted on this host already
 _AWAY = (
     *(errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EHOSTUNREACH, errno.ENETUNREACH, errno.ENETDOWN),
-    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED),
+    *(errno.ECONNREFUSED, errno.ECONNRESET, errno.ECONNABORTED, errno.ENOTCONN, errno.EAGAIN),
 )
 _MOST_CREDENTIALS = 64 << 10
 
