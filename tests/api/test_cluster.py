@@ -235,6 +235,22 @@ def test_without_etcd_what_runs_goes_on_and_listings_say_how_old_they_are(
     assert sh(a, "data", "cat /t/f").stdout == "on\n"
 
 
+def test_other_storage_under_the_same_options_is_refused(ships: tuple[LiveDaemon, LiveDaemon], tmp_path: Path) -> None:
+    a, b = ships
+    a.docker("volume", "create", *tree(tmp_path / "fs"), "data")
+    sh(a, "data", "echo kept >/t/f")
+    wait_for("b to list it", lambda: names(b) == ["data"])
+    (tmp_path / "fs").rename(tmp_path / "away")
+    (tmp_path / "fs").mkdir()
+    refused = sh(b, "data", "true", code=125).stderr
+    assert "is not formatted anew" in refused
+    assert not (tmp_path / "fs/data").exists()
+    (tmp_path / "fs/meta.db").unlink(missing_ok=True)
+    (tmp_path / "fs").rmdir()
+    (tmp_path / "away").rename(tmp_path / "fs")
+    assert sh(b, "data", "cat /t/f").stdout == "kept\n"
+
+
 def test_what_a_killed_daemon_had_begun_is_put_right(ships: tuple[LiveDaemon, LiveDaemon], tmp_path: Path) -> None:
     a, b = ships
     a.docker("volume", "create", *tree(tmp_path / "fs"), "data")

@@ -18,7 +18,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_others import absent, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
-from orlop.errors import Conflict, HostFailure, NoSuchVolume, OrlopError, Unavailable
+from orlop.errors import HostFailure, NoSuchVolume, OrlopError, Unavailable
 from orlop.kernel.foreign import foreign_mounts
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.model.mount import Mount
@@ -90,8 +90,7 @@ class VolumeMounts:
         self._settler.ensure(volume.name)
         try:
             check_identity(driver, volume)
-            self._shared.before_attach(volume, driver)
-            path = driver.attach(volume.name, use)
+            path = self._attach(volume, driver, use)
         except NoSuchVolume as error:
             why = absent(volume) if isinstance(driver, Independent) else missing(volume)
             self._records.mark(volume.name, why)
@@ -107,11 +106,24 @@ class VolumeMounts:
                 self._records.place(volume.name, str(path), 0)
             else:
                 self.require_answer(volume, path)
-            self._shared.after_attach(volume, driver)
-        except (Unavailable, HostFailure, Conflict):
+        except (Unavailable, HostFailure):
             driver.detach(volume.name, use)
             raise
         return path
+
+    def _attach(self, volume: Volume, driver: VolumeDriver, use: str) -> Path:
+        """Of a volume of the cluster, the storage that all its hosts have."""
+        self._shared.before_attach(volume, driver)
+        path = driver.attach(volume.name, use)
+        try:
+            if self._shared.is_the_one(volume, driver):
+                return path
+        except BaseException:
+            driver.detach(volume.name, use)
+            raise
+        driver.detach(volume.name, use)  # another host saw what it has at the same moment, and was faster to tell
+        self._shared.before_attach(volume, driver)
+        return driver.attach(volume.name, use)
 
     @staticmethod
     def require_answer(volume: Volume, path: Path) -> None:

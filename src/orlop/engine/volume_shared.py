@@ -10,11 +10,13 @@ Without a cluster all of this is nothing, and costs nothing.
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
 from orlop.drivers.volumes.driver import Shareable, VolumeDriver
+from orlop.engine import faults
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, Malformed, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.model.cluster import ACCESS, Access, GlobalUse, GlobalVolume
@@ -90,12 +92,14 @@ class SharedVolumes:
             volume.labels,
             volume.options,
         )
-        return view(cluster.publish(wish))
+        with _walked("publish"):
+            return view(cluster.publish(wish))
 
     def withdraw(self, volume: Volume) -> None:
         """Raises Conflict naming node and container that use it elsewhere, Unavailable."""
         if volume.is_shared and (found := self._entry(volume)) is not None:
-            self.required(f"remove {volume.name}").withdraw(found)
+            with _walked("withdraw"):
+                self.required(f"remove {volume.name}").withdraw(found)
 
     def publish_again(self, volume: Volume) -> None:
         """It was withdrawn and could not go. Never raises: whoever calls has an error of its own to tell."""
@@ -114,7 +118,8 @@ class SharedVolumes:
         if found is None:
             raise Conflict(f"update {volume.name}", "it was removed from the cluster meanwhile")
         access = self._access(f"update {volume.name}", self._drivers[volume.driver], volume.options or {})
-        cluster.change(replace(found, labels=volume.labels, options=volume.options, access=access))
+        with _walked("change"):
+            cluster.change(replace(found, labels=volume.labels, options=volume.options, access=access))
 
     def _entry(self, volume: Volume) -> GlobalVolume | None:
         found = self.find(volume.name)
@@ -142,7 +147,8 @@ class SharedVolumes:
         if not volume.is_shared or self.cluster is None:
             return
         try:
-            self.cluster.begin_use(self._use(volume, container_id))
+            with _walked("use"):
+                self.cluster.begin_use(self._use(volume, container_id))
         except NotFound as error:  # not as "not found", which clients take for the image
             raise Conflict(f"volume {volume.name}", error.why, "Create it anew") from error
 
@@ -176,24 +182,19 @@ class SharedVolumes:
     # Its storage
 
     def before_attach(self, volume: Volume, driver: VolumeDriver) -> None:
-        """Another storage than the one that other hosts have is not attached. Raises Conflict."""
+        """Another storage than the one that other hosts have is not attached."""
         found = self._entry(volume) if volume.is_shared else None
         if found is not None and found.identity and isinstance(driver, Shareable):
             driver.expect(volume.name, found.identity)
 
-    def after_attach(self, volume: Volume, driver: VolumeDriver) -> None:
-        """Who saw the storage first tells all others. Raises Conflict where somebody else saw another one first,
-        Unavailable where that cannot be told."""
+    def is_the_one(self, volume: Volume, driver: VolumeDriver) -> bool:
+        """Whether what was attached is known to be the storage that all hosts have: who saw it first tells the others.
+        Raises Unavailable where that cannot be told."""
         found = self._entry(volume) if volume.is_shared else None
         if found is None or found.identity or not isinstance(driver, Shareable):
-            return
+            return True
         identity = driver.identity(volume.name)
-        if identity:
-            told = self.required(f"attaching volume {volume.name}").identify(found, identity)
-            if told != identity:
-                why = f"its storage here is {identity}, and on other hosts {told}"
-                hint = "Check its options: on this host they lead to another storage"
-                raise Conflict(f"attaching volume {volume.name}", why, hint)
+        return not identity or self.required(f"attaching volume {volume.name}").identify(found, identity) == identity
 
     # Listings
 
@@ -224,6 +225,14 @@ class SharedVolumes:
             for volume in self._records.all()
             if not volume.is_anonymous and (found := self.cluster.find(volume.name)) and found.id != volume.id
         ]
+
+
+@contextmanager
+def _walked(step: str) -> Iterator[None]:
+    """Where tests kill the daemon."""
+    faults.point("cluster", step, "before")
+    yield
+    faults.point("cluster", step, "after")
 
 
 def hidden(volume: Volume, found: GlobalVolume) -> str:

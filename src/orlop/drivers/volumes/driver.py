@@ -428,7 +428,7 @@ class Shareable(Ability, Protocol):
         """What its storage is known by, on all hosts; "" as long as nobody has seen it here."""
 
     def expect(self, name: str, identity: str) -> None:
-        """No other storage is attached from now on. Raises Conflict where another one was seen here before."""
+        """No other storage is attached from now on, whichever was seen here before."""
 
 
 @runtime_checkable

@@ -223,11 +223,7 @@ class ServedVolumes:
 
     def expect(self, name: str, identity: str) -> None:
         with self._tree.opened(name, exclusive=True) as volume:
-            known = read_file(volume.fd, IDENTITY).strip()
-            if known and known != identity:
-                why = f"it was mounted here with the storage {known}, and on other hosts with {identity}"
-                raise Conflict(f"volume {name}", why, "Check its options on this host: they lead to another storage")
-            if not known:
+            if read_file(volume.fd, IDENTITY).strip() != identity:
                 replace_file(volume.fd, IDENTITY, identity)
 
     # Use
