@@ -35,7 +35,7 @@ class Nas:
 
 
 @contextmanager
-def samba(folder: Path) -> Iterator[Nas]:
+def samba(folder: Path, guests: bool = False) -> Iterator[Nas]:
     port, data = free_ports(1)[0], _data(folder)
     (folder / "smb.conf").write_text(
         f"""[global]
@@ -44,6 +44,8 @@ def samba(folder: Path) -> Iterator[Nas]:
         bind interfaces only = yes
         server role = standalone server
         disable netbios = yes
+        map to guest = {"Bad User" if guests else "Never"}
+        guest account = {USER}
         load printers = no
         printcap name = /dev/null
         private dir = {folder}
@@ -57,16 +59,13 @@ def samba(folder: Path) -> Iterator[Nas]:
         [team]
         path = {data}
         writable = yes
-        valid users = {USER}
+        {"guest ok = yes" if guests else f"valid users = {USER}"}
         """
     )
     config = f"--configfile={folder}/smb.conf"
-    subprocess.run(
-        ["smbpasswd", "-c", folder / "smb.conf", "-a", "-s", USER],
-        input=f"{PASSWORD}\n{PASSWORD}\n".encode(),
-        check=True,
-        capture_output=True,
-    )
+    if not guests:
+        known = ["smbpasswd", "-c", folder / "smb.conf", "-a", "-s", USER]
+        subprocess.run(known, input=f"{PASSWORD}\n{PASSWORD}\n".encode(), check=True, capture_output=True)
     command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", config]
     options = {"protocol": "smb", "host": "127.0.0.1", "port": str(port), "share": "team", "user": USER}
     with _server(folder, command, port) as server:
