@@ -64,7 +64,7 @@ def samba(folder: Path, guests: bool = False) -> Iterator[Nas]:
     )
     config = f"--configfile={folder}/smb.conf"
     if not guests:
-        known = ["smbpasswd", "-c", folder / "smb.conf", "-a", "-s", USER]
+        known: list[str | Path] = ["smbpasswd", "-c", folder / "smb.conf", "-a", "-s", USER]
         subprocess.run(known, input=f"{PASSWORD}\n{PASSWORD}\n".encode(), check=True, capture_output=True)
     command = ["/usr/sbin/smbd", "--foreground", "--no-process-group", config]
     options = {"protocol": "smb", "host": "127.0.0.1", "port": str(port), "share": "team", "user": USER}

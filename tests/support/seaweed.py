@@ -13,6 +13,7 @@ from pathlib import Path
 
 from support.daemon import wait_for
 
+WRITER_ACCESS_KEY, WRITER_SECRET_KEY = "access-of-a-writer", "planted-secret-of-a-writer"
 ACCESS_KEY, SECRET_KEY = "access-of-the-tests", "planted-secret-of-the-tests"
 _PORTS = ("-master.port", "-volume.port", "-filer.port", "-s3.port")
 _NOT_WANTED = ("-s3.port.iceberg=0", "-s3.port.lance=0")  # else at ports that two of us would share
@@ -76,7 +77,10 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     folder.mkdir()
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
-    (folder / "s3.json").write_text(json.dumps({"identities": [identity]}))
+    # SeaweedFS makes a bucket anew for who may do everything, by their first write to one that is gone.
+    writer = {"accessKey": WRITER_ACCESS_KEY, "secretKey": WRITER_SECRET_KEY}
+    guarded = {"name": "writer", "credentials": [writer], "actions": ["Read", "Write", "List"]}
+    (folder / "s3.json").write_text(json.dumps({"identities": [identity, guarded]}))
     (folder / "data").mkdir()
     ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
     arguments = ["-dir", "data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json"]

@@ -199,7 +199,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     )
     system = System(facts, records, images, layers, executor)
     measurer = Measurer()
-    reports = VolumeReports(volumes, drivers_of_volumes, records, measurer)
+    reports = VolumeReports(volumes, drivers_of_volumes, records, measurer, redactor=redactor)
     disk_usage = DiskUsages(records, images, layers, reports)
     engine = Engine(
         containers=containers,

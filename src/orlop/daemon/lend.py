@@ -125,7 +125,7 @@ def _assemble(loan: Loan, closing: list[Callable[[], None]]) -> Lending:
     for report in [*executor.recover(), *volumes.reconcile()]:
         log.info("recovery: %s", report)
     uses = LentUses(exec_root.lent)
-    lending = Lending(volumes, driver, uses)
+    lending = Lending(volumes, driver, uses, redactor=secrets.redactor)
     lending.start()
     holders = LentMounts(uses, driver.name)
     watch = volumes.watch_mounts(holders.containers, holders)

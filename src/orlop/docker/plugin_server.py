@@ -143,7 +143,10 @@ class PluginServer(Front):
             pending = await asyncio.wait_for(asyncio.shield(asked), PENDING_SECONDS)
         except TimeoutError:
             return {}
-        return {} if pending is None else {"Pending": {"Files": pending.files, "SizeBytes": pending.size_bytes}}
+        if pending is None:
+            return {}
+        why = {"Why": pending.why} if pending.why else {}
+        return {"Pending": {"Files": pending.files, "SizeBytes": pending.size_bytes, **why}}
 
     async def list_volumes(self, raw: bytes) -> Mapping[str, Any]:
         found: Sequence[LentVolume] = (await self._ready()).list_volumes()

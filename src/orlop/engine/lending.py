@@ -14,6 +14,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from orlop.drivers.volumes.driver import Pending, Retirement, Uploading, VolumeDriver
@@ -21,6 +22,7 @@ from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.lent_mounts import mount_of
 from orlop.engine.lent_uses import LentUses
 from orlop.engine.mount_holders import mount_on
+from orlop.engine.redactor import Redactor
 from orlop.engine.volumes import Volumes
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mount_users import mount_users, place_of
@@ -42,8 +44,14 @@ class Lending:
     """Thread-safe; a lock for each volume, held while the storage is asked. What only looks takes none."""
 
     def __init__(
-        self, volumes: Volumes, driver: VolumeDriver, uses: LentUses, clock: Callable[[], int] = time.time_ns
+        self,
+        volumes: Volumes,
+        driver: VolumeDriver,
+        uses: LentUses,
+        clock: Callable[[], int] = time.time_ns,
+        redactor: Redactor | None = None,
     ) -> None:
+        self._redactor = redactor or Redactor()
         self._volumes = volumes
         self._driver = driver
         self._uses = uses
@@ -97,7 +105,8 @@ class Lending:
     def pending(self, name: str) -> Pending | None:
         """What has not got to storage elsewhere; None where that cannot be told. May wait for the volume's mount."""
         try:
-            return self._driver.pending(name) if isinstance(self._driver, Uploading) else None
+            found = self._driver.pending(name) if isinstance(self._driver, Uploading) else None
+            return replace(found, why=self._redactor.hide(found.why)) if found else None
         except (OrlopError, OSError):
             return None
 

@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from orlop.drivers.volumes.driver import (
     HealthState,
@@ -22,6 +22,7 @@ from orlop.drivers.volumes.driver import (
 )
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.measuring import Measurer
+from orlop.engine.redactor import Redactor
 from orlop.engine.volume_facts import IN_USE_NS
 from orlop.engine.volumes import Volumes
 from orlop.errors import OrlopError
@@ -67,6 +68,7 @@ class VolumeReports:
     containers: ContainerRecords
     measurer: Measurer
     clock: Callable[[], int] = time.time_ns
+    redactor: Redactor = field(default_factory=Redactor)
     _limits: dict[str, _KnownLimits] = field(default_factory=dict)
     _wanted: dict[str, int] = field(default_factory=dict)  # when, so that nobody keeps the disk busy by asking
     _looked_at: dict[str, int] = field(default_factory=dict)
@@ -136,7 +138,8 @@ class VolumeReports:
             return  # it would not answer
         if isinstance(driver, Uploading):
             try:
-                self._pending[volume.id] = driver.pending(volume.name)
+                pending = driver.pending(volume.name)
+                self._pending[volume.id] = replace(pending, why=self.redactor.hide(pending.why)) if pending else None
             except (OrlopError, OSError) as error:
                 log.info("what volume %s has still to upload cannot be told: %s", volume.name, error)
                 self._pending.pop(volume.id, None)

@@ -40,6 +40,8 @@ def _status(report: VolumeReport) -> dict[str, Any]:
         }
     if report.pending is not None:
         status["Pending"] = {"Files": report.pending.files, "SizeBytes": report.pending.size_bytes}
+        if report.pending.why:
+            status["Pending"]["Why"] = report.pending.why
     if volume.aliases:
         status["Aliases"] = list(volume.aliases)
     if volume.is_protected:

@@ -74,7 +74,7 @@ class CloudBackend:
         wait_for_uploads(served, program, remote_of(served.options).upload_wait_seconds)
 
     def pending(self, place: Path, cache: Path) -> Pending | None:
-        return pending(place) if place.exists() else unsent(cache)
+        return pending(place, cache) if place.exists() else unsent(cache)
 
 
 def remote_of(options: Options) -> Remote:
@@ -83,6 +83,7 @@ def remote_of(options: Options) -> Remote:
     if kind == "s3":
         settings |= {rclone: options[ours] for ours, rclone in _S3.items() if options.get(ours)}
         settings.setdefault("provider", "Other" if options.get("endpoint") else "AWS")
+        settings.setdefault("no_check_bucket", "true")  # else a bucket that vanished would be made anew, empty
     return with_common(Remote(kind, settings, _path(options)), options)
 
 

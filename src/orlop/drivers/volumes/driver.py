@@ -321,6 +321,7 @@ class Pending:
 
     files: int = 0
     size_bytes: int = 0
+    why: str = ""  # it could not get there yet, or what keeps more from being written
 
 
 @runtime_checkable

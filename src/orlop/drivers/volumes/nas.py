@@ -72,7 +72,7 @@ class NasBackend:
         wait_for_uploads(served, program, float(served.options.get("upload-wait") or UPLOAD_WAIT_SECONDS))
 
     def pending(self, place: Path, cache: Path) -> Pending | None:
-        return pending(place) if place.exists() else unsent(cache)
+        return pending(place, cache) if place.exists() else unsent(cache)
 
 
 def _remote(options: Options) -> Remote:

@@ -12,6 +12,7 @@ import os
 import socket
 import subprocess
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,9 @@ _CONFIG, _SOCKET, _PATH = "rclone.conf", "rc", "path"
 _STORAGE_SECONDS = 15.0
 _OBSCURE_SECONDS, _ASK_SECONDS, _POLL_SECONDS = 20.0, 5.0, 0.1
 _MOST_ANSWER = 8 << 20
+_MOST_TROUBLE = 64 << 10
+_LEAST_ROOM = 1 << 20
+_KEPT_FREE = "256M"  # on the disk of the cache: what is uploaded goes from it before
 
 
 def obscured(password: str) -> str:
@@ -57,7 +61,18 @@ def mount_command(served: Served, remote: Remote) -> Command:
     """Looks at the storage first: rclone would mount a bucket that is not there, and every access would fail."""
     look_at(f"attaching volume {served.name}", served.name, remote, served.identity)
     options = [
-        *("--config", _CONFIG, "--cache-dir", DIRECTORY, "--vfs-cache-mode", remote.cache_mode),
+        *(
+            "--config",
+            _CONFIG,
+            "--cache-dir",
+            DIRECTORY,
+            "--vfs-cache-poll-interval",
+            "10s",
+            "--vfs-cache-min-free-space",
+            _KEPT_FREE,
+            "--vfs-cache-mode",
+            remote.cache_mode,
+        ),
         *(
             "--exclude",
             PATTERN,
@@ -82,13 +97,32 @@ def mount_command(served: Served, remote: Remote) -> Command:
 # What is written and not there yet
 
 
-def pending(served_place: Path) -> Pending | None:
+def pending(place: Path, cache: Path) -> Pending | None:
     """What the running program has still to upload; None when it does not say."""
     try:
-        found = _ask(served_place / _SOCKET, "vfs/queue")["queue"]
-        return Pending(len(found), sum(int(item["size"]) for item in found))
+        found = _ask(place / _SOCKET, "vfs/queue")["queue"]
+        failed = [str(item["name"]) for item in found if int(item.get("tries") or 0)]
+        why = _trouble(place, failed) if failed else ""
+        return Pending(len(found), sum(int(item["size"]) for item in found), why or _lack_of_room(cache))
     except (OSError, http.client.HTTPException, ValueError, KeyError, TypeError):
         return None
+
+
+def _trouble(place: Path, failed: Sequence[str]) -> str:
+    """What the storage said last of one of these files."""
+    with (place / "log").open("rb") as log_file:
+        log_file.seek(max(0, os.fstat(log_file.fileno()).st_size - _MOST_TROUBLE))
+        lines = log_file.read().decode(errors="replace").splitlines()
+    marks = [f": {name}: Failed to copy: " for name in failed]
+    said = (line.partition(mark)[2] for line in reversed(lines) for mark in marks if mark in line)
+    return next(said, "")[:400]
+
+
+def _lack_of_room(cache: Path) -> str:
+    """What is written now gets an I/O error from rclone, which does not say why."""
+    room = os.statvfs(cache)
+    is_full = room.f_bavail * room.f_frsize < _LEAST_ROOM
+    return f"the disk of its cache is full: make room where {cache} is" if is_full else ""
 
 
 def unsent(cache: Path) -> Pending:
@@ -107,12 +141,12 @@ def wait_for_uploads(served: Served, program: MountProgram, seconds: float) -> N
     """Raises Unavailable saying what is left when they have not ended in time."""
     deadline = time.monotonic() + seconds
     while True:
-        left = pending(served.place) if program.is_alive() else unsent(served.cache)
+        left = pending(served.place, served.cache) if program.is_alive() else unsent(served.cache)
         if left is not None and not left.files:
             return
         if not program.is_alive() or time.monotonic() > deadline:
             what = f"{left.files} files ({describe_size(left.size_bytes)})" if left else "an unknown number of files"
-            why = f"{what} were written and are not uploaded yet"
+            why = f"{what} were written and are not uploaded yet" + (f": {left.why}" if left and left.why else "")
             raise Unavailable(f"volume {served.name}", why, "They are kept on this disk, and uploading goes on")
         time.sleep(_POLL_SECONDS)
 
