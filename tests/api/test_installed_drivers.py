@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from orlop.kernel.mounts import is_mount_point
 from support.daemon import CHECKOUT, LiveDaemon, orlop_command, run_command
 from support.installed import install
+from support.lent_driver import LentDriver
 
 PAGE = CHECKOUT / "docs/writing-a-driver.md"
 NAMES = ("data", "one", "two", "three", "empty", "used", "other", "live")
@@ -129,3 +131,22 @@ def test_a_volume_whose_driver_breaks_is_kept(site: Path, disks: Path, make_daem
     assert shown["Labels"] == {"a": "b"} and shown["Options"] == {"image": f"{disks}/data.img"}
     read = ("run", "--rm", "--network", "none", "-v", "data:/d", "busybox", "cat", "/d/note")
     assert daemon.docker(*read).stdout == "kept\n"
+
+
+def test_docker_and_podman_are_served_an_installed_driver_too(site: Path, disks: Path, tmp_path: Path) -> None:
+    plugin = LentDriver("image", tmp_path / "image.sock")
+    plugin.environment = {"PYTHONPATH": f"{CHECKOUT}/src:{site}"}
+    try:
+        plugin.start()
+        plugin.called("Create", Name="data", Opts={"image": f"{disks}/data.img"})
+        place = Path(plugin.called("Mount", Name="data", ID="c1")["Mountpoint"])
+        (place / "note").write_text("kept")
+        plugin.kill()
+        plugin.start()
+        assert (place / "note").read_text() == "kept"
+        plugin.called("Unmount", Name="data", ID="c1")
+        assert not is_mount_point(place)
+        plugin.called("Remove", Name="data")
+        assert plugin.called("List")["Volumes"] == []
+    finally:
+        plugin.close()
