@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from support.daemon import LiveDaemon, Result, wait_for
-from support.etcd import EtcdCluster, etcd
+from support.etcd import ROOT_PASSWORD, EtcdCluster, etcd
+from support.seaweed import ACCESS_KEY, SECRET_KEY, seaweed
 
 
 @pytest.fixture(scope="module")
@@ -297,3 +298,63 @@ def test_nodes_are_listed_and_a_name_is_one_daemons(
         third.arguments = []
     finally:
         third.close()
+
+
+def test_etcd_with_tls_and_a_password_by_the_configuration_file(
+    docker_command: Path, tmp_path: Path, needs_root: None
+) -> None:
+    with etcd(tmp_path / "etcd", is_tls=True, more=["--auth-token", "simple"]) as store:
+        store.ask_for_passwords()
+        word, config = tmp_path / "word", tmp_path / "daemon.json"
+        word.write_text(ROOT_PASSWORD + "\n")
+        settings = {
+            "cluster": store.address,
+            "node": "a",
+            "cluster-ca": str(store.credentials.ca),
+            "cluster-cert": str(store.credentials.certificate),
+            "cluster-key": str(store.credentials.key),
+            "cluster-user": "root",
+            "cluster-password-file": str(word),
+            "cluster-prefix": "/ships/",
+        }
+        config.write_text(json.dumps(settings))
+        ship = LiveDaemon(docker_command, arguments=["--config", str(config)])
+        try:
+            ship.start()
+            ship.docker("volume", "create", *tree(tmp_path / "fs"), "data")
+            assert where(ship, "data") == []
+            word.write_text("another")
+            ship.stop()
+            ship.start(wait=False)
+            assert ship.wait_for_exit() == 1
+            assert "user root" in ship.logs()
+            assert ROOT_PASSWORD not in ship.whole_log()
+            word.write_text(ROOT_PASSWORD)
+        finally:
+            ship.close()
+
+
+def test_a_bucket_is_one_volume_for_both(ships: tuple[LiveDaemon, LiveDaemon], tmp_path: Path) -> None:
+    a, b = ships
+    with seaweed(tmp_path / "weed") as storage:
+        storage.make_bucket("photos")
+        for daemon in ships:
+            for name, value in (("s3id", ACCESS_KEY), ("s3key", SECRET_KEY)):
+                daemon.orlop("secret", "create", "--force", name, stdin=value)
+        options = {
+            "type": "s3",
+            "endpoint": storage.endpoint,
+            "bucket": "photos",
+            "access-key": "secret://s3id",
+            "secret-key": "secret://s3key",
+        }
+        words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+        a.docker("volume", "create", "-d", "cloud", *words, "photos")
+        wait_for("b to list it", lambda: names(b) == ["photos"])
+        sh(a, "photos", "echo one >/t/one")
+        assert sh(b, "photos", "cat /t/one; echo two >/t/two").stdout == "one\n"
+        assert sh(a, "photos", "ls /t").stdout.split() == ["one", "two"]
+        assert len(storage.marks("photos")) == 1
+        a.docker("volume", "rm", "photos")
+        wait_for("b to forget it", lambda: names(b) == [])
+        assert "one" in storage.names("photos")

@@ -38,6 +38,8 @@ def test_the_command_line_wins_over_the_file(tmp_path: Path) -> None:
         ({"hosts": [1]}, '"hosts" must be a list of texts'),
         ({"volume-grace-seconds": True}, "must be a int"),
         ({"data-root": "relative"}, "absolute path"),
+        ({"cluster": "etcd://10.0.0.1"}, "--node"),
+        ({"node": "ship-1"}, "there is no cluster"),
         ({"bip": "172.17.0.300/16"}, "--bip"),
         ({"bip": "172.17.0.0/16"}, "--bip .* leaves no address"),
         ({"bip": "172.17.0.1/32"}, "--bip .* leaves no address"),
