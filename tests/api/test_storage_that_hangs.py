@@ -63,10 +63,13 @@ def told(ship: LiveDaemon, container: str) -> list[str]:
 
 
 def test_its_containers_stand_still_until_it_is_back_and_nobody_else_does(daemon: LiveDaemon, storage: Storage) -> None:
-    create(daemon, storage, "on-hang=freeze")
+    create(daemon, storage)
     user = run(daemon, "user")
     other = daemon.docker("run", "-d", "--name", "other", *SLEEP).stdout.strip()
     storage.hang()
+    wait_for("it to be told", lambda: daemon.inspect("volume", "far")["Status"]["Health"].startswith("hanging"))
+    assert not stands_still(user), "its users wait, unless it says something else"
+    daemon.orlop("volume", "update", "--opt", "on-hang=freeze", "far")
     await_frozen(daemon, user)
     seen = state(daemon, "user")
     assert seen["Error"] == "frozen until its storage answers: volume far is hanging: it gives no answer"
@@ -121,19 +124,22 @@ def test_a_daemon_that_is_killed_leaves_it_frozen_and_the_next_one_sees_how_the_
     daemon.docker("rm", "-f", "user")
 
 
-@pytest.mark.parametrize("command", [("stop", "-t", "0"), ("rm", "-f"), ("kill",)])
-def test_who_stands_still_can_be_ended(daemon: LiveDaemon, storage: Storage, command: tuple[str, ...]) -> None:
+def test_who_stands_still_can_be_ended(daemon: LiveDaemon, storage: Storage) -> None:
     create(daemon, storage, "on-hang=freeze")
-    user = run(daemon, "user", "--restart", "always")
+    commands = {"stopped": ("stop", "-t", "0"), "removed": ("rm", "-f"), "killed": ("kill",)}
+    users = {name: run(daemon, name, "--restart", "always") for name in commands}
     storage.hang()
-    await_frozen(daemon, user)
-    with daemon.spawn(*command, "user", stdout=subprocess.DEVNULL) as ending:
-        wait_for("its processes to end", lambda: not _has_processes(user))
-        storage.heal()
-        assert ending.wait(30) == 0
-    if command[0] == "stop":
-        assert state(daemon, "user")["Status"] == "exited" and state(daemon, "user")["Error"] == ""
-    daemon.docker("rm", "-f", "user")
+    for user in users.values():
+        await_frozen(daemon, user)
+    quiet = subprocess.DEVNULL
+    ending = [daemon.spawn(*commands[name], name, stdout=quiet, stderr=quiet) for name in users]
+    for user in users.values():
+        wait_for("its processes to end", lambda user=user: not _has_processes(user))  # type: ignore[misc]
+    storage.heal()
+    assert [process.wait(30) for process in ending] == [0, 0, 0]
+    for name in ("stopped", "killed"):
+        assert state(daemon, name)["Status"] == "exited" and state(daemon, name)["Error"] == ""
+    daemon.docker("rm", "-f", "stopped", "killed")
 
 
 def _has_processes(container_id: str) -> bool:
@@ -151,7 +157,7 @@ def test_its_containers_are_killed_and_come_back_with_it(daemon: LiveDaemon, sto
     storage.hang()
     wait_for("it to be killed", lambda: state(daemon, "stays-away")["Status"] == "exited", 60)
     assert state(daemon, "stays-away")["ExitCode"] == 137
-    assert state(daemon, "comes-back")["Status"] == "restarting"
+    wait_for("the other to wait", lambda: state(daemon, "comes-back")["Status"] == "restarting")
     storage.heal()
     wait_for("it to run", lambda: state(daemon, "comes-back")["Status"] == "running", 60)
     assert state(daemon, "stays-away")["Status"] == "exited"
@@ -204,17 +210,3 @@ def test_who_waits_gets_an_error_and_the_mount_is_made_anew(daemon: LiveDaemon, 
 def test_a_policy_that_cannot_be_kept_is_refused(daemon: LiveDaemon, options: tuple[str, ...], said: str) -> None:
     words = [word for option in options for word in ("-o", option)]
     assert said in daemon.docker("volume", "create", *words, "far", code=1).stderr
-
-
-def test_a_policy_is_changed_while_it_is_in_use(daemon: LiveDaemon, storage: Storage) -> None:
-    create(daemon, storage)
-    user = run(daemon, "user")
-    storage.hang()
-    wait_for("it to be told", lambda: daemon.inspect("volume", "far")["Status"]["Health"].startswith("hanging"))
-    assert not stands_still(user)
-    daemon.orlop("volume", "update", "--opt", "on-hang=freeze", "far")
-    await_frozen(daemon, user)
-    daemon.orlop("volume", "update", "--opt", "on-hang=wait", "far")
-    await_thawed(daemon, user)
-    storage.heal()
-    daemon.docker("rm", "-f", "user")
