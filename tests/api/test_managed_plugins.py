@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -10,6 +11,9 @@ from typing import Any
 
 import pytest
 
+from conftest import DaemonMaker
+from orlop.testing.archives import directory, file, make_tar, symlink
+from support.asking import Api
 from support.daemon import LiveDaemon, wait_for
 from support.managed_plugin import plugin_processes, small_config, write_context
 
@@ -40,8 +44,8 @@ def plugin(daemon: LiveDaemon, name: str = "small") -> dict[str, Any]:
     return found
 
 
-def test_a_plugin_from_create_to_rm(daemon: LiveDaemon, make_plugin: Maker) -> None:
-    docker = daemon.docker
+def test_a_plugin_from_create_to_rm(docker_clients: LiveDaemon, make_plugin: Maker) -> None:
+    daemon, docker = docker_clients, docker_clients.docker
     make_plugin()
     assert docker("plugin", "ls", "--format", "{{.Name}} {{.Enabled}}").stdout == "small:latest false\n"
     docker("plugin", "enable", "small")
@@ -100,6 +104,33 @@ def test_a_plugin_that_dies_is_started_again(daemon: LiveDaemon, make_plugin: Ma
     wait_for("another process", lambda: plugin_processes(daemon) not in ([], before))
     wait_for("its answer", lambda: daemon.inspect("volume", "notes")["Status"]["Health"] == "ok")
     assert daemon.docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
+
+
+def test_a_plugin_that_cannot_come_back_is_tried_again_and_again(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin()
+    daemon.docker("plugin", "enable", "small")
+    daemon.docker("volume", "create", "-d", "small", "notes")
+    program = daemon.data_root / "plugins" / plugin(daemon)["Id"] / "rootfs.1/plugin.py"
+    program.rename(program.with_suffix(".away"))
+    for pid in plugin_processes(daemon):
+        kill(pid)
+    wait_for("what is wrong", lambda: "ended with status" in daemon.inspect("volume", "notes")["Status"]["Health"])
+    assert plugin(daemon)["Enabled"], "that is a wish"
+    assert daemon.docker("volume", "ls", "-q").stdout == "notes\n"
+    wait_for("several tries", lambda: daemon.whole_log().count("will be tried again") > 2)
+    program.with_suffix(".away").rename(program)
+    wait_for("it to be back", lambda: daemon.inspect("volume", "notes")["Status"]["Health"] == "ok", 30)
+
+
+def test_a_plugin_that_does_not_answer_in_its_time_holds_up_nobody(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    make_plugin()
+    daemon.docker("plugin", "enable", "--timeout", "1", "small")
+    told = daemon.docker("volume", "create", "-d", "small", "-o", "sleep=60", "slow", code=1).stderr
+    assert "no answer within" in told
+    daemon.docker("volume", "create", "swift")
+    wait_for(
+        "it to be asked again", lambda: not daemon.docker("volume", "create", "-d", "small", "n", code=None).returncode
+    )
 
 
 def test_a_plugin_that_died_with_the_daemon_comes_back_with_it(daemon: LiveDaemon, make_plugin: Maker) -> None:
@@ -200,3 +231,52 @@ def test_a_mount_that_the_host_does_not_see_is_refused(daemon: LiveDaemon, make_
 def kill(pid: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(pid, signal.SIGKILL)
+
+
+def test_what_happens_to_plugins_is_told(daemon: LiveDaemon, api: Api, make_plugin: Maker) -> None:
+    with api.listening(type=["plugin"]) as told:
+        make_plugin()
+        daemon.docker("plugin", "enable", "small")
+        daemon.docker("plugin", "disable", "small")
+        daemon.docker("plugin", "rm", "small")
+        events = told.until("remove")
+    assert [event["Action"] for event in events] == ["create", "enable", "disable", "remove"]
+
+
+def test_a_lost_journal_loses_no_plugin(make_daemon: DaemonMaker, tmp_path: Path) -> None:
+    daemon = make_daemon(image=False)
+    daemon.docker("plugin", "create", "small", write_context(tmp_path / "c", small_config()))
+    daemon.docker("volume", "create", "kept")
+    daemon.stop()
+    for file in (daemon.data_root / "orlop").glob("journal.db*"):
+        file.unlink()
+    daemon.start()
+    assert daemon.docker("plugin", "ls", "--format", "{{.Name}} {{.Enabled}}").stdout == "small:latest false\n"
+    daemon.docker("plugin", "enable", "small")
+    daemon.docker("plugin", "rm", "-f", "small")
+
+
+def test_a_context_that_reaches_out_is_refused(daemon: LiveDaemon, tmp_path: Path) -> None:
+    """Of `docker plugin create` the daemon unpacks an archive that anybody may have made."""
+    victim = tmp_path / "victim"
+    config = (json.dumps(small_config())).encode()
+    for members in (
+        [file("config.json", config), symlink("rootfs", str(tmp_path))],
+        [symlink("config.json", "/etc/passwd"), directory("rootfs")],
+        [file("config.json", config), directory("rootfs"), symlink("rootfs/a", str(tmp_path)), file("rootfs/a/victim")],
+    ):
+        status = upload(daemon, make_tar(*members))
+        assert status in (204, 400)
+        assert not victim.exists()
+    for members, told in (([directory("rootfs")], 400), ([file("config.json", config)], 400), ([], 400)):
+        assert upload(daemon, make_tar(*members)) == told
+    for name in daemon.docker("plugin", "ls", "-q").stdout.split():
+        daemon.docker("plugin", "rm", name)
+
+
+def upload(daemon: LiveDaemon, tar: bytes) -> int:
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect(str(daemon.socket))
+        head = f"POST /plugins/create?name=hostile HTTP/1.1\r\nHost: x\r\nContent-Length: {len(tar)}\r\n\r\n"
+        connection.sendall(head.encode() + tar)
+        return int(connection.recv(100).split()[1])

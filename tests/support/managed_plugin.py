@@ -12,7 +12,7 @@ from support.seaweed import program
 
 # Volumes are directories in its own root file system; to mount one is to bind it below the propagated mount.
 PROGRAM = """
-import json, os, signal, socketserver, subprocess, sys
+import json, os, signal, socketserver, subprocess, sys, time
 signal.signal(signal.SIGTERM, lambda number, frame: os._exit(0))
 from http.server import BaseHTTPRequestHandler
 STORE, MOUNTS = "/data", "/mnt/volumes"
@@ -32,8 +32,11 @@ class Handler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(raw)
     def create(self, body):
-        if (body.get("Opts") or {}).get("die"):
+        wish = body.get("Opts") or {}
+        if wish.get("die"):
             os._exit(7)
+        if wish.get("sleep"):
+            time.sleep(float(wish["sleep"]))
         os.makedirs(f"{STORE}/{body['Name']}", exist_ok=True)
         return {}
     def remove(self, body):

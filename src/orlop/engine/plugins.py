@@ -185,7 +185,7 @@ class Plugins:
             raise Malformed("", f"negative timeout {timeout_seconds} for plugin is not allowed")
         with self._records.locked(reference) as plugin:
             if plugin.enabled:
-                raise Conflict("", f"plugin {plugin.name} is already enabled")
+                raise Conflict("plugin already enabled", f"plugin {plugin.name} is enabled")
             enabled: list[Plugin] = []
 
             def outcome() -> Sequence[Change]:
