@@ -248,8 +248,8 @@ def test_a_lost_journal_loses_no_plugin(make_daemon: DaemonMaker, tmp_path: Path
     daemon.docker("plugin", "create", "small", write_context(tmp_path / "c", small_config()))
     daemon.docker("volume", "create", "kept")
     daemon.stop()
-    for file in (daemon.data_root / "orlop").glob("journal.db*"):
-        file.unlink()
+    for lost in (daemon.data_root / "orlop").glob("journal.db*"):
+        lost.unlink()
     daemon.start()
     assert daemon.docker("plugin", "ls", "--format", "{{.Name}} {{.Enabled}}").stdout == "small:latest false\n"
     daemon.docker("plugin", "enable", "small")
