@@ -47,6 +47,8 @@ def mounted(place: Path, argv: Sequence[str], variables: Mapping[str, str] | Non
             stdin=subprocess.DEVNULL,
             stdout=said,
             stderr=said,
+            # As Orlop's have: schedulers share a busy processor among sessions.
+            start_new_session=True,
             env={**os.environ, **(variables or {})},
         )
     try:

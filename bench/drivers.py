@@ -17,6 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bench import lending
 from bench.containers import Container, bare_container
 from bench.http import Client
 from bench.material import MEGABYTE, Material
@@ -49,24 +50,23 @@ Measure = Callable[[Worker, Side, int], float]
 
 
 def measure_write(work: Worker, side: Side, megabytes: int) -> float:
-    path = str(side.place / "written")
-    took = work.ask("write", WORK_SECONDS, path=path, megabytes=megabytes)
-    work.ask("unlink", WORK_SECONDS, path=path)
+    took = work.ask("write", side.place, WORK_SECONDS, path="written", megabytes=megabytes)
+    work.ask("unlink", side.place, WORK_SECONDS, path="written")
     return took
 
 
 def measure_read(work: Worker, side: Side, megabytes: int) -> float:
     side.clear()
     forget = [str(path) for path in side.forget()]
-    return work.ask("read", WORK_SECONDS, path=str(side.place / _READ_FILE), megabytes=megabytes, forget=forget)
+    return work.ask("read", side.place, WORK_SECONDS, path=_READ_FILE, megabytes=megabytes, forget=forget)
 
 
 def measure_small(work: Worker, side: Side, count: int) -> float:
-    return work.ask("small", WORK_SECONDS, folder=str(side.place), count=count)
+    return work.ask("small", side.place, WORK_SECONDS, count=count)
 
 
 def measure_synced(work: Worker, side: Side, count: int) -> float:
-    return work.ask("synced", WORK_SECONDS, path=str(side.place / "synced"), count=count)
+    return work.ask("synced", side.place, WORK_SECONDS, path="synced", count=count)
 
 
 @dataclass(frozen=True)
@@ -89,6 +89,10 @@ KINDS = (
 
 
 def names(options: argparse.Namespace) -> list[str]:
+    return [*_pair_names(options), *(name for name in lending.rows() if _is_chosen(name, options))]
+
+
+def _pair_names(options: argparse.Namespace) -> list[str]:
     return [
         f"{pair}: {kind.name}" for pair in _pairs() for kind in KINDS if _is_chosen(f"{pair}: {kind.name}", options)
     ]
@@ -117,6 +121,10 @@ def measure_all(orlop: Managed, material: Material, options: argparse.Namespace)
             it = _Driver(orlop, driver, options.rounds or PAIRS_OF_A_ROW, table)
             it.measure(kinds, partial(prepare, folder, content), content)
             shutil.rmtree(folder, ignore_errors=True)
+    if served := [name for name in lending.rows() if _is_chosen(name, options)]:
+        folder = orlop.disk / "lending"
+        folder.mkdir()
+        lending.measure_lending(folder, table, served)
     return table
 
 

@@ -49,8 +49,9 @@ class Settler:
                 self._thread.start()
 
     def drop(self, marks: Sequence[Change]) -> None:
-        """Not waited for: a mark that outlives its cause makes the next start look, and find everything as it is."""
-        self._journal.submit(marks)
+        """Not waited for, nor written for its own sake: a mark that outlives its cause makes the next start look, and
+        find everything as it is."""
+        self._journal.note(*marks)
 
     def ensure(self, name: str) -> None:
         """What was done to the volume of that name survives a power cut once this returns. Raises OSError."""

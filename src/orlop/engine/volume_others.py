@@ -10,10 +10,11 @@ the quick ones. What they have that nobody used here yet is shown, and taken in 
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from orlop.drivers.volumes.driver import Independent, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.driver import Asking, Independent, Question, StoredVolume, VolumeDriver
+from orlop.engine.answers import is_answered
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.mount import Mount
@@ -24,6 +25,9 @@ log = logging.getLogger(__name__)
 
 LISTING_SECONDS = 1.0
 
+_Listing = Question[Sequence[StoredVolume]]
+Asked = tuple[str, VolumeDriver, _Listing]
+
 
 class OthersVolumes:
     """Thread-safe. Asks drivers without a lock of its own."""
@@ -33,7 +37,7 @@ class OthersVolumes:
         self._records = records
         self._drivers = drivers
         self._lock = threading.Lock()
-        self._asking: dict[str, threading.Thread] = {}
+        self._asking: set[str] = set()  # names of drivers
         self._trouble: dict[str, str] = {}  # of drivers that could not be listed, by name
         self._passed_over: set[str] = set()  # drivers that did not answer when many were asked for a volume
         self._told: dict[str, Mapping[str, object]] = {}  # by the volume's id
@@ -123,8 +127,31 @@ class OthersVolumes:
 
     def look_at(self, driver: VolumeDriver, volume: Volume) -> None:
         """Where it is and how it is, by the word of its driver."""
+        self._note(volume, lambda: driver.get(volume.name))
+
+    def ask(self, volume: Volume) -> Question[StoredVolume] | None:
+        """`look_at` for those who cannot wait: `is_told` takes the answer. Never blocks."""
+        driver = self._drivers.get(volume.driver)
+        return driver.ask(volume.name) if isinstance(driver, Asking) else None
+
+    def is_told(self, volume: Volume, question: Question[StoredVolume]) -> bool:
+        """False where the question was not heard."""
+
+        def answer() -> StoredVolume:
+            stored = question.answer()
+            if stored is None:
+                raise _Unheard
+            return stored
+
         try:
-            stored = driver.get(volume.name)
+            self._note(volume, answer)
+        except _Unheard:
+            return False
+        return True
+
+    def _note(self, volume: Volume, ask: Callable[[], StoredVolume]) -> None:
+        try:
+            stored = ask()
         except NotFound:
             self._records.mark(volume.name, absent(volume))
         except (OrlopError, OSError) as error:
@@ -140,38 +167,88 @@ class OthersVolumes:
         """Have each of them list its volumes, and wait so long for all of them together. One that was asked before and
         has not answered yet is not waited for."""
         deadline = time.monotonic() + seconds
-        started = [self._ask(name, driver) for name, driver, _ in self.drivers()]
-        for thread in filter(None, started):
+        asked, rest = self.ask_all()
+        threads = [self._list_in_thread(name, driver, None) for name, driver in rest]
+        for name, driver, question in asked:
+            if is_answered(question, deadline - time.monotonic()):
+                self._list(name, driver, question)
+            else:
+                self._list_in_thread(name, driver, question)
+        for thread in threads:
             thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _ask(self, name: str, driver: VolumeDriver) -> threading.Thread | None:
-        with self._lock:
-            if name in self._asking:
-                return None
-            thread = threading.Thread(target=self._list, args=(name, driver), name=f"list {name}", daemon=True)
-            self._asking[name] = thread
-            thread.start()
-            return thread
-
-    def _list(self, name: str, driver: VolumeDriver) -> None:
-        try:
-            there = {found.name: found for found in driver.list_volumes()}
-            self._trouble.pop(name, None)
-            for volume in self._of(name):
-                found = there.get(volume.name)
-                if found is None:
-                    self.look_at(driver, volume)  # a listing may leave out what is there
+    def ask_all(self) -> tuple[list[Asked], list[tuple[str, VolumeDriver]]]:
+        """`refresh` for those who cannot wait: those that were asked, whose answers `take` takes; and those that
+        `list_of` has to wait for. Never blocks."""
+        asked: list[Asked] = []
+        rest: list[tuple[str, VolumeDriver]] = []
+        for name, driver, _ in self.drivers():
+            if self._claim(name):
+                question = driver.ask_all() if isinstance(driver, Asking) else None
+                if question is None:
+                    rest.append((name, driver))
                 else:
-                    self._records.place(volume.name, found.mountpoint, 0)
-                    self._records.mark(volume.name, found.problem)
+                    asked.append((name, driver, question))
+        return asked, rest
+
+    def _claim(self, name: str) -> bool:
+        with self._lock:
+            is_free = name not in self._asking
+            self._asking.add(name)
+            return is_free
+
+    def _list_in_thread(self, name: str, driver: VolumeDriver, question: _Listing | None) -> threading.Thread:
+        thread = threading.Thread(target=self._list, args=(name, driver, question), name=f"list {name}", daemon=True)
+        thread.start()
+        return thread
+
+    def _list(self, name: str, driver: VolumeDriver, question: _Listing | None) -> None:
+        if question is None or not is_answered(question, question.seconds + 1.0) or not self.take(name, question):
+            self.list_of(name, driver)
+
+    def take(self, name: str, question: _Listing) -> bool:
+        """An answer to `ask_all`. False where it does not do, and `list_of` is to be asked. Never blocks."""
+        try:
+            found = question.answer()
+            is_taken = found is not None and self._listed(name, found, lambda volume: False)
         except (OrlopError, OSError) as error:
-            why = error.why if isinstance(error, OrlopError) else str(error)
-            self._trouble[name] = self._records.redactor.hide(why)
-            for volume in self._of(name):
-                self._records.mark(volume.name, f"its driver {name} does not answer: {self._trouble[name]}")
+            self._failed(name, error)
+            is_taken = True
+        if is_taken:
+            self._asking.discard(name)
+        return is_taken
+
+    def list_of(self, name: str, driver: VolumeDriver) -> None:
+        """One that was claimed by `ask_all`. Waits for it."""
+
+        def look_at(volume: Volume) -> bool:
+            self.look_at(driver, volume)
+            return True
+
+        try:
+            self._listed(name, driver.list_volumes(), look_at)
+        except (OrlopError, OSError) as error:
+            self._failed(name, error)
         finally:
-            with self._lock:
-                del self._asking[name]
+            self._asking.discard(name)
+
+    def _listed(self, name: str, volumes: Sequence[StoredVolume], look_at: Callable[[Volume], bool]) -> bool:
+        there = {found.name: found for found in volumes}
+        self._trouble.pop(name, None)
+        for volume in self._of(name):
+            found = there.get(volume.name)
+            if found is not None:
+                self._records.place(volume.name, found.mountpoint, 0)
+                self._records.mark(volume.name, found.problem)
+            elif not look_at(volume):  # a listing may leave out what is there
+                return False
+        return True
+
+    def _failed(self, name: str, error: OrlopError | OSError) -> None:
+        why = error.why if isinstance(error, OrlopError) else str(error)
+        self._trouble[name] = self._records.redactor.hide(why)
+        for volume in self._of(name):
+            self._records.mark(volume.name, f"its driver {name} does not answer: {self._trouble[name]}")
 
     def _of(self, driver: str) -> list[Volume]:
         return [volume for volume in self._records.all() if volume.driver == driver]
@@ -190,7 +267,7 @@ class OthersVolumes:
     def warnings(self, volumes: Sequence[Volume]) -> list[str]:
         """Of these: one for a driver that did not answer, one for each volume that has a problem of its own."""
         silent = {volume.driver for volume in volumes if volume.driver in self._trouble}
-        asked = [name for name in self._asking if name not in silent and self._of(name)]
+        asked = [name for name in list(self._asking) if name not in silent and self._of(name)]
         known = "its volumes are as last known"
         return [
             *(f"volume driver {name}: {self._trouble[name]}; {known}" for name in sorted(silent)),
@@ -203,6 +280,10 @@ class OthersVolumes:
         self.refresh(seconds=15.0)
         found = [volume for name, _, _ in self.drivers() for volume in self._of(name) if volume.problem]
         return [f"volume {volume.name}: {volume.problem}" for volume in found]
+
+
+class _Unheard(Exception):
+    """A question that nobody took."""
 
 
 def absent(volume: Volume) -> str:

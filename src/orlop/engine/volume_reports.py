@@ -16,6 +16,8 @@ from orlop.drivers.volumes.driver import (
     Limits,
     Measurement,
     Pending,
+    Question,
+    StoredVolume,
     Uploading,
     Usage,
     VolumeDriver,
@@ -125,8 +127,21 @@ class VolumeReports:
 
     def look_at(self, volume: Volume) -> Volume:
         """With what is wrong with it now. Raises NoSuchVolume."""
+        return self._looked_at_by(lambda: self.volumes.look_at(volume.name))
+
+    def ask(self, volume: Volume) -> Question[StoredVolume] | None:
+        """`look_at` for those who cannot wait, where its driver can be asked so: `told` takes the answer."""
+        return self.volumes.others.ask(volume)
+
+    def told(self, volume: Volume, question: Question[StoredVolume]) -> Volume | None:
+        """None where the question was not heard. Raises NoSuchVolume."""
+        if not self.volumes.others.is_told(volume, question):
+            return None
+        return self._looked_at_by(lambda: self.volumes.get(volume.name))
+
+    def _looked_at_by(self, look: Callable[[], Volume]) -> Volume:
         now = self.clock()
-        found = self.volumes.look_at(volume.name)
+        found = look()
         self._ask_limits(found)
         self._ask_pending(found)
         self._remember(self._looked_at, found, now)

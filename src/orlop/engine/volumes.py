@@ -247,8 +247,16 @@ class Volumes:
 
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
-        shows = list_filter(filters, lambda name: self._records.holders(name) or self.shared.uses(name))
+        self._shows(filters)  # what is wrong with it nobody has to wait for
         self.others.refresh()
+        return self.list_known(filters)
+
+    def _shows(self, filters: Filters) -> Callable[[Volume], bool]:
+        return list_filter(filters, lambda name: self._records.holders(name) or self.shared.uses(name))
+
+    def list_known(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
+        """The same from memory."""
+        shows = self._shows(filters)
         strangers = [*self.others.strangers(), *self.shared.strangers()]
         found = [volume for volume in self._records.all() if shows(volume)]
         if strangers:

@@ -1,7 +1,11 @@
 """/volumes"""
 
+import asyncio
 from collections.abc import Awaitable
+from functools import partial
+from typing import Any
 
+from orlop.docker.asking import answered
 from orlop.docker.filters import parse_filters
 from orlop.docker.messages import Reply, Request, empty, json_response
 from orlop.docker.router import Routes
@@ -9,6 +13,8 @@ from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.translate.volume_report_out import inspect_volume
 from orlop.docker.wire import volume as wire
+from orlop.drivers.volumes.driver import Question, StoredVolume
+from orlop.engine.volume_others import LISTING_SECONDS, Asked, OthersVolumes
 from orlop.engine.volume_reports import VolumeReports
 from orlop.errors import Malformed, NoSuchVolume, Unavailable
 from orlop.model.filters import Filters, parse_bool
@@ -24,17 +30,40 @@ _NO_SWARM = "volume update only valid for cluster volumes, but swarm is unavaila
 @routes.get("/volumes")
 async def list_volumes(service: Service, request: Request) -> Reply:
     filters = parse_filters(request, "error reading volume filters: invalid filter")
+    volumes_here = service.engine.volumes
 
     def listing() -> Reply:
-        volumes, warnings = service.engine.volumes.list_volumes(filters)
+        volumes, warnings = volumes_here.list_known(filters)
         return json_response(wire.VolumeList([show_volume(volume) for volume in volumes], list(warnings) or None))
 
+    if volumes_here.others.are_there:
+        await _refreshed(service, volumes_here.others)
     # Thousands take a while to spell, and a pattern may take as long as its author likes: those go to the pool. The way
     # there and back takes longer than spelling a few.
-    volumes_here = service.engine.volumes
-    if filters or volumes_here.count > _FEW or volumes_here.are_elsewhere_too:
+    if filters or volumes_here.count > _FEW or volumes_here.shared.cluster is not None:
         return await service.quick(listing)
     return listing()
+
+
+async def _refreshed(service: Service, others: OthersVolumes) -> None:
+    """As `refresh` does it, with answers waited for by the loop; nobody waits longer than `LISTING_SECONDS`."""
+    asked, rest = others.ask_all()
+    waited_for: list[asyncio.Future[Any]] = [service.quick(others.list_of, name, driver) for name, driver in rest]
+    looking: list[asyncio.Future[Any]] = []
+
+    def take(it: Asked, _: object) -> None:
+        name, driver, question = it
+        if not others.take(name, question):
+            looking.append(service.quick(others.list_of, name, driver))
+
+    for each in asked:
+        ended = answered(each[2])
+        ended.add_done_callback(partial(take, each))  # also when nobody waits any more
+        waited_for.append(ended)
+    if waited_for:
+        await asyncio.wait(waited_for, timeout=LISTING_SECONDS)
+    if looking:
+        await asyncio.wait(looking, timeout=LISTING_SECONDS)
 
 
 @routes.post("/volumes/create")
@@ -76,7 +105,19 @@ def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
         return service.quick(lambda: _inspected(reports, reports.look_at(service.engine.volumes.meet(name))))
     if reports.was_looked_at(volume):
         return _inspected(reports, volume)
+    question = reports.ask(volume)
+    if question is not None:
+        return _told(service, reports, volume, question)
     return service.quick(lambda: _inspected(reports, reports.look_at(volume)))
+
+
+async def _told(service: Service, reports: VolumeReports, volume: Volume, question: Question[StoredVolume]) -> Reply:
+    """Waited for by the loop that waits for everything: a thread for it would cost more than the question."""
+    await answered(question)
+    looked_at = reports.told(volume, question)
+    if looked_at is None:
+        return await service.quick(lambda: _inspected(reports, reports.look_at(volume)))
+    return _inspected(reports, looked_at)
 
 
 def _inspected(reports: VolumeReports, volume: Volume) -> Reply:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from orlop.drivers.volumes.driver import Health, HealthState, StoredVolume
+from orlop.drivers.volumes.driver import Health, HealthState, Question, StoredVolume
 from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.plugin_answers import (
     Misunderstood,
@@ -34,6 +34,8 @@ from orlop.kernel.mounts import MNT_DETACH, is_mount_point, unmount
 from orlop.model.volume import HIDDEN, hide_secrets
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 _REFUSALS = 6  # of an Unmount, until the plugin is believed to have nothing mounted
@@ -65,6 +67,7 @@ class PluginVolumes:
         self._uses = uses
         self._left = {(use.volume, use.id) for use in uses.all()}  # by an earlier daemon, not looked through yet
         self._seen: tuple[StoredVolume, ...] = ()
+        self._last_listing: tuple[dict[str, Any], tuple[StoredVolume, ...]] | None = None
         self._lock = threading.Lock()
         self._mounts = MountHealth()
         self._leaver: threading.Thread | None = None
@@ -101,6 +104,7 @@ class PluginVolumes:
         try:
             given = self._resolve(options)
             self._secrets |= {value for key, value in given.items() if value and value != options[key]}
+            self._last_listing = None  # what was shown of it may be a secret now
             self._call(subject, "Create", {"Name": name, "Opts": dict(given)}, self._link.deadlines.mount)
         except HostFailure as error:
             if "exist" not in error.why or self.find(name) is None:
@@ -127,12 +131,20 @@ class PluginVolumes:
         return self._get(name)
 
     def _get(self, name: str, seconds: float = 0.0, patient: bool = True) -> StoredVolume:
+        return self._got(name, lambda: self._link.call("Get", {"Name": name}, seconds, patient))
+
+    def _got(self, name: str, said: Callable[[], dict[str, Any]]) -> StoredVolume:
         subject = f"get {name}"
-        answer = self._call(subject, "Get", {"Name": name}, seconds, patient)
-        told = self._understood(subject, lambda: parse_volume(answer, name))
+        told = self._understood(subject, lambda: parse_volume(said(), name))
         if told is None:
             raise NoSuchVolume(name)
         return self._stored(told)
+
+    def ask(self, name: str) -> Question[StoredVolume] | None:
+        return self._link.begin("Get", {"Name": name}, lambda said: self._got(name, said))
+
+    def ask_all(self) -> Question[Sequence[StoredVolume]] | None:
+        return self._link.begin("List", {}, self._listed)
 
     def find(self, name: str) -> StoredVolume | None:
         try:
@@ -141,11 +153,18 @@ class PluginVolumes:
             return None
 
     def list_volumes(self) -> Sequence[StoredVolume]:
+        return self._listed(lambda: self._link.call("List", {}, patient=False))
+
+    def _listed(self, said: Callable[[], dict[str, Any]]) -> Sequence[StoredVolume]:
         subject = f"listing the volumes of {self.name}"
-        answer = self._call(subject, "List", {}, patient=False)
-        found = tuple(self._stored(told) for told in self._understood(subject, lambda: parse_volumes(answer)))
-        self._seen = found
-        return found
+        answer = self._understood(subject, said)
+        known = self._last_listing
+        # The same words mean the same, and most listings have nothing new; but where paths are a matter of settings.
+        if known is None or known[0] != answer or self._paths.show is not str:
+            told = self._understood(subject, lambda: parse_volumes(answer))
+            known = self._last_listing = answer, tuple(self._stored(each) for each in told)
+        self._seen = known[1]
+        return known[1]
 
     def seen(self) -> Sequence[StoredVolume]:
         return self._seen
@@ -379,8 +398,8 @@ class PluginVolumes:
     # Asking
 
     def _stored(self, told: Told) -> StoredVolume:
-        mountpoint = self._paths.show(told.mountpoint)
-        return StoredVolume(told.name, mountpoint, told.created_at_ns, status=self._shown(told.status))
+        mountpoint, status = self._paths.show(told.mountpoint), told.status and self._shown(told.status)
+        return StoredVolume(told.name, mountpoint, told.created_at_ns, status=status)
 
     def _shown(self, found: Any) -> Any:
         """A plugin may say again what it was given: of that, no secret is shown."""
@@ -401,15 +420,12 @@ class PluginVolumes:
         seconds: float = 0.0,
         patient: bool = True,
     ) -> dict[str, Any]:
-        try:
-            return self._link.call(method, request, seconds, patient)
-        except (Refused, Misunderstood, CannotConnect, NoAnswer, OrlopError) as error:
-            raise self._failure(subject, error) from error
+        return self._understood(subject, lambda: self._link.call(method, request, seconds, patient))
 
-    def _understood(self, subject: str, parse: Any) -> Any:
+    def _understood(self, subject: str, ask: Callable[[], T]) -> T:
         try:
-            return parse()
-        except Misunderstood as error:
+            return ask()
+        except (Refused, Misunderstood, CannotConnect, NoAnswer, OrlopError) as error:
             raise self._failure(subject, error) from error
 
     def _failure(self, subject: str, error: Exception) -> OrlopError:

@@ -23,6 +23,7 @@ from orlop.errors import HostFailure, Malformed
 
 _LONGEST_SPEC_BYTES = 64 * 1024
 _SETTLED_NS = 1_000_000_000
+_STAT_WORDS = 3  # of an identity, for each file that it was made of
 _PORTS = {"tcp": 80, "http": 80, "https": 443}
 
 
@@ -45,6 +46,11 @@ class Address:
     port: int = 0
     tls: Tls | None = None
     identity: tuple[int, ...] = ()
+
+    @property
+    def is_named_by_socket(self) -> bool:
+        """And by no file that would have to be read."""
+        return len(self.identity) == _STAT_WORDS and bool(self.socket)
 
     def __str__(self) -> str:
         return self.socket or f"{self.host}:{self.port}"

@@ -14,16 +14,19 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
 from orlop.drivers.volumes.plugin_address import Address
 from orlop.drivers.volumes.plugin_answers import Misunderstood, Refused, parse_answer, parse_implements, parse_scope
+from orlop.drivers.volumes.plugin_question import PluginQuestion
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer, PluginWire, TooLate
 from orlop.errors import HostFailure, OrlopError, Unavailable
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 _RETRY_WAITS = (0.1, 0.3, 0.6, 1.0)
 _LATELY_SECONDS = 30.0
@@ -105,6 +108,21 @@ class PluginLink:
         seconds = seconds or self.deadlines.call
         address = self.activate(seconds, patient)
         return self._ask(address, f"{_VOLUME_DRIVER}.{method}", request, seconds, patient)
+
+    def begin(
+        self, method: str, request: Mapping[str, Any], parse: Callable[[Callable[[], dict[str, Any]]], T]
+    ) -> PluginQuestion[T] | None:
+        """Ask without waiting; None where it cannot be asked now. Reads no file: never blocks."""
+        address = self._active
+        if address is None or self._silent is not None or not address.is_named_by_socket:
+            return None
+        if self._locate() != address:
+            return None
+        method = f"{_VOLUME_DRIVER}.{method}"
+        sent = self._wire.send(address, method, msgspec.json.encode(request), self.deadlines.call)
+        if sent is None:
+            return None
+        return PluginQuestion(method, sent, parse, lambda why: self._fell_silent(address, why))
 
     def activate(self, seconds: float = 0.0, patient: bool = True) -> Address:
         """Where it is, once it has said that it is a volume driver. One asks at a time; who waited for that one gets

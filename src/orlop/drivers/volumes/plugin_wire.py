@@ -6,6 +6,9 @@ so the deadline is that of the whole call and not of each read, and what is read
 A connection is kept for the next call, for a moment: a plugin that was replaced or closed it meanwhile is seen before
 anything is sent. One that turns out to be closed afterwards is tried again with a new connection only for a call that
 changes nothing.
+
+`post` waits for the answer. `send` does not, and goes out only on a connection that is there: for whoever has other
+things to wait for as well.
 """
 
 import select
@@ -21,7 +24,7 @@ from orlop.drivers.volumes.plugin_address import Address
 ACCEPT = "application/vnd.docker.plugins.v1.2+json"
 LONGEST_ANSWER_BYTES = 8 * 1024 * 1024
 _KEPT_SECONDS = 2.0
-_KEPT_CONNECTIONS = 8
+_KEPT_CONNECTIONS = 16
 _CHUNK = 65536
 
 
@@ -64,6 +67,21 @@ class PluginWire:
             raise CannotConnect(f"{address}: {getattr(error, 'strerror', None) or error}") from error
         return self._post(connection, address, method, body, deadline, seconds)
 
+    def send(self, address: Address, method: str, body: bytes, seconds: float) -> "Sent | None":
+        """None where there is no connection that could take it at once."""
+        connection = self._take(address)
+        if connection is None:
+            return None
+        request = _request(address, method, body)
+        try:
+            connection.settimeout(0)
+            if connection.send(request) == len(request):
+                return Sent(self, address, connection, seconds)
+        except OSError:
+            pass
+        connection.close()  # of what went out, if anything did, nothing can be made
+        return None
+
     def close(self) -> None:
         with self._lock:
             kept, self._kept = self._kept, []
@@ -86,7 +104,7 @@ class PluginWire:
         except BaseException:
             connection.close()
             raise
-        self._keep(address, connection) if answer.can_go_on else connection.close()
+        self.keep(address, connection) if answer.can_go_on else connection.close()
         return answer.status, b"".join(answer.pieces)
 
     def _take(self, address: Address) -> socket.socket | None:
@@ -101,12 +119,57 @@ class PluginWire:
                 return connection
             connection.close()
 
-    def _keep(self, address: Address, connection: socket.socket) -> None:
+    def keep(self, address: Address, connection: socket.socket) -> None:
+        """For the next call: its answer was read to the end."""
         with self._lock:
             if len(self._kept) < _KEPT_CONNECTIONS:
                 self._kept.append((address, time.monotonic(), connection))
                 return
         connection.close()
+
+
+class Sent:
+    """A call that nobody waits for. Not thread-safe."""
+
+    def __init__(self, wire: PluginWire, address: Address, connection: socket.socket, seconds: float) -> None:
+        self._wire, self._address, self._connection = wire, address, connection
+        self._seconds, self._deadline = seconds, time.monotonic() + seconds
+        self._answer = _Answer()
+        self._error: Exception | None = None
+
+    @property
+    def seconds(self) -> float:
+        return max(0.0, self._deadline - time.monotonic())
+
+    def fileno(self) -> int:
+        return self._connection.fileno()
+
+    def look(self) -> bool:
+        """Whether there is an answer, or will be none. Never blocks."""
+        try:
+            while not self._answer.is_whole:
+                data = self._connection.recv(_CHUNK)
+                self._answer.feed(data) if data else self._answer.end()
+        except BlockingIOError:
+            if self.seconds:
+                return False
+            self._error = TooLate(f"no answer within {self._seconds:g} seconds")
+        except (OSError, httptools.HttpParserError) as error:
+            self._error = error
+        return True
+
+    def answer(self) -> tuple[int, bytes]:
+        """After `look`, once. Raises NoAnswer; CannotConnect where not a byte came, and it can be asked again."""
+        if self._error is None and self._answer.can_go_on:
+            self._wire.keep(self._address, self._connection)
+        else:
+            self._connection.close()
+        if isinstance(self._error, TooLate):
+            raise self._error
+        if self._error is not None:
+            kind = NoAnswer if self._answer.size else CannotConnect
+            raise kind(f"no whole answer: {str(self._error) or type(self._error).__name__}") from self._error
+        return self._answer.status, b"".join(self._answer.pieces)
 
 
 class _Answer:
@@ -191,16 +254,20 @@ def _context(address: Address) -> ssl.SSLContext:
     return context
 
 
-def _exchange(
-    connection: socket.socket, address: Address, method: str, body: bytes, deadline: float, answer: _Answer
-) -> None:
+def _request(address: Address, method: str, body: bytes) -> bytes:
     host = "plugin.moby.localhost" if address.socket else f"{address.host}:{address.port}"
     head = (
         f"POST /{method} HTTP/1.1\r\nHost: {host}\r\nUser-Agent: orlop\r\nAccept: {ACCEPT}\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
     )
+    return head.encode() + body
+
+
+def _exchange(
+    connection: socket.socket, address: Address, method: str, body: bytes, deadline: float, answer: _Answer
+) -> None:
     connection.settimeout(_left(deadline))
-    connection.sendall(head.encode() + body)
+    connection.sendall(_request(address, method, body))
     while not answer.is_whole:
         connection.settimeout(_left(deadline))
         data = connection.recv(_CHUNK)
