@@ -42,7 +42,11 @@ class Container:
 
     def __enter__(self) -> str:
         self._id = str(self._peer.client.call("POST", "/containers/create", self._body)["Id"])
-        self._peer.client.call("POST", f"/containers/{self._id}/start")
+        try:
+            self._peer.client.call("POST", f"/containers/{self._id}/start")
+        except BaseException:
+            self.__exit__()
+            raise
         return self._id
 
     def __exit__(self, *_: object) -> None:

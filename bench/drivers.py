@@ -11,7 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from bench import lending
 from bench.containers import Container, bare_container
-from bench.http import Client
+from bench.http import Client, Refused
 from bench.material import MEGABYTE, Material
 from bench.peers import Managed, Peer
 from bench.rounds import CLEAN_UP_SECONDS, TooLong, within
@@ -151,10 +151,14 @@ class _Driver:
             for kind in left:
                 why = f"{type(error).__name__}: {str(error).strip()}"
                 self._table.add(Row(f"{self._driver}: {kind.name}", kind.unit, TARGET, {}, [why]))
+        finally:
+            self._close(lasting)
+
+    def _close(self, lasting: ExitStack) -> None:
         try:
             with within(2 * CLEAN_UP_SECONDS, "taking it down"):
                 lasting.close()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:  # noqa: BLE001 - told, and the next driver has its turn
             print(f"    {self._driver}: taking it down: {type(error).__name__}: {error}", flush=True)
 
     def _sides(self, lasting: ExitStack, pair: "Pair", content: Path) -> dict[str, Side]:
@@ -220,8 +224,11 @@ def _container(orlop: Peer, pair: "Pair") -> Iterator[Path]:
         with Container(orlop, body) as container:
             pid = orlop.client.call("GET", f"/containers/{container}/json")["State"]["Pid"]
             yield Path(f"/proc/{pid}/root/data")
-    finally:
-        orlop.client.call("DELETE", f"/volumes/{volume}?force=1")
+    except BaseException:
+        with suppress(Refused, OSError):  # the first trouble is the one to be told
+            orlop.client.call("DELETE", f"/volumes/{volume}?force=1")
+        raise
+    orlop.client.call("DELETE", f"/volumes/{volume}?force=1")
 
 
 def _clear(below: Path, pattern: str) -> None:
