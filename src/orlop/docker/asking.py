@@ -1,4 +1,4 @@
-"""Waiting on the event loop for the answer to a question (drivers/volumes/driver.py, Question)."""
+"""Waiting on the event loop for the answer to a question (drivers/volumes/asking.py)."""
 
 import asyncio
 
