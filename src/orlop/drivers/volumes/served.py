@@ -43,6 +43,7 @@ from orlop.drivers.volumes.local_uses import (
 from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.mount_program import Command, MountProgram, end_unrecorded
 from orlop.drivers.volumes.remote_options import refuse_named
+from orlop.drivers.volumes.served_record import SERVED, is_started_for, parse_served, read_served, stamped
 from orlop.drivers.volumes.storage_asking import StorageAsking
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
@@ -50,7 +51,7 @@ from orlop.model.cluster import Access
 
 log = logging.getLogger(__name__)
 
-SERVED, CACHE, IDENTITY = "served.json", "cache", "identity"
+CACHE, IDENTITY = "cache", "identity"
 START_SECONDS = 60.0
 END_SECONDS = 10.0
 FINISH_SECONDS = 2.0  # how often it is tried again to unmount what had something to upload
@@ -197,12 +198,12 @@ class ServedVolumes:
 
     def options(self, name: str) -> Options:
         with self._tree.opened(name) as volume:
-            return _read(volume)[1]
+            return read_served(volume)[1]
 
     def served_id(self, name: str) -> str:
         """Stays the same as long as the volume is there, whatever its name."""
         with self._tree.opened(name) as volume:
-            return _read(volume)[0]
+            return read_served(volume)[0]
 
     def is_known(self, name: str) -> bool:
         """Whether the backend has remembered the storage."""
@@ -231,11 +232,20 @@ class ServedVolumes:
     def attach(self, name: str, use_id: str) -> Path:
         with self._tree.opened(name, exclusive=True) as volume:
             # A dead mount may be there without a use, too: what a crash left, and nobody has cleared away yet.
-            if (is_in_use(volume) or is_ours(volume)) and self.health(name).state is HealthState.STALE:
+            is_dead = (is_in_use(volume) or is_ours(volume)) and self.health(name).state is HealthState.STALE
+            if is_dead or self._is_outdated(volume):
                 self._attach_anew(volume, use_id)
             else:
                 attach_mounted(volume, use_id, mount=lambda: self._mount(volume))
             return volume.data_path
+
+    def _is_outdated(self, volume: VolumeDirectory) -> bool:
+        """Nobody uses it, and its program still has something to bring away, by a key or options that were changed
+        meanwhile: what it does not get rid of another may."""
+        if is_in_use(volume) or not is_ours(volume):
+            return False
+        served, program = self._served(volume)
+        return not is_started_for(program, served.options)
 
     def _attach_anew(self, volume: VolumeDirectory, use_id: str) -> None:
         """Those who have it are given the new mount by whoever watches."""
@@ -251,7 +261,7 @@ class ServedVolumes:
 
     def _command(self, served: Served) -> Command:
         served.cache.mkdir(mode=0o700, exist_ok=True)
-        return self._backend.command(served)
+        return stamped(self._backend.command(served), served.options)
 
     def _start(self, served: Served, program: MountProgram, command: Command) -> None:
         subject = f"attaching volume {served.name}"
@@ -304,7 +314,7 @@ class ServedVolumes:
 
     def health(self, name: str) -> Health:
         with self._tree.opened(name) as volume:
-            program = MountProgram(self._run / _read(volume)[0])
+            program = MountProgram(self._run / read_served(volume)[0])
             if not program.is_alive():
                 self._storage.forget(name)
                 words = program.last_words()
@@ -332,11 +342,11 @@ class ServedVolumes:
 
     def interrupt(self, name: str) -> None:
         with self._tree.opened(name) as volume:
-            MountProgram(self._run / _read(volume)[0]).kill()
+            MountProgram(self._run / read_served(volume)[0]).kill()
 
     def pending(self, name: str) -> Pending | None:
         with self._tree.opened(name) as volume:
-            return self._backend.pending(self._run / _read(volume)[0], volume.path / CACHE)
+            return self._backend.pending(self._run / read_served(volume)[0], volume.path / CACHE)
 
     def detach_others(self, use_ids: Collection[str]) -> None:
         """At start. What nobody uses any more ends, in a thread: it may have to bring away what was written."""
@@ -347,7 +357,7 @@ class ServedVolumes:
                 with self._tree.opened(name, exclusive=True) as volume:
                     if exists(volume.fd, USES):
                         keep_uses(volume, use_ids)
-                    place = self._run / _read(volume)[0]
+                    place = self._run / read_served(volume)[0]
                     owners[place] = name
                     if is_mount_point(volume.data_path):
                         running.add(place)
@@ -389,7 +399,7 @@ class ServedVolumes:
         return True
 
     def _served(self, volume: VolumeDirectory) -> tuple[Served, MountProgram]:
-        served_id, options = _read(volume)
+        served_id, options = read_served(volume)
         place = self._run / served_id
         resolved = self._resolve(options)
         cache, identity = volume.path / CACHE, volume.path / IDENTITY
@@ -401,7 +411,7 @@ class ServedVolumes:
         """From the next mount on."""
         self._check(f"update {name}", options)
         with self._tree.opened(name, exclusive=True) as volume:
-            served_id, _ = _read(volume)
+            served_id, _ = read_served(volume)
             replace_file(volume.fd, SERVED, json.dumps({"id": served_id, "options": dict(options)}))
         self._tree.describe(name, metadata)
 
@@ -428,22 +438,9 @@ class ServedVolumes:
         found = []
         for place in sorted((self.root / PURGING).iterdir()):
             with suppress(OSError, HostFailure):  # one that is being deleted has none any more
-                served_id, options = _parse(place.name, (place / SERVED).read_text(), place / SERVED)
+                served_id, options = parse_served(place.name, (place / SERVED).read_text(), place / SERVED)
                 found.append((place.name, served_id, options))
         return found
 
     def list_retired(self) -> Sequence[str]:
         return self._tree.list_retired()
-
-
-def _read(volume: VolumeDirectory) -> tuple[str, dict[str, str]]:
-    return _parse(volume.name, read_file(volume.fd, SERVED), volume.path / SERVED)
-
-
-def _parse(name: str, text: str, path: Path) -> tuple[str, dict[str, str]]:
-    try:
-        found = json.loads(text)
-        return str(found["id"]), {str(key): str(value) for key, value in found["options"].items()}
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        why = f"{path} is unreadable" if text else f"{path} is missing"
-        raise HostFailure(f"volume {name}", why, "Restore that file from a backup") from error
