@@ -82,7 +82,7 @@ class HangPolicies:
                     frozen |= dict.fromkeys(ids, f"volume {one.volume.name} is {_render(one.health)}")
         for container in self._containers():
             why = frozen.get(container.id, "") if container.id not in ending else ""
-            if why and not container.is_frozen:
+            if why and not self._standstill.holds(container):
                 self._submit(container.id, lambda id=container.id, why=why: self._freeze(id, why))  # type: ignore[misc]
             elif container.is_frozen and not why and container.id not in unsure:
                 self._submit(container.id, lambda id=container.id: self._standstill.end(id))  # type: ignore[misc]

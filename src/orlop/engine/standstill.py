@@ -22,13 +22,19 @@ class Standstill:
         self._records = records
         self._runtime_of = runtime_of
         self._emit = emit
+        self._held: set[str] = set()  # ids of those that were frozen since this daemon began
+
+    def holds(self, container: Container) -> bool:
+        """Whether it stands still for sure. Of one that an earlier daemon left only the wish is known."""
+        return container.is_frozen and container.id in self._held
 
     def begin(self, container_id: str, why: str) -> None:
         """Frozen already is success; who is told to stop is left alone. Raises Unsupported."""
         try:
             with self._records.locked(container_id) as container:
-                if not container.is_running or container.status.stopped_by_user or container.is_frozen:
+                if not container.is_running or container.status.stopped_by_user or self.holds(container):
                     return
+                is_news = not container.is_frozen
                 runtime = self._runtime_of(container)
                 if not isinstance(runtime, Freezing):
                     raise Unsupported(f"runtime {runtime.name}", "it cannot freeze containers")
@@ -40,9 +46,11 @@ class Standstill:
                     except BaseException:
                         self._records.save(container)
                         raise
+                self._held.add(container.id)
         except NotFound:
             return  # removed meanwhile
-        self._emit(frozen, "freeze", {"why": why})
+        if is_news:
+            self._emit(frozen, "freeze", {"why": why})
 
     def end(self, container_id: str) -> None:
         try:
@@ -58,6 +66,7 @@ class Standstill:
         runtime = self._runtime_of(container)
         if container.status.state is not ContainerState.PAUSED and isinstance(runtime, Freezing):
             runtime.thaw(container.id)
+        self._held.discard(container.id)
         thawed = with_status(container, frozen_for="")
         self._records.save(thawed)
         self._emit(thawed, "thaw", {})

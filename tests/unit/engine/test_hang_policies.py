@@ -60,6 +60,9 @@ class Deck:
         status = Status(state=ContainerState.RUNNING)
         self.containers[name] = Container(name, name, 0, "", ContainerConfig(), host, "", status=status)
 
+    def holds(self, container: Container) -> bool:
+        return container.is_frozen
+
     def begin(self, container_id: str, why: str) -> None:
         self.containers[container_id] = with_status(self.containers[container_id], frozen_for=why)
 
