@@ -16,7 +16,7 @@ class Far:
     """Storage that answers when it is told to."""
 
     def __init__(self) -> None:
-        self.now = 0.0
+        self.now = 100.0
         self.answer = Health()
         self.may = threading.Event()
         self.may.set()
@@ -40,7 +40,6 @@ def far() -> Iterator[Far]:
     found = Far()
     yield found
     found.may.set()
-    found.asking.close()
 
 
 def test_nothing_is_known_before_the_first_answer(far: Far) -> None:

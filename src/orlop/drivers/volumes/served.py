@@ -154,7 +154,6 @@ class ServedVolumes:
     def close(self) -> None:
         self._closed.set()
         self._mounts.close()
-        self._storage.close()
         self._tree.close()
 
     # Create and find

@@ -8,7 +8,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from orlop.drivers.volumes.driver import Health, HealthState
@@ -24,7 +23,6 @@ _AT_ONCE = 8
 class _Known:
     health: Health = field(default_factory=lambda: Health(HealthState.UNKNOWN))
     next_at: float = 0.0
-    is_wanted: bool = False  # a worker has it, or will
     asked_at: float = 0.0  # 0: nobody waits for an answer now
 
 
@@ -36,26 +34,23 @@ class StorageAsking:
         self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, _Known] = {}
-        self._workers = ThreadPoolExecutor(_AT_ONCE, "asking storage")
+        self._asking = 0
 
     def health(self, name: str, ask: Callable[[], Health]) -> Health:
         with self._lock:
             known = self._known.setdefault(name, _Known())
             now = self._clock()
-            if not known.is_wanted and now >= known.next_at:
-                known.is_wanted = True
-                try:
-                    self._workers.submit(self._ask, known, ask)
-                except RuntimeError:  # closed meanwhile
-                    known.is_wanted = False
+            if not known.asked_at and now >= known.next_at and self._asking < _AT_ONCE:
+                known.asked_at = now
+                self._asking += 1
+                # One that can be left behind: the end of the daemon does not wait for storage.
+                threading.Thread(target=self._ask, args=(known, ask), name=f"asking for {name}", daemon=True).start()
             is_silent = known.asked_at and now - known.asked_at > HANGING_SECONDS
             if is_silent and known.health.state in (HealthState.OK, HealthState.UNKNOWN):
                 return Health(HealthState.HANGING, "its storage gives no answer")
             return known.health
 
     def _ask(self, known: _Known, ask: Callable[[], Health]) -> None:
-        with self._lock:
-            known.asked_at = self._clock()
         found = Health(HealthState.UNKNOWN)
         try:
             found = ask()
@@ -64,7 +59,7 @@ class StorageAsking:
         with self._lock:
             known.health = found
             known.asked_at = 0.0
-            known.is_wanted = False
+            self._asking -= 1
             known.next_at = self._clock() + self._pause_seconds
 
     def forget(self, name: str) -> None:
@@ -76,6 +71,3 @@ class StorageAsking:
         with self._lock:
             for name in [known for known in self._known if known not in names]:
                 del self._known[name]
-
-    def close(self) -> None:
-        self._workers.shutdown(wait=False, cancel_futures=True)
