@@ -75,8 +75,10 @@ class ActiveMounts(Conflict):
     status = 500
 
 
-class WriterElsewhere(Conflict):
-    """Another host has write access to the volume: whoever can wait tries again."""
+class WriterElsewhere(Unavailable):
+    """Another host has write access to the volume. Told as a conflict; whoever can wait tries again."""
+
+    status = 409
 
 
 class NoSuchContainer(NotFound):

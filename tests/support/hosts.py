@@ -22,8 +22,19 @@ from support.netspace import Network
 
 STORAGE = "san"
 _NS_GET_PARENT = 0xB702
-# Process 1 of a host: nothing but somebody who takes in orphans.
-_INIT = "import signal\nsignal.signal(signal.SIGCHLD, signal.SIG_IGN)\nprint(flush=True)\nwhile True: signal.pause()"
+# Process 1 of a host: somebody who takes in orphans. Its mount namespace begins as a copy of the machine's. What others
+# mounted there meanwhile would stay in it, and look like something they left behind; so it goes first.
+_INIT = """
+import ctypes, signal
+signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+points = [line.split()[4].encode().decode("unicode_escape") for line in open("/proc/self/mountinfo")]
+for point in reversed(points):
+    if point.startswith(("/tmp/", "/run/", "/dev/shm/")):
+        ctypes.CDLL(None).umount2(point.encode(), 2)
+print(flush=True)
+while True:
+    signal.pause()
+"""
 
 
 class Host(LiveDaemon):
@@ -49,6 +60,9 @@ class Host(LiveDaemon):
     def power_off(self) -> None:
         assert self._init is not None
         self.go_on()  # whoever waits for them from outside
+        assert self._init.poll() is None, (
+            f"host {self.name} ended by itself with {self._init.returncode}: {self.logs()}"
+        )
         os.kill(self._init_pid, signal.SIGKILL)
         self._init.wait()
         self._init = None

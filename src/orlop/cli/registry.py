@@ -84,6 +84,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "cp": Entry("volume_cp", "Copy a volume, or files into and out of one"),
         "export": Entry("volume_export", "Write a volume as a tar archive, with its labels and options"),
         "import": Entry("volume_import", "Make a volume from a tar archive"),
+        "takeover": Entry("volume_takeover", "Get write access to a volume that another host writes to"),
         "where": Entry("volume_where", "List who uses a volume, on all hosts of the cluster"),
         "restore": Entry("volume_restore", "Bring a removed volume back"),
         "purge": Entry("volume_purge", "Destroy the data of removed volumes, for good"),

@@ -75,6 +75,9 @@ class JoinedCluster:
             log.warning("cluster: started without etcd, with what was known: %s", error)
         self.follower.start()
         self._thread.start()
+
+    def start_writing(self) -> None:
+        """Once there is somebody to tell that access is lost."""
         self._writers.start()
 
     def close(self) -> None:

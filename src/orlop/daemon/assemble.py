@@ -241,6 +241,10 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     watch = volumes.watch_mounts(records.all, ContainerMounts(trees, volumes.pin_again))
     standstill, end = lifecycle.standstill, lifecycle.end_for_storage
     watch.policies = HangPolicies(records.all, standstill, end, drivers_of_volumes)
+    volumes.writing.containers, volumes.writing.standstill = records.all, standstill
+    volumes.writing.end_container, volumes.writing.name_of = end, name_of
+    if cluster is not None:
+        cluster.start_writing()
 
     def close() -> None:
         reaper.stop()

@@ -23,6 +23,7 @@ DEFAULT_BRIDGE = "orlop0"
 
 _GRACE_SECONDS = 24 * 3600
 _ANONYMOUS_GRACE_SECONDS = 3600
+_SHORTEST_LEASE_SECONDS, _LONGEST_LEASE_SECONDS = 4, 600
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class Settings:
     cluster_user: str = ""
     cluster_password_file: str = ""
     cluster_prefix: str = ""  # of all keys; "" = /orlop/
+    cluster_lease_seconds: int = 20  # how long write access lasts without being renewed
     debug: bool = False
 
     @property
@@ -88,6 +90,7 @@ _KINDS: dict[str, type] = {
     "cluster_user": str,
     "cluster_password_file": str,
     "cluster_prefix": str,
+    "cluster_lease_seconds": int,
     "debug": bool,
 }
 
@@ -151,4 +154,7 @@ def _checked(settings: Settings) -> Settings:
         raise Malformed("--cluster", "this host needs a name in the cluster", "For example: --node $(hostname)")
     if settings.node and not settings.cluster:
         raise Malformed(f"--node {settings.node}", "there is no cluster", "Name its etcd: --cluster etcd://HOST:2379")
+    if not _SHORTEST_LEASE_SECONDS <= settings.cluster_lease_seconds <= _LONGEST_LEASE_SECONDS:
+        why = f"it is between {_SHORTEST_LEASE_SECONDS} and {_LONGEST_LEASE_SECONDS} seconds"
+        raise Malformed(f"--cluster-lease {settings.cluster_lease_seconds}", why, "The usual: 20")
     return settings

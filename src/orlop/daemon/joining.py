@@ -5,6 +5,7 @@ from pathlib import Path
 from orlop.cluster.address import Credentials, parse_endpoints
 from orlop.cluster.joined import JoinedCluster
 from orlop.cluster.keys import DEFAULT_PREFIX, Keys, check_node, check_prefix
+from orlop.cluster.term import Term
 from orlop.daemon.config import Settings
 from orlop.errors import Malformed
 
@@ -14,9 +15,10 @@ def join(settings: Settings, daemon_id: str, version: str, copy: Path, leashes: 
     another daemon has that name, Forbidden."""
     endpoints = parse_endpoints(settings.cluster)
     keys = Keys(check_prefix(settings.cluster_prefix or DEFAULT_PREFIX))
+    term = Term(settings.cluster_lease_seconds)
     try:
         joined = JoinedCluster(
-            endpoints, _credentials(settings), keys, check_node(settings.node), daemon_id, version, copy, leashes
+            endpoints, _credentials(settings), keys, check_node(settings.node), daemon_id, version, copy, leashes, term
         )
     except OSError as error:  # a file of TLS
         raise Malformed("--cluster", f"its TLS cannot be set up: {error}", "Check the files it is given") from error

@@ -22,6 +22,7 @@ from orlop.model.names import parse_container_name, pick_name
 from orlop.model.volume import Volume
 from orlop.planning.containers import command_line, merge_config, plan_create
 from orlop.planning.mounts import inherit_mounts, plan_mount, resolve_mounts, settle_propagation
+from orlop.planning.waiting import split_wait
 from orlop.store.paths import DataRoot
 
 log = logging.getLogger(__name__)
@@ -90,8 +91,9 @@ class ContainerCreation:
             if mount.kind is MountKind.BIND and not mount.create_source:
                 prepare_bind_source(mount)
             return mount
+        request, wait_seconds = split_wait(request)
         volume = self._hold_volume(request, container_id)
-        mount = plan_mount(request, volume)
+        mount = dataclasses.replace(plan_mount(request, volume), wait_seconds=wait_seconds)
         held.append(mount.volume)
         if volume.is_read_only:
             return dataclasses.replace(mount, read_only=True, copy_up=False)

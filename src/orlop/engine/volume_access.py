@@ -56,6 +56,7 @@ class VolumeAccess:
         self._attach = attach
         self._mounting = mounting
         self.written: Callable[[str], None] = lambda volume_id: None  # told that its content may have changed
+        self.left: Callable[[Volume, str], None] = lambda volume, use: None
         self._open: Counter[str] = Counter()  # by the volume's id, each under the lock of its name
 
     @contextmanager
@@ -119,5 +120,6 @@ class VolumeAccess:
         try:
             if driver is not None:
                 driver.detach(volume.name, OUR_USE)
+            self.left(volume, OUR_USE)
         except (OrlopError, OSError) as error:
             log.error("detaching volume %s after work on it: %s", volume.name, error)

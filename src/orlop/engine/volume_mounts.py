@@ -18,6 +18,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_others import absent, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
+from orlop.engine.volume_writing import VolumeWriting
 from orlop.errors import HostFailure, NoSuchVolume, OrlopError, Unavailable
 from orlop.kernel.foreign import foreign_mounts
 from orlop.kernel.mounts import mounts_at_or_below
@@ -41,7 +42,9 @@ class VolumeMounts:
         facts: FactRecords,
         settler: Settler,
         shared: SharedVolumes,
+        writing: VolumeWriting,
     ) -> None:
+        self._writing = writing
         self._shared = shared
         self._records = records
         self._drivers = drivers
@@ -61,7 +64,7 @@ class VolumeMounts:
         use = use_id(mount, container_id, purpose)
         with self._records.redactor.hiding(), self._locks.hold([mount.volume]):
             volume = self._records.get(mount.volume)
-            path = self.attach_data(volume, use)
+            path = self.attach_data(volume, use, container_id, mount.wait_seconds)
             if mount.subpath:
                 path = self._subpaths.pin(path, mount.subpath, use)
             self._attached.add(use)
@@ -80,14 +83,22 @@ class VolumeMounts:
         self._events.publish("volume", "mount", volume.name, attributes)
         return path
 
-    def attach_data(self, volume: Volume, use: str) -> Path:
-        """The caller holds the volume's lock."""
+    def attach_data(self, volume: Volume, use: str, container_id: str = "", wait_seconds: float = 0.0) -> Path:
+        """The caller holds the volume's lock. Write access that another host has is waited for so long."""
         driver = self._drivers.get(volume.driver)
         if driver is None:
             missing_driver = no_such_driver(f"attach {volume.name}", volume.driver, tuple(self._drivers))
             # Not as "not found": whoever can wait tries again.
             raise Unavailable(missing_driver.subject, missing_driver.why, missing_driver.hint)
         self._settler.ensure(volume.name)
+        self._writing.begin(volume, use, container_id, wait_seconds)
+        try:
+            return self._attach_to(driver, volume, use)
+        except BaseException:
+            self._writing.end(volume, use)
+            raise
+
+    def _attach_to(self, driver: VolumeDriver, volume: Volume, use: str) -> Path:
         try:
             check_identity(driver, volume)
             path = self._attach(volume, driver, use)
@@ -142,7 +153,11 @@ class VolumeMounts:
 
     def remember_attached(self, mount: Mount, container_id: str) -> None:
         """At start: the container runs on, with this volume attached by the daemon before us."""
-        self._attached.add(use_id(mount, container_id))
+        use = use_id(mount, container_id)
+        self._attached.add(use)
+        volume = self._records.find(mount.volume)
+        if volume is not None:
+            self._writing.remember(volume, use)
 
     def detach_others(self) -> None:
         """At start, once all running containers are remembered."""
@@ -170,6 +185,8 @@ class VolumeMounts:
                     driver.detach(name, use)
             finally:
                 self._leaving.discard(use)
+                if volume is not None:
+                    self._writing.end(volume, use)
             if use not in self._attached:
                 return
             self._attached.discard(use)

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.driver import Shareable, VolumeDriver
+from orlop.drivers.volumes.driver import Leashed, Shareable, VolumeDriver
 from orlop.engine import faults
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, Malformed, NotFound, OrlopError, Unavailable, Unsupported
@@ -67,7 +67,7 @@ class SharedVolumes:
         return options_for(driver, options, access)
 
     def _access(self, subject: str, driver: VolumeDriver, options: Options) -> Access:
-        safe = [access for access in accesses(driver, options) if access != Access.RWO]
+        safe = [access for access in accesses(driver, options) if access != Access.RWO or isinstance(driver, Leashed)]
         wanted = options.get(ACCESS) or (accesses(driver, options) or [""])[0]
         if wanted not in set(Access):
             raise Malformed(subject, f"access is {wanted!r}, and can be {', '.join(Access)}")
@@ -75,6 +75,14 @@ class SharedVolumes:
             can = f"it can be {' or '.join(safe)}" if safe else "it is for one host"
             raise Unsupported(subject, f"access={wanted} is not safe with its storage", f"With this driver {can}")
         return Access(wanted)
+
+    def access_of(self, volume: Volume) -> Access:
+        """Of a shared volume."""
+        entry = self._entry(volume)
+        if entry is not None:
+            return entry.access
+        driver, options = self._drivers[volume.driver], volume.options or {}
+        return Access(options.get(ACCESS) or accesses(driver, options)[0])
 
     def publish(self, volume: Volume) -> Volume:
         """As it stands in the catalogue: this one, or the one that was there and is as wished. Raises Conflict naming

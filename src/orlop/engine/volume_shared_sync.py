@@ -22,6 +22,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import GLOBAL, SharedVolumes
 from orlop.engine.volume_survey import describe
 from orlop.errors import OrlopError, Unavailable
+from orlop.model.cluster import Access
 from orlop.model.volume import Volume
 from orlop.store.journal import Journal, Put
 
@@ -106,6 +107,8 @@ class Followed:
         driver = self._drivers.get(volume.driver)
         if driver is None or volume.id in self._refused:
             return
+        if self._shared.access_of(volume) is Access.RWO and self._records.holders(volume.name):
+            return  # what reaches its storage hangs on no leash: offered at the next start that nobody has it
         try:
             self._shared.check(f"create {volume.name}", driver, volume.options or {})
             published = self._shared.publish(volume)

@@ -43,6 +43,7 @@ from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_shared_sync import Followed
 from orlop.engine.volume_steps import VolumeSteps
 from orlop.engine.volume_watch import VolumeWatch
+from orlop.engine.volume_writing import VolumeWriting
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.container import Container
 from orlop.model.filters import Filters
@@ -87,6 +88,7 @@ class Volumes:
         self._records.load()
         self.shared = SharedVolumes(cluster, self._records, drivers)
         self._locks = VolumeLocks(self._records)
+        self.writing = VolumeWriting(cluster, self.shared, self._records, drivers, self._locks)
         self._settler = Settler(journal)
         self._steps = VolumeSteps(executor, drivers, self._records, self._settler)
         self._copyup = CopyUp(executor, drivers)
@@ -102,9 +104,11 @@ class Volumes:
             self.facts,
             self._settler,
             self.shared,
+            self.writing,
         )
         self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data, self._mounts.mounting)
         self.access.written = self.facts.changed
+        self.access.left = self.writing.end
         self.copies = VolumeCopies(
             executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
         )
@@ -173,6 +177,7 @@ class Volumes:
     def join(self) -> None:
         """Called once, when everything is as the start found it: tell the cluster, and follow what it tells."""
         if self.shared.cluster is not None:
+            self.writing.start()
             self._followed.start(self.shared.cluster)
 
     def look_closely(self) -> list[str]:
@@ -187,6 +192,7 @@ class Volumes:
 
     def close(self) -> None:
         self._followed.close()
+        self.writing.close()
         self._settler.close()
 
     # Create and find

@@ -82,6 +82,7 @@ class Mount:
     image: str = ""  # as it was asked for, only for kind IMAGE
     image_id: str = ""
     subpath: str = ""
+    wait_seconds: float = 0.0  # how long write access that another host has is waited for
     tmpfs_size_bytes: int = 0
     tmpfs_mode: int = 0
     tmpfs_options: tuple[str, ...] = ()

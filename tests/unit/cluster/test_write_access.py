@@ -38,6 +38,7 @@ def join(store: EtcdCluster, tmp_path: Path, request: pytest.FixtureRequest) -> 
             store.endpoints, credentials, keys, name, f"d-{name}", "1", place / "copy", place / "leashes", TERM
         )
         node.start()
+        node.start_writing()
         made.append(node)
         return node
 

@@ -59,6 +59,8 @@ def _percent(text: str) -> int:
 @option("--cluster-user", metavar="NAME", help="The user of etcd.")
 @option("--cluster-password-file", metavar="FILE", help="What holds that user's password.")
 @option("--cluster-prefix", metavar="PREFIX", help="What all keys in etcd begin with [/orlop/].")
+@option("--cluster-lease", "cluster_lease_seconds", check=seconds, metavar="TIME",
+              help="How long this host may write to a volume without being heard of [20s].")  # fmt: skip
 @option("-D", "--debug", is_flag=True, help="Log more.")
 def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """Run the engine in the foreground, until SIGTERM. Containers keep running when it ends.

@@ -38,6 +38,12 @@ async def where(service: Service, request: Request) -> Reply:
     return json_response(show_where(await service.quick(service.engine.nodes.where, request.parameters["name"])))
 
 
+@routes.post("/orlop/v1/volumes/{name}/takeover")
+async def take_over(service: Service, request: Request) -> Reply:
+    writer = await service.long(service.engine.volumes.writing.take_over, request.parameters["name"])
+    return json_response({"Node": writer.node, "Epoch": writer.epoch})
+
+
 def show_where(found: Whereabouts) -> dict[str, Any]:
     volume = found.volume
     return {

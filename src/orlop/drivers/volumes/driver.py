@@ -309,12 +309,10 @@ class Usage(Ability, Protocol):
         """Sum of apparent sizes of all files, hard links once; -1 when it cannot be told."""
 
     def measure(self, name: str, stop: Callable[[], bool]) -> Measurement | None:
-        """Walk and count. May take long; ends early with None once `stop` says so, and where it cannot be told now
-        (content that is mounted only while in use, and is not)."""
+        """Walk and count, which may take long; None once `stop` says so, and where it cannot be told now."""
 
     def counted(self, name: str) -> Measurement | None:
-        """The same from a counter that the kernel keeps anyway (quota, statfs of a file system of the volume's own), in
-        microseconds and without asking anybody who may not answer; None where there is no such counter."""
+        """The same from a counter that the kernel keeps anyway, at once and asking nobody; None where there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -353,8 +351,7 @@ class Watched(Ability, Protocol):
     """The ability to tell how the mount of a volume that is in use is. For volumes whose content is elsewhere."""
 
     def health(self, name: str) -> Health:
-        """Asked every few seconds, by one thread for all volumes: it costs next to nothing, and what does not answer is
-        not waited for. Raises NotFound."""
+        """Asked every few seconds for each volume: costs next to nothing, waits for nobody. Raises NotFound."""
 
     def watch_only(self, names: Collection[str]) -> None:
         """Nobody asks for others any more: what was kept to know about them goes."""
@@ -366,9 +363,8 @@ class Mending(Ability, Protocol):
     number of its own, by which an old one is told from a new one, wherever it was copied to."""
 
     def mend(self, name: str, use_ids: Collection[str]) -> Path:
-        """These uses, and those that it knows of, go on with the mount that is there when this returns. Mended already
-        is success. The dead mount is taken off only when another is likely to come. Raises Unavailable, Forbidden,
-        HostFailure; called again later."""
+        """These uses, and those that it knows of, go on with the mount that is there when this returns. The dead mount
+        is taken off only when another is likely to come. Raises Unavailable, Forbidden, HostFailure; called again."""
 
 
 @runtime_checkable
@@ -376,15 +372,13 @@ class Interrupting(Ability, Protocol):
     """The ability to end what waits for storage that gives no answer, with errors for whoever waits."""
 
     def interrupt(self, name: str) -> None:
-        """What is mounted is dead from here on, as if its program had been killed; who attaches or mends next mounts
-        it anew. What was not written through is lost. Raises NotFound."""
+        """What is mounted is dead, as if its program were killed; who attaches or mends next mounts it anew."""
 
 
 @runtime_checkable
 class MountedAnew(Ability, Protocol):
-    """The ability to mount a volume anew by the next `attach`, while others still have the dead mount. For volumes
-    whose dead mount must not be replaced under who has it, for what they wrote last is lost, and they would go on as
-    if it were not: only a new start of theirs is told the truth."""
+    """The ability to mount a volume anew by the next `attach`, while others still have the dead mount: where what they
+    wrote last is lost, and they would go on as if it were not. Only a new start of theirs is told the truth."""
 
     @property
     def mounts_anew(self) -> bool: ...
@@ -435,6 +429,17 @@ class Shareable(Ability, Protocol):
 
 
 @runtime_checkable
+class Leashed(Ability, Protocol):
+    """The ability to reach storage only for as long as a file says (kernel/leash.py), for access=rwo. `tie`: from the
+    next first attach on; what hangs on another leash is ended. `cut`: written out, if that takes no longer than
+    `seconds`, then ended, whoever works on it: nothing is written from here any more before it is tied anew."""
+
+    def tie(self, name: str, leash: Path) -> None: ...
+    def is_reached(self, name: str) -> bool: ...
+    def cut(self, name: str, seconds: float) -> None: ...
+
+
+@runtime_checkable
 class Fleeting(Ability, Protocol):
     """Some volumes of this driver are in memory."""
 
@@ -442,9 +447,7 @@ class Fleeting(Ability, Protocol):
         """Whether the volume's content is gone when this use, which has it attached, lets go of it."""
 
 
-ABILITIES: tuple[type, ...] = tuple(
-    each for each in list(globals().values()) if getattr(each, "_is_runtime_protocol", 0)
-)
+ABILITIES = tuple(each for each in list(globals().values()) if getattr(each, "_is_runtime_protocol", 0))
 
 
 def abilities_of(driver: object) -> list[type]:
@@ -458,12 +461,10 @@ def members_of(contract: type) -> list[str]:
 
 def why_no_driver(made: object, name: str = "") -> str:
     """Why what an entry point gave is no driver of that name ("": of any); "" when it is."""
-    kind = type(made).__name__
-    missing = [member for member in members_of(VolumeDriver) if not hasattr(made, member)]
-    if missing:
-        return f"{kind} has no {', '.join(missing)}: every volume driver has {', '.join(members_of(VolumeDriver))}"
-    own = getattr(made, "name", "")
+    kind, wanted = type(made).__name__, members_of(VolumeDriver)
+    if missing := [member for member in wanted if not hasattr(made, member)]:
+        return f"{kind} has no {', '.join(missing)}: every volume driver has {', '.join(wanted)}"
+    own, scope = getattr(made, "name", ""), getattr(made, "scope", "")
     if not isinstance(own, str) or not own or (name and own != name):
         return f"{kind} says that its name is {own!r}, and the entry point's is {name!r}: they have to be the same"
-    scope = getattr(made, "scope", "")
     return "" if scope in ("local", "global") else f"{kind} says that its scope is {scope!r}: it is local or global"

@@ -54,7 +54,7 @@ _AGAIN_SECONDS = 30.0
 
 class SanVolumes:
     name = "san"
-    scope = "local"
+    scope = "global"
     mounts_anew = True
 
     def __init__(self, root: Path, run: Path, resolve: Resolve = dict, leases: DeviceLeases | None = None) -> None:
@@ -161,11 +161,8 @@ class SanVolumes:
     def expect(self, name: str, identity: str) -> None:
         with self._tree.opened(name, exclusive=True) as volume:
             record = read_record(volume)
-            if record.uuid and record.uuid != identity:
-                why = f"it was mounted here with the file system {record.uuid}, and on other hosts with {identity}"
-                raise Conflict(f"volume {name}", why, "Check its options on this host: they lead to another device")
-            if not record.uuid:
-                write_record(volume, replace(record, uuid=identity))
+            if record.uuid != identity:
+                write_record(volume, replace(record, uuid=identity, is_being_made=False))
 
     def tie(self, name: str, leash: Path) -> None:
         self._ties[name] = leash
@@ -175,6 +172,11 @@ class SanVolumes:
         if leash is None and name in self._ties:
             raise Unavailable(f"attaching volume {name}", "this host lost its write access", "Try again in a moment")
         return leash
+
+    def is_reached(self, name: str) -> bool:
+        with suppress(NotFound), self._tree.opened(name) as volume:
+            return SanChain(self._run, read_record(volume).id).program.is_alive()
+        return False
 
     def cut(self, name: str, seconds: float) -> None:
         self._ties[name] = None

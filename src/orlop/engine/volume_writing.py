@@ -1,0 +1,242 @@
+"""This host's write access to volumes that one host at a time may write (`access=rwo`).
+
+    first use     access acquired, the driver tied to its leash, attached
+    last use      detached, nothing reaches the storage any more, access given back
+    lost          containers frozen, storage cut off; only then may another host have it. Then they are killed, and
+                  start again by their restart policy, which waits for the access
+
+Whatever is in doubt counts as no access: a shared volume that the catalogue does not name now, a daemon without a
+cluster, an answer that was lost. Uses by the daemon itself (copies, archives) are uses like others.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor, wait
+from contextlib import suppress
+
+from orlop.cluster.contract import Cluster
+from orlop.drivers.volumes.driver import Leashed, VolumeDriver
+from orlop.engine.standstill import Standstill
+from orlop.engine.volume_locks import VolumeLocks
+from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import SharedVolumes
+from orlop.errors import OrlopError, Unavailable
+from orlop.model.cluster import Access, GlobalVolume, Writer
+from orlop.model.container import Container
+from orlop.model.mount import MountKind
+from orlop.model.volume import Volume
+
+log = logging.getLogger(__name__)
+
+_FREEZE_SECONDS = 1.0
+_FLUSH_SECONDS = 3.0
+_LOOK_SECONDS = 1.0
+_AT_ONCE = 8
+
+
+class VolumeWriting:
+    """Thread-safe. `begin` and `end` are called with the volume's lock, before it is attached and after it was
+    detached."""
+
+    def __init__(
+        self,
+        writers: Cluster | None,
+        shared: SharedVolumes,
+        records: VolumeRecords,
+        drivers: Mapping[str, VolumeDriver],
+        locks: VolumeLocks,
+    ) -> None:
+        self._locks = locks
+        self._writers = writers
+        self._shared = shared
+        self._records = records
+        self._drivers = drivers
+        self._lock = threading.Lock()
+        self._uses: dict[str, set[str]] = {}  # by the volume's id
+        self._is_ready = threading.Event()
+        self._closed = threading.Event()
+        # Set by the composition root.
+        self.containers: Callable[[], Iterable[Container]] = list
+        self.standstill: Standstill | None = None
+        self.name_of: Callable[[str], str] = lambda container_id: container_id[:12]
+        self.end_container: Callable[[str], bool] = lambda container_id: True
+        if writers is not None:
+            writers.on_lost(self.lost)
+
+    # Uses
+
+    def begin(self, volume: Volume, use: str, container_id: str = "", wait_seconds: float = 0.0) -> None:
+        """Raises WriterElsewhere, Unavailable."""
+        if not self._is_written_by_one(volume):
+            return
+        entry = self._entry(volume)
+        driver, writers = self._drivers[volume.driver], self._writers
+        assert writers is not None and isinstance(driver, Leashed)
+        with self._lock:
+            is_first = not self._uses.get(volume.id)
+        try:
+            writers.acquire(entry, [self.name_of(container_id)] if container_id else [], wait_seconds)
+            leash = writers.leash(volume.id)
+            if leash is None:
+                raise Unavailable(f"write to {volume.name}", "write access was lost at once", "Try again")
+            driver.tie(volume.name, leash)
+        except BaseException:
+            if is_first:
+                writers.release(volume.id)
+            raise
+        with self._lock:
+            self._uses.setdefault(volume.id, set()).add(use)
+
+    def end(self, volume: Volume, use: str) -> None:
+        """Never raises: what cannot be ended keeps its access until it can."""
+        with self._lock:
+            uses = self._uses.get(volume.id)
+            if uses is None or use not in uses:
+                return
+            uses.discard(use)
+            if uses:
+                return
+            del self._uses[volume.id]
+        self._give_back(volume)
+
+    def _give_back(self, volume: Volume) -> None:
+        driver = self._drivers.get(volume.driver)
+        if self._writers is None or not isinstance(driver, Leashed):
+            return
+        if driver.is_reached(volume.name):
+            # Its storage does not answer, and what was written last is not there yet.
+            name = f"write access to {volume.name}"
+            threading.Thread(target=self._give_back_later, args=(volume, driver), name=name, daemon=True).start()
+            return
+        try:
+            driver.cut(volume.name, 0)
+        except (OrlopError, OSError) as error:
+            log.error("volume %s: this host keeps its write access: %s", volume.name, error)
+            return
+        self._writers.release(volume.id)
+
+    def _give_back_later(self, volume: Volume, driver: Leashed) -> None:
+        while not self._closed.wait(_LOOK_SECONDS):
+            with self._locks.hold([volume.name]):
+                if self._uses.get(volume.id):
+                    return
+                if not driver.is_reached(volume.name):
+                    self._give_back(volume)
+                    return
+
+    def close(self) -> None:
+        self._closed.set()
+
+    def _is_written_by_one(self, volume: Volume) -> bool:
+        driver = self._drivers.get(volume.driver)
+        if not volume.is_shared or not isinstance(driver, Leashed):
+            return False
+        return self._shared.access_of(volume) is Access.RWO
+
+    def _entry(self, volume: Volume) -> GlobalVolume:
+        subject = f"write to {volume.name}"
+        self._shared.required(subject)
+        entry = self._shared.find(volume.name)
+        if entry is None or entry.id != volume.id:
+            raise Unavailable(subject, "the cluster does not know it now", "Look at: docker volume inspect")
+        return entry
+
+    # Start
+
+    def remember(self, volume: Volume, use: str) -> None:
+        """At start: a container that runs on has it."""
+        if self._is_written_by_one(volume):
+            with self._lock:
+                self._uses.setdefault(volume.id, set()).add(use)
+
+    def start(self) -> None:
+        """Once all that runs on is remembered: what the daemon before this one had is gone on with, given back where
+        nobody needs it, and let go of where its time is over."""
+        if self._writers is None:
+            return
+        held: Mapping[str, Writer] = self._writers.held()
+        by_id = {volume.id: volume for volume in self._records.all()}
+        self._is_ready.set()
+        for volume_id in held:
+            volume, leash = by_id.get(volume_id), self._writers.leash(volume_id)
+            driver = self._drivers.get(volume.driver) if volume else None
+            if volume is None or volume_id not in self._uses:
+                if volume is not None:
+                    self._give_back(volume)
+                else:
+                    self._writers.release(volume_id)
+            elif leash is not None and isinstance(driver, Leashed):
+                driver.tie(volume.name, leash)
+        for volume_id in [known for known in self._uses if known not in held]:
+            threading.Thread(target=self.lost, args=(volume_id,), name="write access", daemon=True).start()
+
+    # Lost, and taken
+
+    def take_over(self, name: str) -> Writer:
+        """Raises NotFound, Unavailable."""
+        subject = f"take over {name}"
+        self._shared.required(subject)
+        entry = self._shared.find(name)
+        if entry is None or self._writers is None:
+            raise Unavailable(subject, "it is no volume of the cluster", "Look at: docker volume ls")
+        if entry.access is not Access.RWO:
+            raise Unavailable(subject, "all hosts may use it at once", "Use it: there is nothing to take over")
+        return self._writers.take_over(entry)
+
+    def lost(self, volume_id: str) -> None:
+        """When this returns nothing can be written to its storage from here. Raises where that is not certain."""
+        self._is_ready.wait()
+        volume = next((each for each in self._records.all() if each.id == volume_id), None)
+        driver = self._drivers.get(volume.driver) if volume is not None else None
+        if volume is None or not isinstance(driver, Leashed):
+            return
+        users = self._users(volume)
+        log.error("volume %s: write access is lost; %d containers of it are ended", volume.name, len(users))
+        self._freeze(volume, users)
+        try:
+            driver.cut(volume.name, self._flush_seconds(volume_id))
+        finally:
+            threading.Thread(target=self._end, args=(users,), name=f"ending {volume.name}", daemon=True).start()
+
+    def _users(self, volume: Volume) -> list[Container]:
+        names = (volume.name, *volume.aliases)
+        return [
+            container
+            for container in self.containers()
+            if container.is_running
+            and any(mount.kind is MountKind.VOLUME and mount.volume in names for mount in container.mounts)
+        ]
+
+    def _freeze(self, volume: Volume, users: Iterable[Container]) -> None:
+        """So that nobody takes an error of the storage for an answer. Not waited for long: what counts is the cut."""
+        standstill = self.standstill
+        if standstill is None:
+            return
+        pool = ThreadPoolExecutor(_AT_ONCE, "freezing")
+        why = f"this host lost its write access to volume {volume.name}"
+        wait([pool.submit(standstill.begin, each.id, why) for each in users], _FREEZE_SECONDS)
+        pool.shutdown(wait=False, cancel_futures=True)
+
+    def _flush_seconds(self, volume_id: str) -> float:
+        """A third of the time that is left for writing out what was not synced."""
+        leash = self._writers.leash(volume_id) if self._writers is not None else None
+        if leash is None:
+            return 0.0
+        with suppress(OSError, ValueError):
+            left = (int(leash.read_text()) - time.clock_gettime_ns(time.CLOCK_BOOTTIME)) / 1e9
+            return max(0.0, min(_FLUSH_SECONDS, left / 3))
+        return 0.0
+
+    def _end(self, users: Iterable[Container]) -> None:
+        with ThreadPoolExecutor(_AT_ONCE, "ending") as pool:
+            for container in users:
+                pool.submit(self._end_one, container)
+
+    def _end_one(self, container: Container) -> None:
+        try:
+            if not self.end_container(container.id):
+                log.error("container %s does not end although its storage was cut off", container.name)
+        except OrlopError as error:
+            log.warning("ending container %s: %s", container.name, error)

@@ -1,0 +1,122 @@
+"""One host at a time writes: the other is told, waits, takes over, and gets it when the first one is gone."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.daemon import wait_for
+from support.etcd_members import needs_etcd
+from support.hosts import Host, Hosts
+from support.iscsi_target import needs_san
+
+pytestmark = [needs_etcd, needs_san]
+
+LEASE_SECONDS = 6
+WRITE = "i=0; while :; do i=$((i+1)); echo $i >> /d/log; sync /d/log; done"
+
+
+@pytest.fixture(scope="module")
+def pair(hosts: Hosts, busybox_tar: Path) -> tuple[Host, Host]:
+    made = [hosts.add(name, "--cluster-lease", f"{LEASE_SECONDS}s") for name in ("a", "b")]
+    for host in made:
+        host.start()
+        host.docker("import", busybox_tar, "busybox")
+    return made[0], made[1]
+
+
+@pytest.fixture
+def volume(hosts: Hosts, pair: tuple[Host, Host]) -> Iterator[str]:
+    """A SAN volume that both know."""
+    number = len(hosts.san.luns) + 1
+    hosts.san.lun(number)
+    name = f"db{number}"
+    options = [word for key, value in hosts.san.options(number).items() for word in ("-o", f"{key}={value}")]
+    pair[0].docker("volume", "create", "-d", "san", *options, name)
+    wait_for("the news", lambda: name in pair[1].docker("volume", "ls", "-q").stdout.split())
+    yield name
+    for host in pair:
+        hosts.heal(host)
+        host.go_on()
+        if not host.is_on:
+            host.power_on()
+        if not host.is_running:
+            host.start()
+        if ids := host.docker("ps", "-aq").stdout.split():
+            host.docker("rm", "-f", *ids)
+
+
+def run_writer(host: Host, name: str, *options: str) -> None:
+    host.docker("run", "-d", "--name", "writer", *options, "-v", f"{name}:/d", "busybox", "sh", "-c", WRITE)
+
+
+def test_the_second_is_told_who_writes_and_gets_it_once_the_first_has_stopped(
+    pair: tuple[Host, Host], volume: str
+) -> None:
+    a, b = pair
+    run_writer(a, volume)
+    said = b.docker("run", "--rm", "-v", f"{volume}:/d", "busybox", "true", code=None).stderr
+    assert "node a writes to it since" in said and "for writer" in said and f"orlop volume takeover {volume}" in said
+    a.docker("rm", "-f", "writer")
+    assert b.docker("run", "--rm", "-v", f"{volume}:/d", "busybox", "tail", "-n1", "/d/log").stdout.strip().isdigit()
+
+
+def test_who_waits_gets_it_when_it_is_free(pair: tuple[Host, Host], volume: str) -> None:
+    a, b = pair
+    run_writer(a, volume)
+    mount = f"type=volume,src={volume},dst=/d,volume-opt=wait=60s"
+    with b.spawned("run", "--rm", "--mount", mount, "busybox", "sh", "-c", "echo mine > /d/b") as waiting:
+        wait_for("the wait", lambda: json.loads(b.docker("ps", "-a", "--format", "json").stdout or "{}"))
+        a.docker("rm", "-f", "writer")
+        assert waiting.wait(60) == 0
+
+
+def test_a_takeover_ends_the_writer_and_its_restart_policy_waits(pair: tuple[Host, Host], volume: str) -> None:
+    a, b = pair
+    run_writer(a, volume, "--restart", "always")
+    wait_for("records", lambda: a.docker("exec", "writer", "tail", "-n1", "/d/log", code=None).stdout.strip())
+    b.orlop("volume", "takeover", volume)
+    b.docker("run", "-d", "--name", "other", "-v", f"{volume}:/d", "busybox", "sleep", "999")
+    assert b.docker("exec", "other", "tail", "-n1", "/d/log").stdout.strip().isdigit()
+    wait_for("its end", lambda: a.inspect("container", "writer")["State"]["Status"] == "restarting")
+    b.docker("rm", "-f", "other")
+    wait_for("its return", lambda: a.inspect("container", "writer")["State"]["Running"], 40)
+
+
+def test_a_host_without_power_gives_way(pair: tuple[Host, Host], volume: str) -> None:
+    a, b = pair
+    run_writer(a, volume)
+    wait_for("records", lambda: a.docker("exec", "writer", "tail", "-n1", "/d/log", code=None).stdout.strip())
+    a.power_off()
+    mount = f"type=volume,src={volume},dst=/d,volume-opt=wait=60s"
+    found = b.docker("run", "--rm", "--mount", mount, "busybox", "tail", "-n1", "/d/log").stdout
+    assert found.strip().isdigit()
+
+
+def test_a_daemon_that_is_gone_for_too_long_leaves_no_writer(pair: tuple[Host, Host], volume: str) -> None:
+    a, b = pair
+    run_writer(a, volume, "--restart", "always")
+    wait_for("records", lambda: a.docker("exec", "writer", "tail", "-n1", "/d/log", code=None).stdout.strip())
+    a.kill()
+    mount = f"type=volume,src={volume},dst=/d,volume-opt=wait=60s"
+    b.docker("run", "-d", "--name", "other", "--mount", mount, "busybox", "sleep", "999")
+    assert not a.pids("qemu-storage-daemon")
+    a.start()
+    wait_for("its end", lambda: a.inspect("container", "writer")["State"]["Status"] == "restarting", 30)
+    b.docker("rm", "-f", "other")
+    wait_for("its return", lambda: a.inspect("container", "writer")["State"]["Running"], 40)
+
+
+def test_a_daemon_that_comes_back_in_time_goes_on_with_what_it_had(pair: tuple[Host, Host], volume: str) -> None:
+    a, b = pair
+    run_writer(a, volume)
+    wait_for("records", lambda: a.docker("exec", "writer", "tail", "-n1", "/d/log", code=None).stdout.strip())
+    pid = a.inspect("container", "writer")["State"]["Pid"]
+    a.restart()
+    mount = f"type=volume,src={volume},dst=/d,volume-opt=wait={LEASE_SECONDS * 2}s"
+    said = b.docker("run", "--rm", "--mount", mount, "busybox", "true", code=None).stderr
+    assert "node a writes to it since" in said, (
+        f"{said}\n{a.logs()}\nB {b.is_running} {b.process and b.process.returncode} {b.pids()}: {b.logs()}"
+    )
+    assert a.inspect("container", "writer")["State"]["Pid"] == pid
