@@ -125,6 +125,25 @@ class TestServed(VolumeDriverContract, RetirementContract, SelfDescribingContrac
         driver.detach("data", second)
         assert not is_mount_point(path)
 
+    def test_a_volume_whose_options_cannot_be_read_any_more_keeps_its_program(self, driver: VolumeDriver) -> None:
+        for name in ("data", "other"):
+            self.made(driver, name)
+            self.written(driver, name)
+        use, cut_off = new_id(), new_id()
+        path = driver.attach("data", use)
+        record = path.parent / "served.json"
+        text = record.read_text()
+        record.write_text("{")
+        driver.attach("other", cut_off)
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        again.detach_others([use])
+        wait_for("the other one to be let go of", lambda: not is_mount_point(path.parents[1] / "other/_data"))
+        assert (path / "note").read_text() == "kept"
+        record.write_text(text)
+        self.reopened(driver).detach("data", use)
+        assert not is_mount_point(path)
+
     def test_a_program_that_ends_at_once_is_told_with_its_last_words(self, driver: VolumeDriver) -> None:
         self.options["words"] = "no such bucket"
         self.made(driver)

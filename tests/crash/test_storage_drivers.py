@@ -19,6 +19,7 @@ from orlop.drivers.volumes import served
 from orlop.drivers.volumes.cloud import CloudBackend
 from orlop.drivers.volumes.driver import HealthState, LastingUses, Mending, Retirement, VolumeDriver, Watched
 from orlop.drivers.volumes.encrypted import EncryptedVolumes
+from orlop.drivers.volumes.gocryptfs import Inner
 from orlop.drivers.volumes.juicefs import JuicefsBackend
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.mount_program import MountProgram
@@ -66,7 +67,9 @@ def program(backend: Backend, secrets: Mapping[str, str]) -> Callable[[Path], Dr
 
 
 def encrypted(root: Path) -> Driver:
-    below = {"local": LocalVolumes(root / "volumes/.inner/local")}
+    inner = root / "volumes/.inner"
+    below: dict[str, Inner] = {"local": LocalVolumes(inner / "local")}
+    below["cloud"] = ServedVolumes(inner / "cloud", root / "below", CloudBackend())
     key = {"key": "the key of the tests"}
     return EncryptedVolumes(root / "volumes", root / "run", below, lambda options: {**options, **key}, 10)
 
@@ -80,7 +83,7 @@ def storages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
 
         def make(name: str) -> Storage:
             if name not in made:
-                place = tmp_path_factory.mktemp(name)
+                place = tmp_path_factory.mktemp(name.replace(" ", "-"))
                 far = place / "far"
                 far.mkdir()
                 if name == "cloud":
@@ -97,6 +100,9 @@ def storages(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[str
                     made[name] = Storage(
                         place, lambda root: SanVolumes(root / "volumes", root / "run"), target.options(1)
                     )
+                elif name == "encrypted cloud":
+                    options = {"driver": "cloud", "type": "alias", "rclone.remote": str(far)}
+                    made[name] = Storage(place, encrypted, {**options, "key": "secret://vault"})
                 else:
                     made[name] = Storage(place, encrypted, {"key": "secret://vault"}, keeps_bytes=True)
             return made[name]
@@ -182,7 +188,7 @@ WALKS = {
     "remove": Walk(written, remove),
     "mend": Walk(dead, mend, (USE,)),
 }
-DRIVERS = ("cloud", "nas", "juicefs", "encrypted", "san")
+DRIVERS = ("cloud", "nas", "juicefs", "encrypted", "encrypted cloud", "san")
 
 
 @pytest.fixture(autouse=True)

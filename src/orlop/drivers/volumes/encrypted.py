@@ -155,7 +155,8 @@ class EncryptedVolumes:
                 if is_mount_point(Path(stored.mountpoint)):
                     held.add(hold(self._outer.served_id(stored.name)))
             except (OrlopError, OSError) as error:
-                log.warning("volume %s: %s", stored.name, error)
+                log.warning("what is below volume %s stays attached, and below all others too: %s", stored.name, error)
+                held |= {hold(below.name) for inner in self._inner.values() for below in inner.list_volumes()}
         for inner in self._inner.values():
             inner.detach_others(held)
         self._outer.detach_others(use_ids)

@@ -21,15 +21,18 @@ class Leftover:
     volume: str = ""  # whose place it is in; "" where there is none any more
 
 
-def find_leftovers(run: Path, running: Collection[Path], volumes: Mapping[Path, str]) -> list[Leftover]:
-    """Those that run, to be ended. What is left of others goes now, before somebody starts another one in its place."""
+def find_leftovers(
+    run: Path, running: Collection[Path], volumes: Mapping[Path, str], is_clear: bool = True
+) -> list[Leftover]:
+    """Those that run, to be ended. What is left of others goes now, before somebody starts another one in its place.
+    Unless it `is_clear` whose place is whose, one that is of no volume we know may be of one that we cannot read."""
     places = [place for place in run.iterdir() if place not in running] if run.exists() else []
     programs = [MountProgram(place) for place in places]
     found = [Leftover(program, program.pid, volumes.get(program.place, "")) for program in programs]
     for leftover in found:
         if not leftover.pid:
             end_leftover(leftover)
-    return [leftover for leftover in found if leftover.pid]
+    return [leftover for leftover in found if leftover.pid and (is_clear or leftover.volume)]
 
 
 def end_leftover(leftover: Leftover, hold: Callable[[str], AbstractContextManager[object]] | None = None) -> None:

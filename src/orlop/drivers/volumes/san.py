@@ -16,7 +16,7 @@ import logging
 import secrets
 import threading
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,20 +237,29 @@ class SanVolumes:
         end_unrecorded(self._run / "programs")
         used: set[str] = set()
         unused: list[str] = []
+        owners: dict[str, str] = {}
+        is_clear = True
         for name in self._tree.names():
             try:
                 with self._tree.opened(name, exclusive=True) as volume:
-                    if not exists(volume.fd, USES):
-                        continue
-                    keep_marks(volume, use_ids)
-                    if is_last_use(volume, _NOBODY):
-                        unused.append(name)
-                    used.add(read_record(volume).id)
+                    if exists(volume.fd, USES):
+                        keep_marks(volume, use_ids)
+                        if is_last_use(volume, _NOBODY):
+                            unused.append(name)
+                        used.add(read_record(volume).id)
+                    owners[read_record(volume).id] = name
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
-        threading.Thread(target=self._end_unused, args=(used, unused), name="end san", daemon=True).start()
+                is_clear = False  # what is of no volume that we know may be of this one
+        strays = {found: owners.get(found, "") for found in self._places() if found not in used}
+        strays = {found: owner for found, owner in strays.items() if owner or is_clear}
+        threading.Thread(target=self._end_unused, args=(unused, strays), name="end san", daemon=True).start()
 
-    def _end_unused(self, used: set[str], unused: Sequence[str]) -> None:
+    def _places(self) -> set[str]:
+        folders = (self._run / "programs", self._run / "disks")
+        return {place.name for folder in folders if folder.exists() for place in folder.iterdir()}
+
+    def _end_unused(self, unused: Sequence[str], strays: Mapping[str, str]) -> None:
         for name in unused:
             try:
                 with self._tree.opened(name, exclusive=True) as volume:
@@ -258,16 +267,21 @@ class SanVolumes:
                         self._detach(volume, _NOBODY)
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
-        for folder in (self._run / "programs", self._run / "disks"):
-            for place in folder.iterdir() if folder.exists() else ():
-                if place.name not in used:
-                    self._end_stray(place.name)
+        for san_id, owner in strays.items():
+            try:
+                self._end_stray(san_id, owner)
+            except (OrlopError, OSError) as error:
+                log.warning("what is left of a program of the SAN stays: %s", error)
 
-    def _end_stray(self, san_id: str) -> None:
-        try:
+    def _end_stray(self, san_id: str, owner: str) -> None:
+        """Unless somebody has attached its volume meanwhile."""
+        with ExitStack() as held:
+            if owner:
+                with suppress(NotFound):
+                    volume = held.enter_context(self._tree.opened(owner, exclusive=True))
+                    if exists(volume.fd, USES):
+                        return
             SanChain(self._run, san_id).end()
-        except (OrlopError, OSError) as error:
-            log.warning("what is left of a program of the SAN stays: %s", error)
 
     # Health
 

@@ -350,7 +350,7 @@ class ServedVolumes:
     def detach_others(self, use_ids: Collection[str]) -> None:
         """At start. What nobody uses any more ends, in a thread: it may have to bring away what was written."""
         end_unrecorded(self._run)
-        running, unused, owners = set(), [], {}
+        running, unused, owners, is_clear = set(), [], {}, True
         for name in self._tree.names():
             try:
                 with self._tree.opened(name, exclusive=True) as volume:
@@ -368,8 +368,9 @@ class ServedVolumes:
                         running.add(place)  # it may be at it
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
+                is_clear = False
         self._unfinished.update(unused)
-        arguments = (find_leftovers(self._run, running, owners),)
+        arguments = (find_leftovers(self._run, running, owners, is_clear),)
         threading.Thread(target=self._go_on, args=arguments, name=f"volumes of {self.name}", daemon=True).start()
 
     def _go_on(self, leftovers: Sequence[Leftover]) -> None:
