@@ -224,6 +224,8 @@ def test_without_etcd_what_runs_goes_on_and_listings_say_how_old_they_are(
     b.docker("exec", "worker", "sh", "-c", "echo on >/t/f")
     refused = a.docker("volume", "create", *tree(tmp_path / "more"), "more", code=1).stderr
     assert "etcd is away" in refused
+    refused = a.docker("create", "-v", "data:/t", "busybox", "true", code=1).stderr
+    assert "etcd is away" in refused
     a.docker("volume", "create", "own")  # local ones are made as ever
     a.docker("volume", "rm", "own")
     b.docker("restart", "-t", "0", "worker")

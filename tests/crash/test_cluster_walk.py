@@ -123,8 +123,7 @@ def _check(house: House) -> None:
         assert house.labels(house.a) in (None, {"tier": "gold"})
     house.create(house.a)
     house.create(house.b)
-    for daemon in (house.a, house.b):
-        daemon.docker("run", "--rm", "-v", "data:/t", "busybox", "sh", "-c", "echo x >>/t/log")
+    assert house.a.inspect("volume", "data")["Status"]["Health"] == "ok"
     house.forget()
 
 
