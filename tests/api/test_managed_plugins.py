@@ -166,6 +166,43 @@ def test_disabled_says_so_and_no_volume_is_forgotten(daemon: LiveDaemon, make_pl
     assert docker("run", "--rm", "-v", "notes:/n", "busybox", "cat", "/n/a").stdout == "kept\n"
 
 
+def test_a_container_that_outlived_its_plugin_gets_its_volume_from_the_next(
+    daemon: LiveDaemon, make_plugin: Maker
+) -> None:
+    """What one process of it was told does not stand in the way of what the next is told, nor of its end."""
+    docker = daemon.docker
+    make_plugin()
+    docker("plugin", "enable", "small")
+    docker("volume", "create", "-d", "small", "notes")
+    docker("run", "-d", "--name", "app", "-v", "notes:/n", "busybox", "sleep", "1000")
+    docker("plugin", "disable", "-f", "small")
+    daemon.restart()
+    docker("exec", "app", "sh", "-c", "echo kept > /n/a")
+    docker("plugin", "enable", "small")
+    docker("restart", "-t", "0", "app")
+    assert docker("exec", "app", "cat", "/n/a").stdout == "kept\n"
+    before = mounts_of(daemon)
+    docker("rm", "-f", "app")
+    wait_for("its end", lambda: mounts_of(daemon) < before)
+
+
+def test_a_secret_goes_to_the_plugin_and_nowhere_else(daemon: LiveDaemon, make_plugin: Maker) -> None:
+    docker = daemon.docker
+    make_plugin()
+    daemon.orlop("secret", "create", "word", "-", stdin="planted-for-plugin")
+    docker("plugin", "set", "small", "GREETING=secret://word", "FAILS=1")
+    told = docker("plugin", "enable", "small", code=1).stderr
+    docker("plugin", "set", "small", "FAILS=")
+    docker("plugin", "enable", "small")
+    log = daemon.data_root / "plugins" / plugin(daemon)["Id"] / "log"
+    wait_for("the plugin's own words", lambda: "greeting: planted-for-plugin" in log.read_text())
+    for said in (told, docker("plugin", "inspect", "small").stdout, daemon.whole_log()):
+        assert "planted-for-plugin" not in said
+    assert "need it: plugin small:latest" in daemon.orlop("secret", "rm", "word", code=None).stderr
+    docker("plugin", "rm", "-f", "small")
+    daemon.orlop("secret", "rm", "word")
+
+
 def test_a_plugin_removed_by_force_leaves_data_and_records_behind(daemon: LiveDaemon, make_plugin: Maker) -> None:
     """Docker does not start any more after that, or remembers the id of the plugin that was."""
     docker = daemon.docker
@@ -280,3 +317,8 @@ def upload(daemon: LiveDaemon, tar: bytes) -> int:
         head = f"POST /plugins/create?name=hostile HTTP/1.1\r\nHost: x\r\nContent-Length: {len(tar)}\r\n\r\n"
         connection.sendall(head.encode() + tar)
         return int(connection.recv(100).split()[1])
+
+
+def mounts_of(daemon: LiveDaemon) -> int:
+    """How many its plugins have made that the host sees."""
+    return Path("/proc/self/mountinfo").read_text().count(f"{daemon.data_root}/plugins/") - 1

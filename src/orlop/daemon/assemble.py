@@ -114,7 +114,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         journal,
         executor,
         events,
-        secrets_kept.resolve,
+        secrets_kept,
     )
     plugins = PluginSource(
         exec_root.plugins,
@@ -149,7 +149,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
 
     volumes.describe_container = name_of
     managed.plugins.volumes_of = lambda name: [each.name for each in volumes.everything() if each.driver == name]
-    managed.plugins.removed = plugins.forget
+    managed.plugins.ended = plugins.forget
     volumes.shared.name_of, volumes.shared.is_running = name_of, is_running
     secrets_kept.volumes = volumes.everything
     secrets_kept.note_all()

@@ -1,7 +1,7 @@
 """The part of the composition root that puts managed plugins together."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from orlop.engine.plugin_records import PluginRecords
 from orlop.engine.plugin_steps import PluginSteps
 from orlop.engine.plugin_transfer import PluginTransfer
 from orlop.engine.plugins import Plugins
+from orlop.engine.secrets import Secrets
 from orlop.store.journal import Journal
 from orlop.store.paths import DataRoot, ExecRoot
 
@@ -35,7 +36,7 @@ def manage_plugins(
     journal: Journal,
     executor: Executor,
     events: Events,
-    resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]],
+    secrets: Secrets,
 ) -> Managed:
     root = exec_root.managed / "runtime"
 
@@ -48,7 +49,8 @@ def manage_plugins(
     records = PluginRecords(journal, data_root)
     places = PluginPlaces(data_root, exec_root)
     content = PluginContent(data_root, records.all)
-    processes = PluginProcesses(places, runtime, resolve_secrets, root)
+    processes = PluginProcesses(places, runtime, secrets.resolve, root, secrets.redactor.hide)
     steps = PluginSteps(records, content, places, processes, data_root)
     plugins = Plugins(records, content, PluginTransfer(registry, content), processes, steps, executor, events)
+    secrets.others = lambda: [(f"plugin {each.name}", dict(each.settings.variables)) for each in records.all()]
     return Managed(plugins, PluginDrivers(records, processes, places))

@@ -185,7 +185,8 @@ class PluginContent:
     def store(self, staging: Path) -> None:
         """Within `taking_in`. What is there already stays: it has that digest, too."""
         place = self._data_root.plugin_blobs
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._data_root.plugins.mkdir(mode=0o710, exist_ok=True)
+        place.mkdir(mode=0o700, exist_ok=True)
         for blob in (staging / "blobs").iterdir():
             blob.rename(place / blob.name)
         sync_directory(place)

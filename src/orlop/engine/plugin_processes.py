@@ -45,7 +45,8 @@ class _Life:
 
 class PluginProcesses:
     """Thread-safe; who starts and stops a plugin holds its lock. `get_runtime` gives the same one each time; `resolve`
-    gives variables with the secrets that they name. `root` is the runtime's."""
+    gives variables with the secrets that they name. `root` is the runtime's;
+    `hide` hides secrets in what a plugin said."""
 
     def __init__(
         self,
@@ -53,7 +54,9 @@ class PluginProcesses:
         get_runtime: Callable[[], Runtime],
         resolve: Callable[[Mapping[str, str]], Mapping[str, str]],
         root: Path,
+        hide: Callable[[str], str] = str,
     ) -> None:
+        self._hide = hide
         self._root = root
         self._places = places
         self._get_runtime = get_runtime
@@ -126,7 +129,7 @@ class PluginProcesses:
         life.is_up = True
 
     def _last_words(self, plugin: Plugin) -> str:
-        said = tail(self._places.log(plugin.id))
+        said = self._hide(tail(self._places.log(plugin.id)))
         return f"The last it said: {said}" if said else "It said nothing"
 
     def take_over(self, plugin: Plugin) -> bool:

@@ -60,9 +60,10 @@ class Plugins:
         self._events = events
         steps.register(executor)
         processes.start_again = self._start_again
-        # Set by the composition root: the names of volumes whose driver has that name; who keeps what of a plugin.
+        # Set by the composition root: the names of volumes whose driver has that name; who remembers what a plugin's
+        # process was told, which is of no use when that was ended.
         self.volumes_of: Callable[[str], Sequence[str]] = lambda name: ()
-        self.removed: Callable[[str], None] = lambda plugin_id: None
+        self.ended: Callable[[str], None] = lambda plugin_id: None
 
     # Looking
 
@@ -213,6 +214,7 @@ class Plugins:
         keep_mounts = bool(self.volumes_of(plugin.name))
         self._executor.run(plans.plan_disable(plugin, keep_mounts), lambda: [self._records.change(disabled)])
         self._records.remember(disabled)
+        self.ended(plugin.id)
 
     def _require_unused(self, plugin: Plugin) -> None:
         if volumes := self.volumes_of(plugin.name):
@@ -232,7 +234,7 @@ class Plugins:
             gone = [self._records.drop(plugin.id)]
             self._executor.run(plans.plan_remove(plugin, kept_as), lambda: gone)
             self._records.forget(plugin.id)
-            self.removed(plugin.id)
+            self.ended(plugin.id)
         self._content.collect()
         self._emit(plugin, "remove")
 
@@ -259,6 +261,9 @@ class Plugins:
         for plugin_id in self._processes.left_behind():
             if plugin_id not in alive:
                 self._stop(plugin_id)
+        for plugin in self._records.all():
+            if not plugin.enabled:
+                self.ended(plugin.id)
         reports += self._steps.tidy(self._records.all())
         self._content.collect()
         return reports

@@ -20,6 +20,8 @@ class Secrets:
         self._files = files
         self.volumes = volumes
         self.redactor = Redactor()
+        # Set by the composition root: who else has options, in words, and these.
+        self.others: Callable[[], Sequence[tuple[str, Mapping[str, str]]]] = lambda: ()
 
     def note_all(self) -> None:
         """At start: what volumes were given before, somebody's plugin may still say again."""
@@ -49,7 +51,7 @@ class Secrets:
         return [Secret(name, made, users.get(name, ())) for name, made in sorted(self._files.names().items())]
 
     def remove(self, name: str) -> None:
-        """Raises NotFound, Conflict naming the volumes whose options name it."""
+        """Raises NotFound, Conflict naming the volumes whose options name it, and who else needs it."""
         check_secret_name(name)
         if not self._files.exists(name):
             raise NotFound(f"secret {name}", "there is none of that name on this host", "List them: orlop secret ls")
@@ -82,4 +84,7 @@ class Secrets:
         for volume in self.volumes():
             for name in names_of_secrets(volume.options or {}):
                 found.setdefault(name, {})[volume.name] = None  # removed ones may have had the same name
+        for user, options in self.others():
+            for name in names_of_secrets(options):
+                found.setdefault(name, {})[user] = None
         return {name: tuple(users) for name, users in found.items()}

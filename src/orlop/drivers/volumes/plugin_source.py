@@ -73,7 +73,7 @@ class PluginSource:
         return sorted({*managed, *({*self._names.read(), *self._drivers} - taken)})
 
     def forget(self, plugin_id: str) -> None:
-        """A managed plugin was removed."""
+        """A managed plugin was disabled or removed: what its process was told has ended with it."""
         with self._lock:
             driver = self._managed_drivers.pop(plugin_id, None)
         if driver is not None:
