@@ -29,6 +29,7 @@ from orlop.model.volume import Volume
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 8
+_SURE_SECONDS = 1.0  # seen more than once: a container is killed on it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,12 +105,13 @@ class HangPolicies:
         """Ids of the containers that are being killed."""
         volume = one.volume
         policy = policy_of(volume.options)
-        is_due = self._clock() - self._since[volume.id] >= policy.timeout_seconds
+        seconds = self._clock() - self._since[volume.id]
+        is_due = seconds >= max(policy.timeout_seconds, _SURE_SECONDS)
         doomed: list[Container] = []
         if policy.on_hang is OnHang.KILL and is_due:
             doomed = list(one.containers)
         elif self._is_for_good(one):
-            doomed = [each for each in one.containers if _comes_back(each)]
+            doomed = [each for each in one.containers if _comes_back(each) and seconds >= _SURE_SECONDS]
         elif policy.on_hang is OnHang.FAIL and is_due and one.health.state is not HealthState.STALE:
             self._submit(volume.id, lambda: self._interrupt(volume))
         for container in doomed:

@@ -157,6 +157,10 @@ def test_who_waits_gets_an_error_after_its_time(deck: Deck) -> None:
 def test_a_disk_that_died_restarts_those_who_want_it_and_freezes_nobody(deck: Deck) -> None:
     deck.add("again", "on-failure")
     for policy in ("wait", "freeze", "fail"):
+        deck.round(a=(policy, OK))
         deck.killed.clear()
+        deck.round(a=(policy, STALE))
+        assert deck.killed == [], "once is not enough"
+        deck.now += 1
         deck.round(a=(policy, STALE))
         assert deck.killed == ["again"] and deck.frozen == []
