@@ -50,16 +50,17 @@ class Reconciliation:
         for name, driver in self._drivers.items():
             if isinstance(driver, Independent):
                 continue  # nobody waits for it at the start: engine.volume_others looks, a moment later
+            mine = self._of(name)
             try:
-                stored = self._stored(name, driver)
+                stored = self._stored(driver, mine)
                 retired = set(driver.list_retired()) if isinstance(driver, Retirement) else set()
             except (OrlopError, OSError) as error:
                 reports.append(f"volume driver {name} does not answer: {error}")
-                for volume in self._of(name):
+                for volume in mine:
                     self._records.mark(volume.name, f"its driver does not answer: {error}")
                 continue
             changes: list[Change] = []
-            changes += self._known(name, stored, retired, reports)
+            changes += self._known(mine, stored, retired, reports)
             changes += self._unknown(name, driver, stored, reports)
             changes += self._retired_ones(name, driver, retired, reports)
             if changes:
@@ -87,8 +88,8 @@ class Reconciliation:
                         reports.append(f"volume {name}: {problem}")
         return reports
 
-    def _stored(self, name: str, driver: VolumeDriver) -> dict[str, StoredVolume]:
-        known = {volume.name: volume for volume in self._of(name)}
+    def _stored(self, driver: VolumeDriver, mine: Sequence[Volume]) -> dict[str, StoredVolume]:
+        known = {volume.name: volume for volume in mine}
         if len(known) < MANY or not isinstance(driver, Glancing):
             return {found.name: found for found in driver.list_volumes()}
         there = set(driver.names())
@@ -106,10 +107,10 @@ class Reconciliation:
         return [volume for volume in self._records.all() if volume.driver == driver]
 
     def _known(
-        self, driver: str, stored: Mapping[str, StoredVolume], retired: set[str], reports: list[str]
+        self, mine: Sequence[Volume], stored: Mapping[str, StoredVolume], retired: set[str], reports: list[str]
     ) -> list[Change]:
         changes: list[Change] = []
-        for volume in self._of(driver):
+        for volume in mine:
             found = stored.get(volume.name)
             if found is not None:
                 if found.mountpoint != volume.mountpoint:  # the data root was moved
@@ -133,7 +134,7 @@ class Reconciliation:
         self, name: str, driver: VolumeDriver, stored: Mapping[str, StoredVolume], reports: list[str]
     ) -> list[Change]:
         changes: list[Change] = []
-        ids = {volume.id for volume in self._records.all()}
+        ids: set[str] = set()  # of all volumes, once there is one that is not known
         for found in stored.values():
             known = self._records.find(found.name)
             if known is not None:
@@ -143,6 +144,7 @@ class Reconciliation:
                 continue
             surveyed = survey_volume(driver, found)
             volume, remarks, is_recorded = surveyed.volume, surveyed.remarks, surveyed.is_recorded
+            ids = ids or {each.id for each in self._records.all()}
             if volume.id in ids:
                 volume, is_recorded = replace(volume, id=secrets.token_hex(32)), False
                 remarks = (*remarks, "another volume has the id of its record: it gets one of its own")

@@ -26,10 +26,14 @@ class VolumeRecords:
         self._aliases: dict[str, str] = {}  # to the names of their volumes
         self._retired: dict[str, RetiredVolume] = {}
         self._holders: dict[str, dict[str, VolumeUse]] = {}  # in the order of coming
+        self._loaded_at = -1
         self.elsewhere: Callable[[str], str] = lambda name: ""
         """Why a name is taken that no volume of this host has. Set by who knows of other hosts."""
 
     def load(self) -> None:
+        if self._loaded_at == (changed_at := self._journal.changes):
+            return  # nothing was written since: ten thousand volumes need not be read twice at a start
+        self._loaded_at = changed_at
         volumes = self._journal.load("volumes", Volume)
         retired = self._journal.load("retired", RetiredVolume)
         uses = self._journal.load("uses", VolumeUse)

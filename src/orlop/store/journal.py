@@ -70,6 +70,7 @@ class Journal:
         self._something = threading.Event()  # is there for the thread to write
         self._at_once = threading.Event()
         self._closing = False
+        self.changes = 0  # transactions since it was opened
         try:
             _keep_for_owner(path)
             self._database = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
@@ -197,6 +198,7 @@ class Journal:
             failure.__cause__ = error
             batch[0][1].set_exception(failure)
             return
+        self.changes += 1
         for _, done in batch:
             done.set_result(None)
 
