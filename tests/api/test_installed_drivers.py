@@ -64,9 +64,9 @@ def test_the_example_is_short_and_keeps_the_contract(site: Path, disks: Path) ->
 def test_a_driver_that_breaks_promises_is_told_which_and_where(site: Path, disks: Path) -> None:
     forgetful = example().replace('(self.uses / f"{name}:{use_id}").touch()', "pass")
     assert forgetful != example()
-    (site / "forgetful.py").write_text(forgetful)
+    (site / "test_driver.py").write_text(forgetful)  # a name that pytest has thoughts of its own about
     words = ("--option", f"image={disks}/{{name}}.img", "--trait", "elsewhere")
-    said = try_driver(site, "forgetful", *words, code=1)
+    said = try_driver(site, "test_driver", *words, code=1)
     assert "FAIL  a use outlives the daemon\n" in said and "image does not keep the contract yet" in said
     assert re.search(r"in the suite: .*still attached.* \(volumes\.py:\d+, test_a_use_outlives", said), said
 

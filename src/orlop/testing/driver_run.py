@@ -97,7 +97,7 @@ def _look_at(target: Target, place: Path) -> tuple[Found, dict[str, type]]:
 def _play(place: Path, listener: "_Listener") -> None:
     import pytest
 
-    cases = place / "test_driver.py"
+    cases = place / "orlop_promises_of_a_driver.py"  # no name that a driver may have
     cases.write_text(_CASES)
     settings = place / "pytest.ini"
     settings.write_text("[pytest]\n")
