@@ -415,3 +415,65 @@ def test_chap_lets_in_who_knows_the_password_and_shows_it_to_nobody(tmp_path: Pa
         finally:
             house.driver.detach("data", use)
         house.close()
+
+
+def debugfs(device: Path, *requests: str) -> None:
+    for request in requests:
+        done = subprocess.run(["debugfs", "-w", "-R", request, device], capture_output=True, text=True, check=False)
+        assert done.returncode == 0 and "Usage" not in done.stderr, done.stderr
+
+
+class TestAnEndThatWasNotClean:
+    @pytest.fixture
+    def device(self, house: House) -> Path:
+        """Of a volume with a file system that nobody has attached."""
+        house.made()
+        use = new_id()
+        (house.driver.attach("data", use) / "note").write_text("kept")
+        house.driver.detach("data", use)
+        house.target.stop()
+        return house.target.luns[1]
+
+    def test_is_mended_before_the_mount(self, house: House, device: Path, caplog: pytest.LogCaptureFixture) -> None:
+        debugfs(device, "set_bg 0 free_blocks_count 7", "set_bg 0 checksum calc", "ssv state 2")
+        assert subprocess.run(["e2fsck", "-fn", device], capture_output=True, check=False).returncode != 0
+        house.target.start()
+        use = new_id()
+        assert (house.driver.attach("data", use) / "note").read_text() == "kept"
+        assert "e2fsck mended its file system" in caplog.text
+        house.driver.detach("data", use)
+        house.target.stop()
+        assert subprocess.run(["e2fsck", "-fn", device], capture_output=True, check=False).returncode == 0
+
+    def test_what_cannot_be_mended_is_told_and_not_mounted(self, house: House, device: Path) -> None:
+        debugfs(device, "clri <2>", "ssv state 2")
+        house.target.start()
+        with pytest.raises(HostFailure, match="its file system is damaged, and e2fsck -p does not mend it") as refused:
+            house.driver.attach("data", new_id())
+        assert "run e2fsck on it" in refused.value.hint
+        assert not find_leaks([house.place / "run"])
+        house.target.stop()
+        subprocess.run(["e2fsck", "-fy", device], capture_output=True, check=False)
+        house.target.start()
+        use = new_id()
+        (found,) = (house.driver.attach("data", use) / "lost+found").iterdir()  # its name is lost
+        assert found.read_text() == "kept", "what somebody mended by hand is mounted again"
+        house.driver.detach("data", use)
+
+
+def test_what_is_deleted_is_given_back_or_the_trim_is_refused(house: House) -> None:
+    """And what is kept stays as it is, either way."""
+    house.made()
+    use = new_id()
+    top = house.driver.attach("data", use)
+    kept = os.urandom(4 << 20)
+    (top / "kept").write_bytes(kept)
+    (top / "gone").write_bytes(os.urandom(16 << 20))
+    subprocess.run(["sync", "-f", top], check=True)
+    (top / "gone").unlink()
+    trimmed = subprocess.run(["fstrim", "-v", top], capture_output=True, text=True, check=False)
+    assert "trimmed" in trimmed.stdout or "not supported" in trimmed.stderr
+    house.driver.detach("data", use)
+    assert (house.driver.attach("data", use) / "kept").read_bytes() == kept
+    house.driver.detach("data", use)
+    assert subprocess.run(["e2fsck", "-fn", house.target.luns[1]], capture_output=True, check=False).returncode == 0
