@@ -278,6 +278,40 @@ def test_a_volume_of_a_host_alone_keeps_its_name_there(ships: tuple[LiveDaemon, 
     assert not warnings(b)
 
 
+def test_what_a_host_had_before_it_joined_is_published(
+    ships: tuple[LiveDaemon, LiveDaemon],
+    store: EtcdCluster,
+    docker_command: Path,
+    busybox_tar: Path,
+    tmp_path: Path,
+) -> None:
+    a, b = ships
+    a.docker("volume", "create", *tree(tmp_path / "same"), "same")
+    late = LiveDaemon(docker_command)
+    try:
+        late.start()
+        late.docker("import", busybox_tar, "busybox")
+        late.docker("volume", "create", *tree(tmp_path / "fs"), "old")
+        late.docker("volume", "create", *tree(tmp_path / "fs", "meta-password=planted"), "secretive")
+        late.docker("create", "--name", "keeper", "-v", "old:/t", "busybox", "true")
+        sh(late, "old", "echo kept >/t/f")
+        late.docker("volume", "create", *tree(tmp_path / "same"), "same")  # as a did: it is meant to be one
+        late.stop()
+        late.arguments = arguments(store, "late")
+        late.start()
+        wait_for("b to know them", lambda: names(b) == ["old", "same"])
+        wait_for("the use", lambda: where(b, "old") == [("late", "keeper", False)])
+        assert sh(b, "old", "cat /t/f").stdout == "kept\n"
+        assert "meta-password" in late.whole_log()
+        late.docker("rm", "keeper")
+        late.docker("volume", "rm", "same")
+        wait_for("a to forget it", lambda: names(a) == ["old"])
+        late.docker("volume", "rm", "old")
+    finally:
+        late.close()
+        a.orlop("node", "rm", "late", code=None)
+
+
 def test_nodes_are_listed_and_a_name_is_one_daemons(
     ships: tuple[LiveDaemon, LiveDaemon], store: EtcdCluster, docker_command: Path
 ) -> None:

@@ -22,7 +22,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import GLOBAL, SharedVolumes
 from orlop.engine.volume_survey import describe
 from orlop.errors import OrlopError, Unavailable
-from orlop.model.cluster import Access
+from orlop.model.cluster import Access, GlobalVolume
 from orlop.model.volume import Volume
 from orlop.store.journal import Journal, Put
 
@@ -83,7 +83,7 @@ class Followed:
             return
         found = cluster.find(name)
         if not volume.is_shared:
-            if found is None and volume.scope == GLOBAL and not volume.is_anonymous:
+            if volume.scope == GLOBAL and not volume.is_anonymous and (found is None or _is_same(found, volume)):
                 self._offer(volume)
         elif found is None or found.id != volume.id:
             self._forget(volume)
@@ -125,3 +125,7 @@ class Followed:
         self._records.remember(volume)
         for holder in self._records.holders(volume.name):
             self._shared.begin_use(volume, holder)
+
+
+def _is_same(found: GlobalVolume, volume: Volume) -> bool:
+    return found.driver == volume.driver and (found.options or {}) == (volume.options or {})
