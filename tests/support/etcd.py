@@ -42,10 +42,16 @@ class Member:
     def pause(self) -> None:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.process.pid}/task")  # which stop one after the other
+        wait_for("etcd to stand still", lambda: all(_is_stopped(thread) for thread in threads.iterdir()))
 
     def go_on(self) -> None:
         assert self.process is not None
         os.kill(self.process.pid, signal.SIGCONT)
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(")")[2].split()[0] == "T"
 
 
 @dataclass
