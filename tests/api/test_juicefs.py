@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import pytest
 
 from support.daemon import LiveDaemon, wait_for
+from support.postgres import PASSWORD as POSTGRES_PASSWORD
+from support.postgres import postgres
 from support.redis import PASSWORD, Redis, redis
 from support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, seaweed
 
@@ -147,3 +149,25 @@ def test_what_is_on_its_way_when_the_storage_stops_answering_gets_there(tree: Tr
     writer.kill()
     writer.wait()
     assert tree.run("cat /t/a /t/b") == "kept\nlate\n"
+
+
+def test_two_mounts_see_each_others_writes_with_their_names_in_postgresql(ship: LiveDaemon, storage: Seaweed) -> None:
+    with postgres() as rows:
+        rows.make_database("trees")
+        ship.orlop("secret", "create", "--force", "postgres", stdin=POSTGRES_PASSWORD)
+        meta = {"meta": rows.url("trees"), "meta-password": "secret://postgres", "name": "in-rows"}
+        bucket = {"bucket": f"{storage.endpoint}/trees", "access-key": "secret://s3id", "secret-key": "secret://s3key"}
+        for name, options in (("one", {**meta, **bucket}), ("two", meta)):  # the second finds what the first made
+            words = [word for key, value in options.items() for word in ("-o", f"{key}={value}")]
+            ship.docker("volume", "create", "-d", "juicefs", *words, name)
+            ship.docker("run", "-d", "--name", name, "-v", f"{name}:/t", "busybox", "sleep", "1000")
+        assert len(list(ship.exec_root.glob("programs/juicefs/*"))) == 2
+        ship.docker("exec", "one", "sh", "-c", "mkdir /t/d; echo first > /t/d/a")
+        assert ship.docker("exec", "two", "cat", "/t/d/a").stdout == "first\n"
+        ship.docker("exec", "two", "sh", "-c", "echo second > /t/d/b; mv /t/d/b /t/d/a")
+        assert ship.docker("exec", "one", "cat", "/t/d/a").stdout == "second\n"
+        ship.restart()
+        ship.docker("exec", "one", "sh", "-c", "echo third > /t/d/c")
+        assert ship.docker("exec", "two", "sh", "-c", "cat /t/d/*").stdout == "second\nthird\n"
+        ship.docker("rm", "-f", "one", "two")
+        ship.docker("volume", "rm", "one", "two")
