@@ -6,7 +6,7 @@ import subprocess
 import time
 from collections.abc import Generator
 
-from bench.cases import NewVolume, case, variants
+from bench.cases import NewVolume, case, many_volumes, variants
 from bench.containers import Container, bare_container
 from bench.http import timed
 from bench.material import Material
@@ -20,20 +20,21 @@ from bench.peers import CHECKOUT, Managed, Peer, pss_megabytes
     "≤ 0.4",
     rounds=5,
     needs_managed=True,
+    seconds=150,
 )
 def start(peer: Peer, material: Material, volumes: int, containers: int) -> Generator[float, None, None]:
     assert isinstance(peer, Managed)
-    names = [peer.client.call("POST", "/volumes/create", {"Name": f"bench{n}"})["Name"] for n in range(volumes)]
-    made = [peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(containers)]
-    try:
-        while True:
-            peer.stop()
-            yield peer.start()
-    finally:
-        for container in made:
-            peer.client.call("DELETE", f"/containers/{container}")
-        for name in names:
-            peer.client.call("DELETE", f"/volumes/{name}")
+    with many_volumes(peer, volumes):
+        made = [
+            peer.client.call("POST", "/containers/create", bare_container(["true"]))["Id"] for _ in range(containers)
+        ]
+        try:
+            while True:
+                peer.stop()
+                yield peer.start()
+        finally:
+            for container in made:
+                peer.client.call("DELETE", f"/containers/{container}")
 
 
 @case("memory idle", "MB", "≤ 0.9", rounds=3, needs_managed=True)

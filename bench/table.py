@@ -67,4 +67,6 @@ class Table:
 def shown(value: float | None, digits: int = 4) -> str:
     if value is None:
         return "-"
-    return f"{value:,.0f}" if abs(value) >= 10_000 else f"{value:.{digits}g}"
+    if abs(value) >= 10_000:
+        return f"{value:,.0f}"
+    return f"{value:.0f}" if abs(value) >= 1000 else f"{value:.{digits}g}"

@@ -6,7 +6,7 @@ import time
 from collections.abc import Generator
 from pathlib import Path
 
-from bench.cases import NewVolume, case, variants, volume_path
+from bench.cases import NewVolume, case, many_volumes, variants, volume_path
 from bench.containers import Container, bare_container, run_to_end
 from bench.http import calls_per_second, timed
 from bench.material import MEGABYTE, Material
@@ -48,18 +48,14 @@ def volume_inspect_at_once(peer: Peer, material: Material) -> Generator[float, N
             yield calls_per_second(peer.socket_path, "/volumes/bench", clients=16, seconds=1)
 
 
-@variants("volume list, N =", {"10": (10,), "1000": (1000,), "10000": (10_000,)}, "ms", "≤ 0.4")
+@variants("volume list, N =", {"10": (10,), "1000": (1000,), "10000": (10_000,)}, "ms", "≤ 0.4", seconds=150)
 def volume_list(peer: Peer, material: Material, count: int) -> Generator[float, None, None]:
-    names = [create(peer, f"bench{number}") for number in range(count)]
-    try:
+    with many_volumes(peer, count):
         while True:
             yield timed(lambda: [peer.client.call("GET", "/volumes") for _ in range(10)]) / 10 * 1000
-    finally:
-        for name in names:
-            peer.client.call("DELETE", f"/volumes/{name}")
 
 
-@case("prune of 1000 anonymous volumes", "ms", "≤ 0.3", rounds=3)
+@case("prune of 1000 anonymous volumes", "ms", "≤ 0.3", rounds=3, needs_managed=True)  # it takes whatever is unused
 def volume_prune(peer: Peer, material: Material) -> Generator[float, None, None]:
     while True:
         for _ in range(material.count(1000)):
