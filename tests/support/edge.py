@@ -410,6 +410,9 @@ class FakeReports:
     def was_looked_at(self, volume: Volume) -> bool:
         return volume.name in self.looked_at
 
+    def ask(self, volume: Volume) -> None:
+        """Nothing that is waited for: `look_at` will do."""
+
     def look_at(self, volume: Volume) -> Volume:
         self.looked_at.append(volume.name)
         return volume
