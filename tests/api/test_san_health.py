@@ -59,11 +59,12 @@ def test_who_may_be_restarted_is_when_its_program_is_killed_and_nobody_gets_an_e
 ) -> None:
     create(daemon, target)
     daemon.docker("run", "-d", "--name", "plain", "-v", "db:/d", *SLEEP)
-    script = "cat /d/kept; [ -e /d/kept ] || { echo kept > /d/kept; sync; }; exec sleep 1000"
+    script = "cat /d/kept; [ -e /d/kept ] || { echo kept > /d/kept; sync; touch /d/synced; }; exec sleep 1000"
     daemon.docker(
         *("run", "-d", "--name", "restarts", "--restart", "on-failure", "-v", "db:/d", "busybox", "sh", "-c", script)
     )
-    wait_for("it to have written", lambda: daemon.docker("exec", "plain", "cat", "/d/kept", code=None).stdout)
+    has_synced = ("exec", "plain", "test", "-e", "/d/synced")
+    wait_for("it to have synced", lambda: daemon.docker(*has_synced, code=None).returncode == 0)
     started = running_since(daemon, "restarts")
     os.kill(program_of(daemon), signal.SIGKILL)
     wait_for("it to run again", lambda: running_since(daemon, "restarts") not in ("", started), 40)
