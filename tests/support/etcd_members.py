@@ -46,7 +46,17 @@ class Etcd:
         peers = ",".join(f"{each}=http://{self._network.addresses[each]}:2380" for each in MEMBERS)
         own = self._network.addresses[name]
         command = [
-            *(*self._network.prefix(name), "etcd", "--name", name, "--data-dir", str(self._place / name)),
+            *(
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                *self._network.prefix(name),
+                "etcd",
+                "--name",
+                name,
+                "--data-dir",
+                str(self._place / name),
+            ),
             *("--listen-client-urls", f"http://{own}:2379", "--advertise-client-urls", f"http://{own}:2379"),
             *("--listen-peer-urls", f"http://{own}:2380", "--initial-advertise-peer-urls", f"http://{own}:2380"),
             *("--initial-cluster", peers, "--initial-cluster-state", "new", "--unsafe-no-fsync"),

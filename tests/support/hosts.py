@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 from support.daemon import LiveDaemon, wait_for
@@ -50,7 +50,9 @@ class Host(LiveDaemon):
     def power_on(self) -> None:
         """Without a daemon yet: `start`."""
         own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        command = [*self._hosts.network.prefix(self.name), *own, "--", sys.executable, "-c", _INIT]
+        # It ends with the tests, however those end.
+        with_tests = ["setpriv", "--pdeathsig", "KILL"]
+        command = [*with_tests, *self._hosts.network.prefix(self.name), *own, "--", sys.executable, "-c", _INIT]
         self._init = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == b"\n"
@@ -157,14 +159,13 @@ class Hosts:
         self.network.heal(host.name)
 
     def close(self) -> None:
-        try:
+        with ExitStack() as stack:
+            for end in (self.network.close, self.etcd.close, self.san.close):
+                stack.callback(end)
+            for host in self.members.values():
+                stack.callback(host.close)
             for host in self.members.values():
                 self.heal(host)
-                host.close()
-        finally:
-            self.san.close()
-            self.etcd.close()
-            self.network.close()
 
 
 def _child_of(pid: int) -> int:

@@ -33,6 +33,7 @@ log = logging.getLogger(__name__)
 _FREEZE_SECONDS = 1.0
 _FLUSH_SECONDS = 3.0
 _LOOK_SECONDS = 1.0
+_UNUSED_SECONDS = 60.0
 _AT_ONCE = 8
 
 
@@ -175,7 +176,7 @@ class VolumeWriting:
     # Lost, and taken
 
     def take_over(self, name: str) -> Writer:
-        """Raises NotFound, Unavailable."""
+        """It is kept for a minute, and then for as long as somebody here uses it. Raises Unavailable."""
         subject = f"take over {name}"
         self._shared.required(subject)
         entry = self._shared.find(name)
@@ -183,7 +184,21 @@ class VolumeWriting:
             raise Unavailable(subject, "it is no volume of the cluster", "Look at: docker volume ls")
         if entry.access is not Access.RWO:
             raise Unavailable(subject, "all hosts may use it at once", "Use it: there is nothing to take over")
-        return self._writers.take_over(entry)
+        writer = self._writers.take_over(entry)
+        threading.Thread(target=self._give_back_unused, args=(entry,), name=f"taken {name}", daemon=True).start()
+        return writer
+
+    def _give_back_unused(self, entry: GlobalVolume) -> None:
+        """What was taken over and is then used by nobody here."""
+        if self._closed.wait(_UNUSED_SECONDS):
+            return
+        with self._locks.hold([entry.name]):
+            if self._writers is not None and not self._uses.get(entry.id):
+                volume = self._records.find(entry.name)
+                if volume is not None and volume.id == entry.id:
+                    self._give_back(volume)
+                else:
+                    self._writers.release(entry.id)
 
     def lost(self, volume_id: str) -> None:
         """When this returns nothing can be written to its storage from here. Raises where that is not certain."""

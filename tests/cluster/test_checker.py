@@ -1,0 +1,201 @@
+"""One volume, two hosts that both want to write it, and everything that can happen to them.
+
+A writer on each host writes numbered records to one file, and says so once a record is synced. Each start of a writer
+is a generation: it takes the number after the newest that it finds. Whatever happens meanwhile, at the end
+
+- no record of an older generation stands after one of a newer one, so there were never two writers;
+- every record that was said to be synced is there;
+- the file system is whole.
+
+Clock steps are not played: the clock of a host is the machine's, and nobody's time is counted by it (CLOCK_BOOTTIME
+cannot be set). How clocks that run at different speeds are borne is tried in unit/cluster/test_writers.py.
+"""
+
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from support.daemon import wait_for
+from support.etcd_members import MEMBERS, needs_etcd
+from support.hosts import Host, Hosts
+from support.iscsi_target import needs_san
+
+pytestmark = [needs_etcd, needs_san, pytest.mark.slow]
+
+LEASE_SECONDS = 4
+# A torn line, which a death can leave, is ended first. `sync` that fails ends the writer.
+WRITER = """
+echo >> /d/log || exit 1
+last=$(grep -aE '^[0-9]+ [0-9]+$' /d/log | tail -n 1 | cut -d ' ' -f 1)
+mine=$((${last:-0} + 1)) n=0
+while :; do
+  n=$((n + 1))
+  echo "$mine $n" >> /d/log || exit 1
+  sync /d/log || exit 1
+  echo "synced $mine $n"
+done
+"""
+
+
+@pytest.fixture
+def pair(hosts: Hosts, busybox_tar: Path) -> Iterator[tuple[Host, Host]]:
+    made = [hosts.add(name, "--cluster-lease", f"{LEASE_SECONDS}s") for name in ("a", "b")]
+    for host in made:
+        host.start()
+        host.docker("import", busybox_tar, "busybox")
+    hosts.san.lun(1, 256 << 20)
+    options = [word for key, value in hosts.san.options().items() for word in ("-o", f"{key}={value}")]
+    made[0].docker("volume", "create", "-d", "san", *options, "db")
+    wait_for("the news", lambda: "db" in made[1].docker("volume", "ls", "-q").stdout.split())
+    for host in made:
+        host.docker("create", "--name", "writer", "--restart", "always", "-v", "db:/d", "busybox", "sh", "-c", WRITER)
+    yield made[0], made[1]
+    for host in made:
+        hosts.heal(host)
+        host.go_on()
+        if not host.is_on:
+            host.power_on()
+        if not host.is_running:
+            host.start()
+    for host in made:
+        host.docker("rm", "-f", "writer")
+
+
+class Faults:
+    def __init__(self, hosts: Hosts, chance: random.Random) -> None:
+        self._hosts = hosts
+        self._chance = chance
+        self._undo: list[Callable[[], object]] = []
+        self.told: list[str] = []
+
+    def happen(self, host: Host) -> None:
+        kinds = [self._cut, self._signal_helper, self._stop_daemon, self._kill_daemon, self._pause, self._power_off]
+        kinds += [self._lose_leader, self._take_over]
+        kind = self._chance.choice(kinds)
+        self.told.append(f"{host.name}: {kind.__name__.strip('_')}")
+        print(time.strftime("%H:%M:%S"), self.told[-1], flush=True)
+        kind(host)
+
+    def undo(self) -> None:
+        while self._undo:
+            self._undo.pop()()
+
+    def _cut(self, host: Host) -> None:
+        etcd, storage = self._chance.choice([(True, False), (False, True), (True, True)])
+        self._hosts.cut(host, etcd=etcd, storage=storage)
+        self._undo.append(lambda: self._hosts.heal(host))
+
+    def _signal_helper(self, host: Host) -> None:
+        number = self._chance.choice([signal.SIGSTOP, signal.SIGKILL])
+        pids = host.pids("qemu-storage-daemon")
+        for pid in self._chance.sample(pids, min(len(pids), 1)):
+            os.kill(pid, number)
+        self._undo.append(host.go_on)
+
+    def _stop_daemon(self, host: Host) -> None:
+        os.kill(host.pid, signal.SIGSTOP)
+        self._undo.append(host.go_on)
+
+    def _kill_daemon(self, host: Host) -> None:
+        host.kill()
+        self._undo.append(host.start)
+
+    def _pause(self, host: Host) -> None:
+        host.pause()
+        self._undo.append(host.go_on)
+
+    def _power_off(self, host: Host) -> None:
+        host.power_off()
+        self._undo.append(host.start)
+        self._undo.append(host.power_on)
+
+    def _lose_leader(self, host: Host) -> None:
+        leader = self._hosts.etcd.leader() or MEMBERS[0]
+        self._hosts.etcd.kill_member(leader)
+        self._undo.append(lambda: self._hosts.etcd.start_member(leader))
+
+    def _take_over(self, host: Host) -> None:
+        other = next(each for each in self._hosts.members.values() if each is not host)
+        other.orlop("volume", "takeover", "db", code=None)
+
+
+def synced(pair: tuple[Host, Host]) -> set[tuple[int, int]]:
+    """What the writers said, as it stands on their hosts' own disks."""
+    found: set[tuple[int, int]] = set()
+    for host in pair:
+        for log in host.data_root.glob("containers/*/*log*"):
+            said = log.read_bytes().decode(errors="replace") if log.is_file() else ""
+            found |= {(int(mine), int(n)) for mine, n in re.findall(r"synced (\d+) (\d+)", said)}
+    return found
+
+
+def check_order(records: list[tuple[int, int]]) -> list[str]:
+    wrong = []
+    for before, after in pairwise(records):
+        if after[0] < before[0]:
+            wrong.append(f"{after} of an older generation stands after {before}")
+        elif after[0] == before[0] and after[1] != before[1] + 1:
+            wrong.append(f"{after} stands after {before}")
+    return wrong
+
+
+def test_never_two_writers_and_nothing_synced_is_lost(
+    hosts: Hosts, pair: tuple[Host, Host], request: pytest.FixtureRequest
+) -> None:
+    seconds = 600 if request.config.getoption("--long") else 20
+    seed = int(os.environ.get("ORLOP_TEST_SEED", random.randrange(10**6)))
+    chance = random.Random(seed)
+    print(f"ORLOP_TEST_SEED={seed}")
+    faults = Faults(hosts, chance)
+    for host in pair:
+        host.docker("start", "writer", code=None)
+    wait_for("records", lambda: len(synced(pair)) > 5, 60)
+    ends = time.monotonic() + seconds
+    while time.monotonic() < ends:
+        before = len(synced(pair))
+        writing = [host for host in pair if host.pids("qemu-storage-daemon")] or list(pair)
+        faults.happen(chance.choice(writing))
+        time.sleep(chance.uniform(0.2, 1.6) * LEASE_SECONDS)
+        faults.undo()
+        for host in pair:
+            host.docker("start", "writer", code=None)
+        wait_for(f"records after {faults.told[-1]} (seed {seed})", lambda n=before: len(synced(pair)) > n + 5, 90)  # type: ignore[misc]
+    judge(hosts, pair, f"seed {seed}: {faults.told}")
+
+
+def judge(hosts: Hosts, pair: tuple[Host, Host], story: str) -> None:
+    for host in pair:
+        host.docker("stop", "-t", "0", "writer", code=None)
+    said = synced(pair)
+    mount = "type=volume,src=db,dst=/d,volume-opt=wait=60s"
+    text = pair[0].docker("run", "--rm", "--mount", mount, "busybox", "cat", "/d/log", timeout=120).stdout
+    records = [(int(mine), int(n)) for mine, n in re.findall(r"^(\d+) (\d+)$", text, re.MULTILINE)]
+    assert check_order(records) == [], story
+    assert said - set(records) == set(), story
+    generations = {mine for mine, _ in records}
+    print(f"{len(records)} records of {len(generations)} generations, {len(said)} said to be synced; {story}")
+    image = hosts.san.luns[1]
+    wait_for("the end of all access", lambda: not any(host.pids("qemu-storage-daemon") for host in pair), 60)
+    checked = subprocess.run(["e2fsck", "-fn", image], capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, f"{checked.stdout} {story}"
+
+
+@pytest.mark.parametrize(
+    ("records", "is_fine"),
+    [
+        ([(1, 1), (1, 2), (2, 1), (2, 2)], True),
+        ([(1, 1), (2, 1), (1, 2)], False),
+        ([(1, 1), (1, 3)], False),
+        ([(1, 1), (1, 2), (1, 2)], False),
+    ],
+)
+def test_the_checker_finds_what_it_is_there_for(records: list[tuple[int, int]], is_fine: bool) -> None:
+    assert (not check_order(records)) is is_fine
