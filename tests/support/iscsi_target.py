@@ -129,7 +129,9 @@ class NbdServer:
 
     def start(self) -> None:
         command = ["qemu-nbd", "-t", "-f", "raw", "-b", "127.0.0.1", "-p", str(self.port), "-x", "disk"]
-        self._process = subprocess.Popen([*command, str(self.path)])
+        # It complains of whoever only looks whether it is there.
+        with self.path.with_suffix(".log").open("ab") as log:
+            self._process = subprocess.Popen([*command, str(self.path)], stdout=log, stderr=log)
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             with suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
