@@ -59,7 +59,9 @@ def test_who_may_be_restarted_is_when_its_program_is_killed_and_nobody_gets_an_e
 ) -> None:
     create(daemon, target)
     daemon.docker("run", "-d", "--name", "plain", "-v", "db:/d", *SLEEP)
-    script = "cat /d/kept; [ -e /d/kept ] || { echo kept > /d/kept; sync; touch /d/synced; }; exec sleep 1000"
+    script = (
+        "cat /d/kept; [ -e /d/kept ] || { echo kept > /d/kept; sync -f /d/kept; touch /d/synced; }; exec sleep 1000"
+    )
     daemon.docker(
         *("run", "-d", "--name", "restarts", "--restart", "on-failure", "-v", "db:/d", "busybox", "sh", "-c", script)
     )
@@ -83,7 +85,7 @@ def test_storage_that_is_cut_off_is_found_and_its_containers_stand_still(
 ) -> None:
     create(daemon, target, "on-hang=freeze")
     user = daemon.docker("run", "-d", "--name", "user", "-v", "db:/d", *SLEEP).stdout.strip()
-    daemon.docker("exec", "user", "sh", "-c", "echo kept > /d/a; sync")
+    daemon.docker("exec", "user", "sh", "-c", "echo kept > /d/a; sync -f /d/a")
     wait_for("it to be well", lambda: health(daemon) == "ok")
     target.stop()
     wait_for("it to be found", lambda: health(daemon) == "hanging: its device gives no answer")

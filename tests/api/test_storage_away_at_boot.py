@@ -52,7 +52,7 @@ def test_its_container_waits_for_it_and_starts_on_its_data(daemon: LiveDaemon, s
     daemon.orlop("secret", "create", "--force", "nas", stdin=storage.secret)
     words = [word for key, value in storage.options.items() for word in ("-o", f"{key}={value}")]
     daemon.docker("volume", "create", "-d", storage.driver, *words, "team")
-    script = "cat /t/log; echo started >> /t/log; sync; exec sleep 1000"
+    script = "cat /t/log; echo started >> /t/log; sync /t/log; exec sleep 1000"
     daemon.docker("run", "-d", "--name", "app", "--restart", "always", "-v", "team:/t", "busybox", "sh", "-c", script)
     wait_for("it to have written", lambda: daemon.docker("exec", "app", "cat", "/t/log", code=None).stdout)
     power_cut(daemon, storage)

@@ -15,7 +15,8 @@ import pytest
 from orlop.kernel.mounts import MNT_DETACH, unmount
 from support.asking import Api, ask
 from support.daemon import LiveDaemon, wait_for
-from support.seaweed import free_ports, is_free, program
+from support.ports import free_port, is_free
+from support.seaweed import program
 from support.storage import mounted_storage
 
 SLEEP = ("busybox", "sleep", "1000")
@@ -164,10 +165,10 @@ def webdav(directory: Path, port: int) -> Iterator[None]:
 
 
 def test_a_container_whose_storage_is_away_at_boot_waits_for_it(daemon: LiveDaemon, far: Path) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     url = f"http://127.0.0.1:{port}"
     daemon.docker("volume", "create", "-d", "cloud", "-o", "type=webdav", "-o", f"rclone.url={url}", "share")
-    script = "echo started >> /p/log; sync; sleep 1000"
+    script = "echo started >> /p/log; sync /p/log; sleep 1000"
     more = ("--restart", "always", "-v", "share:/p", "busybox", "sh", "-c", script)
     with webdav(far, port):
         daemon.docker("run", "-d", "--name", "app", *more)

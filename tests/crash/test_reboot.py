@@ -37,7 +37,7 @@ def _processes(daemon: LiveDaemon) -> list[str]:
 
 def test_after_a_power_cut_data_is_there_and_containers_start_by_their_policy(make_daemon: DaemonMaker) -> None:
     daemon = make_daemon()
-    script = "echo $(date +%s%N) >> /data/log; sync; sleep 1000"
+    script = "echo $(date +%s%N) >> /data/log; sync /data/log; sleep 1000"
     for name, policy in (("always", "always"), ("once", "no")):
         daemon.docker(
             "run", "-d", "--name", name, "--restart", policy, "-v", f"{name}:/data", "busybox", "sh", "-c", script
@@ -69,10 +69,11 @@ def test_after_a_power_cut_volumes_that_are_mounted_are_mounted_again(make_daemo
     for name, options in forms.items():
         daemon.docker("volume", "create", *(word for option in options for word in ("--opt", option)), name)
     mounts = [word for name in forms for word in ("-v", f"{name}:/{name}")]
-    script = "for v in memory directory image; do echo x >> /$v/log; done; sync; sleep 1000"
+    script = "for v in memory directory image; do echo x >> /$v/log; done; sleep 1000"
     daemon.docker("run", "-d", "--name", "one", *mounts, "busybox", "sh", "-c", script)
     wait_for("the last line", lambda: (daemon.volume_data("image") / "log").exists())
-    subprocess.run(["sync"], check=True)
+    for place in (daemon.volume_data("image"), daemon.data_root, tmp_path):
+        subprocess.run(["sync", "-f", place], check=True)
     cut_the_power(daemon, [daemon.inspect("container", "one")["State"]["Pid"]])
 
     daemon.start()

@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import socket
 import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -16,6 +15,7 @@ from orlop.cluster.address import Credentials, Endpoint, parse_endpoints
 from orlop.cluster.etcd import Etcd
 from orlop.errors import OrlopError
 from support.daemon import wait_for
+from support.ports import free_ports
 
 ROOT_PASSWORD = "planted-password-of-etcd"
 
@@ -111,7 +111,7 @@ def etcd(folder: Path, members: int = 1, is_tls: bool = False, more: Sequence[st
     if program is None or shutil.which("etcdctl") is None:
         pytest.skip("etcd is not installed: script/setup")
     folder.mkdir(parents=True, exist_ok=True)
-    ports = _free_ports(2 * members)
+    ports = free_ports(2 * members)
     credentials = write_certificates(folder / "tls") if is_tls else Credentials()
     names = {f"m{number}": (ports[2 * number], ports[2 * number + 1]) for number in range(members)}
     found = EtcdCluster(
@@ -178,14 +178,3 @@ def write_certificates(folder: Path) -> Credentials:
 
 def _openssl(folder: Path, *words: str) -> None:
     subprocess.run(["openssl", *words], cwd=folder, capture_output=True, check=True, timeout=20)
-
-
-def _free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    try:
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [int(probe.getsockname()[1]) for probe in probes]
-    finally:
-        for probe in probes:
-            probe.close()

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from support.ports import free_port
+
 NAME = "iqn.2026-11.test:disk1"
 _SBIN = "/usr/sbin:/sbin"
 
@@ -24,12 +26,6 @@ needs_san = pytest.mark.skipif(
     or not shutil.which("tgtd", path=_SBIN),
     reason="needs root, qemu-storage-daemon, qemu-nbd and tgt",
 )
-
-
-def free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
 
 
 class IscsiTarget:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from support.daemon import wait_for
-from support.seaweed import free_ports
+from support.ports import free_port
 
 USER, PASSWORD = "root", "planted-password-of-the-nas"
 
@@ -36,7 +36,7 @@ class Nas:
 
 @contextmanager
 def samba(folder: Path, guests: bool = False) -> Iterator[Nas]:
-    port, data = free_ports(1)[0], _data(folder)
+    port, data = free_port(), _data(folder)
     (folder / "smb.conf").write_text(
         f"""[global]
         smb ports = {port}
@@ -74,7 +74,7 @@ def samba(folder: Path, guests: bool = False) -> Iterator[Nas]:
 
 @contextmanager
 def sftp(folder: Path) -> Iterator[Nas]:
-    port, data = free_ports(1)[0], _data(folder)
+    port, data = free_port(), _data(folder)
     for name in ("host", "user"):
         subprocess.run(
             ["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", "", "-f", folder / name], check=True, timeout=30
@@ -97,7 +97,7 @@ def sftp(folder: Path) -> Iterator[Nas]:
 
 @contextmanager
 def webdav(folder: Path) -> Iterator[Nas]:
-    port, data = free_ports(1)[0], _data(folder)
+    port, data = free_port(), _data(folder)
     settings = {
         "host": "127.0.0.1",
         "port": port,

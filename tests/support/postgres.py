@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import wait_for
-from support.iscsi_target import free_port
+from support.ports import free_port
 
 USER, PASSWORD = "trees", "planted/password+of=postgres"
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import wait_for
+from support.ports import free_port
 
 PASSWORD = "planted-password-of-redis"
 
@@ -38,7 +39,7 @@ def redis(folder: Path, password: str = PASSWORD) -> Iterator[Redis]:
     if program is None:
         pytest.skip("redis-server is not installed: script/setup")
     folder.mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     # The password by standard input: not an argument that a test for it would find.
     settings = f"port {port}\nbind 127.0.0.1\nrequirepass \"{password}\"\nsave ''\nappendonly no\ndatabases 200\n"
     with (folder / "log").open("wb") as said:
@@ -64,9 +65,3 @@ def _answers(found: Redis) -> bool:
             return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))
     except OSError:
         return False
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

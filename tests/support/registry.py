@@ -1,7 +1,6 @@
 """Debian's docker-registry on loopback, for as long as a test needs it."""
 
 import shutil
-import socket
 import subprocess
 import urllib.request
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import wait_for
+from support.ports import free_port
 
 _CONFIG = """\
 version: 0.1
@@ -43,7 +43,7 @@ def registry(folder: Path, users: str = "") -> Iterator[RegistryServer]:
     if shutil.which("docker-registry") is None:
         pytest.skip("docker-registry is not installed")
     folder.mkdir(parents=True)
-    port = _free_port()
+    port = free_port()
     auth = ""
     if users:
         (folder / "users").write_text(users)
@@ -59,13 +59,6 @@ def registry(folder: Path, users: str = "") -> Iterator[RegistryServer]:
     finally:
         process.kill()
         process.wait()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        found: int = probe.getsockname()[1]
-        return found
 
 
 def _answers(port: int) -> bool:

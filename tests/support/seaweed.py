@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.daemon import wait_for
+from support.ports import free_ports
 
 WRITER_ACCESS_KEY, WRITER_SECRET_KEY = "access-of-a-writer", "planted-secret-of-a-writer"
 ACCESS_KEY, SECRET_KEY = "access-of-the-tests", "planted-secret-of-the-tests"
@@ -108,23 +108,3 @@ def _lists(found: Seaweed) -> bool:
     assert found.process.poll() is None, (found.folder / "log").read_text(errors="replace")[-2000:]
     found.rclone("mkdir", "sea:is-it-up", check=False)
     return "is-it-up" in found.rclone("lsd", "sea:", check=False)
-
-
-def free_ports(count: int) -> list[int]:
-    """SeaweedFS opens a second port 10000 above each, so they are low."""
-    found: list[int] = []
-    for port in range(21000 + os.getpid() % 3000, 32000):
-        if len(found) == count:
-            return found
-        if all(is_free(number) for number in (port, port + 10000)):
-            found.append(port)
-    raise AssertionError("no free ports")
-
-
-def is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind(("127.0.0.1", port))
-        except OSError:
-            return False
-    return True

@@ -116,7 +116,10 @@ class PluginLink:
         address = self._active
         if address is None or self._silent is not None or not address.is_named_by_socket:
             return None
-        if self._locate() != address:
+        try:
+            if self._locate() != address:
+                return None
+        except OrlopError:  # who has to wait for the answer is told why
             return None
         method = f"{_VOLUME_DRIVER}.{method}"
         sent = self._wire.send(address, method, msgspec.json.encode(request), self.deadlines.call)

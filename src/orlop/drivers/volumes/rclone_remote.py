@@ -35,7 +35,8 @@ class Remote:
         return f"{self.kind} {self.path}".strip() + at
 
 
-def configuration(remote: Remote) -> str:
-    settings = {**remote.settings, **{name: name for name in remote.files}}  # it runs where the files are
+def configuration(remote: Remote, places: Mapping[str, str] | None = None) -> str:
+    """`places`: where its files are; by default in the directory that rclone runs in."""
+    settings = {**remote.settings, **{name: (places or {}).get(name, name) for name in remote.files}}
     lines = [f"[{REMOTE}]", f"type = {remote.kind}", *(f"{key} = {value}" for key, value in settings.items())]
     return "\n".join(lines) + "\n"

@@ -9,6 +9,7 @@ import pytest
 from orlop.docker.asking import answered
 from orlop.drivers.volumes.driver import Question, StoredVolume
 from orlop.drivers.volumes.plugin import PluginVolumes
+from orlop.drivers.volumes.plugin_address import Address
 from orlop.drivers.volumes.plugin_link import Deadlines
 from orlop.drivers.volumes.plugin_source import PluginSource
 from orlop.engine.answers import is_answered
@@ -70,6 +71,19 @@ def test_a_plugin_that_took_the_place_of_another_is_not_asked(driver: PluginVolu
     assert driver.ask("data") is None
     assert driver.get("data").name == "data"
     assert ended(driver.ask("data")).answer() is not None
+
+
+def test_a_plugin_that_is_being_started_again_is_not_asked(
+    driver: PluginVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    driver.create("data", {}, "")
+
+    def refuse() -> Address:
+        raise Unavailable("error looking up volume plugin fake", "its process ended with status 137")
+
+    monkeypatch.setattr(driver._link, "_locate", refuse)
+    assert driver.ask("data") is None
+    assert driver.ask_all() is None
 
 
 def test_a_volume_that_is_not_there_is_an_error(driver: PluginVolumes) -> None:
