@@ -65,6 +65,7 @@ class FakeVolumes:
     def __init__(self) -> None:
         self.others = SimpleNamespace(are_there=False)
         self.are_elsewhere_too = False
+        self.shared = SimpleNamespace(cluster=None)
         self.watch = SimpleNamespace(count_by_state=lambda: {"stale": 2, "hanging": 0})
         self.volumes: dict[str, Volume] = {}
         self.retired: dict[str, RetiredVolume] = {}
@@ -90,7 +91,7 @@ class FakeVolumes:
     def look_at(self, name: str) -> Volume:
         return self.get(name)
 
-    def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
+    def list_known(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         self.asked.append(filters)
         return list(self.volumes.values()), []
 
