@@ -95,6 +95,9 @@ class FakeVolumes:
         self.asked.append(filters)
         return list(self.volumes.values()), []
 
+    def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
+        return self.list_known(filters)
+
     def remove(self, name: str, force: bool = False, reason: str = "volume rm") -> None:
         volume = self.get(name)
         if volume.labels == {"held": "yes"}:
