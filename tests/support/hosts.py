@@ -21,6 +21,7 @@ from support.iscsi_target import IscsiTarget
 from support.netspace import Network
 
 STORAGE = "san"
+WITH_US = ("setpriv", "--pdeathsig", "KILL")  # in front of what is to end with the tests, however those end
 _NS_GET_PARENT = 0xB702
 # Process 1 of a host: somebody who takes in orphans. Its mount namespace begins as a copy of the machine's. What others
 # mounted there meanwhile would stay in it, and look like something they left behind; so it goes first.
@@ -50,10 +51,9 @@ class Host(LiveDaemon):
     def power_on(self) -> None:
         """Without a daemon yet: `start`."""
         own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        # It ends with the tests, however those end.
-        with_tests = ["setpriv", "--pdeathsig", "KILL"]
-        command = [*with_tests, *self._hosts.network.prefix(self.name), *own, "--", sys.executable, "-c", _INIT]
-        self._init = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
+        command = [*WITH_US, *self._hosts.network.prefix(self.name), *own, "--", sys.executable, "-c", _INIT]
+        with (self.home / "init.log").open("ab") as log:
+            self._init = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         assert self._init.stdout is not None
         assert self._init.stdout.readline() == b"\n"
         self._init_pid = _child_of(self._init.pid)
@@ -142,7 +142,8 @@ class Hosts:
         self.etcd = Etcd(self.network, place / "etcd")
         (place / "san").mkdir()
         self.network.join(STORAGE, 30)
-        self.san = IscsiTarget(place / "san", self.network.addresses[STORAGE], self.network.prefix(STORAGE))
+        prefix = [*WITH_US, *self.network.prefix(STORAGE)]
+        self.san = IscsiTarget(place / "san", self.network.addresses[STORAGE], prefix)
         self.members: dict[str, Host] = {}
 
     def add(self, name: str, *arguments: str, joins: bool = True) -> Host:

@@ -1,11 +1,11 @@
-"""Debian's Redis on a free port of loopback, with a password, for as long as a test needs it."""
+"""Debian's Redis on a free port, with a password, for as long as a test needs it: on loopback, or in a namespace of its
+own."""
 
 import os
 import shutil
 import signal
-import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +22,10 @@ PASSWORD = "planted-password-of-redis"
 class Redis:
     port: int
     process: "subprocess.Popen[bytes]"
+    address: str
 
     def url(self, database: int) -> str:
-        return f"redis://127.0.0.1:{self.port}/{database}"
+        return f"redis://{self.address}:{self.port}/{database}"
 
     def pause(self) -> None:
         os.kill(self.process.pid, signal.SIGSTOP)
@@ -34,22 +35,25 @@ class Redis:
 
 
 @contextmanager
-def redis(folder: Path, password: str = PASSWORD) -> Iterator[Redis]:
+def redis(
+    folder: Path, password: str = PASSWORD, address: str = "127.0.0.1", prefix: Sequence[str] = ()
+) -> Iterator[Redis]:
+    """`prefix` stands in front of its command: in which namespace it runs."""
     program = shutil.which("redis-server")
     if program is None:
         pytest.skip("redis-server is not installed: script/setup")
     folder.mkdir(parents=True)
     port = free_port()
     # The password by standard input: not an argument that a test for it would find.
-    settings = f"port {port}\nbind 127.0.0.1\nrequirepass \"{password}\"\nsave ''\nappendonly no\ndatabases 200\n"
+    settings = f"port {port}\nbind {address}\nrequirepass \"{password}\"\nsave ''\nappendonly no\ndatabases 200\n"
     with (folder / "log").open("wb") as said:
-        process = subprocess.Popen([program, "-"], cwd=folder, stdin=subprocess.PIPE, stdout=said, stderr=said)
+        process = subprocess.Popen([*prefix, program, "-"], cwd=folder, stdin=subprocess.PIPE, stdout=said, stderr=said)
     assert process.stdin is not None
     process.stdin.write(settings.encode())
     process.stdin.close()
-    found = Redis(port, process)
+    found = Redis(port, process, address)
     try:
-        wait_for("Redis", lambda: _answers(found), 20)
+        wait_for("Redis", lambda: _answers(found, prefix), 20)
         yield found
     finally:
         found.go_on()
@@ -57,11 +61,8 @@ def redis(folder: Path, password: str = PASSWORD) -> Iterator[Redis]:
         process.wait()
 
 
-def _answers(found: Redis) -> bool:
+def _answers(found: Redis, prefix: Sequence[str]) -> bool:
     assert found.process.poll() is None, "Redis ended at once"
-    try:
-        with socket.create_connection(("127.0.0.1", found.port), 1) as connection:
-            connection.sendall(b"PING\r\n")
-            return connection.recv(100).startswith((b"+PONG", b"-NOAUTH"))
-    except OSError:
-        return False
+    asked = [*prefix, "redis-cli", "-h", found.address, "-p", str(found.port), "ping"]
+    said = subprocess.run(asked, capture_output=True, text=True, check=False).stdout
+    return "PONG" in said or "NOAUTH" in said

@@ -1,11 +1,11 @@
-"""SeaweedFS's S3 on loopback, in one process, for as long as a test needs it."""
+"""SeaweedFS's S3 in one process, for as long as a test needs it: on loopback, or in a namespace of its own."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,10 +24,12 @@ class Seaweed:
     folder: Path
     ports: Mapping[str, int]
     process: "subprocess.Popen[bytes]"
+    address: str = "127.0.0.1"
+    prefix: Sequence[str] = ()
 
     @property
     def endpoint(self) -> str:
-        return f"http://127.0.0.1:{self.ports['-s3.port']}"
+        return f"http://{self.address}:{self.ports['-s3.port']}"
 
     def rclone(self, *arguments: str, check: bool = True) -> str:
         """rclone on this storage, as somebody else would use it."""
@@ -41,7 +43,11 @@ class Seaweed:
         variables = {**os.environ, **{f"RCLONE_CONFIG_SEA_{key}": value for key, value in settings.items()}}
         patience = ("--config", os.devnull, "--retries", "1", "--low-level-retries", "1")
         done = subprocess.run(
-            [program("rclone"), *patience, *arguments], env=variables, capture_output=True, text=True, check=False
+            [*self.prefix, program("rclone"), *patience, *arguments],
+            env=variables,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         assert done.returncode == 0 or not check, done.stderr
         return done.stdout
@@ -73,7 +79,8 @@ def program(name: str) -> str:
 
 
 @contextmanager
-def seaweed(folder: Path) -> Iterator[Seaweed]:
+def seaweed(folder: Path, address: str = "127.0.0.1", prefix: Sequence[str] = ()) -> Iterator[Seaweed]:
+    """`prefix` stands in front of its command: in which namespace it runs."""
     folder.mkdir()
     credentials = [{"accessKey": ACCESS_KEY, "secretKey": SECRET_KEY}]
     identity = {"name": "tests", "credentials": credentials, "actions": ["Admin", "Read", "Write", "List"]}
@@ -83,7 +90,7 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     (folder / "s3.json").write_text(json.dumps({"identities": [identity, guarded]}))
     (folder / "data").mkdir()
     ports = dict(zip(_PORTS, free_ports(len(_PORTS)), strict=True))
-    arguments = ["-dir", "data", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-s3.config=s3.json"]
+    arguments = ["-dir", "data", f"-ip={address}", f"-ip.bind={address}", "-filer", "-s3", "-s3.config=s3.json"]
     arguments += [
         *_NOT_WANTED,
         "-master.volumeSizeLimitMB=64",
@@ -92,9 +99,13 @@ def seaweed(folder: Path) -> Iterator[Seaweed]:
     ]
     with (folder / "log").open("wb") as said:
         process = subprocess.Popen(
-            [program("weed"), "server", *arguments], cwd=folder, stdout=said, stderr=said, stdin=subprocess.DEVNULL
+            [*prefix, program("weed"), "server", *arguments],
+            cwd=folder,
+            stdout=said,
+            stderr=said,
+            stdin=subprocess.DEVNULL,
         )
-    found = Seaweed(folder, ports, process)
+    found = Seaweed(folder, ports, process, address, prefix)
     try:
         wait_for("SeaweedFS", lambda: bool(found.rclone("lsd", "sea:", check=False) or _lists(found)), 60)
         yield found
