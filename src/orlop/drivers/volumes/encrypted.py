@@ -90,8 +90,8 @@ class EncryptedVolumes:
             inner, served_id = self._below(name)
         except NotFound:
             return
+        self._outer.discard(name)  # which refuses where there was a use, and so may be something below
         inner.discard(served_id)
-        self._outer.discard(name)
 
     def get(self, name: str) -> StoredVolume:
         return self._with_problem(self._outer.get(name))

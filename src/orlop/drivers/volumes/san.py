@@ -35,7 +35,7 @@ from orlop.drivers.volumes.local_uses import (
 )
 from orlop.drivers.volumes.mount_program import end_unrecorded
 from orlop.drivers.volumes.remote_options import refuse_named
-from orlop.drivers.volumes.san_chain import SanChain
+from orlop.drivers.volumes.san_chain import SanChain, is_writing
 from orlop.drivers.volumes.san_health import SanHealth
 from orlop.drivers.volumes.san_mount import grow_mounted, mount_device, unmount_device
 from orlop.drivers.volumes.san_options import parse_san_options
@@ -65,7 +65,7 @@ class SanVolumes:
         run.mkdir(parents=True, mode=0o700, exist_ok=True)
         self._run = run.resolve()
         self._resolve = resolve
-        self._leases = leases or HostLeases(self._run / "leases", self._is_writing)
+        self._leases = leases or HostLeases(self._run / "leases", lambda holder: is_writing(self._run, holder))
         self._ties: dict[str, Path | None] = {}  # leashes by name; None: it was cut, and is not tied anew
         self._late: set[tuple[str, str]] = set()  # uses that ended while the storage did not answer
         self._closed = threading.Event()
@@ -75,9 +75,6 @@ class SanVolumes:
         self._closed.set()
         self._health.close()
         self._tree.close()
-
-    def _is_writing(self, san_id: str) -> bool:
-        return SanChain(self._run, san_id).program.is_alive()
 
     # Create and find
 

@@ -41,6 +41,11 @@ _CHECK = "Check the address, and that the storage runs and can be reached from h
 _CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and what the storage allows this host"
 
 
+def is_writing(run: Path, san_id: str) -> bool:
+    """Whether anything may still be written by that volume's program."""
+    return MountProgram(run / "programs" / san_id).is_alive()
+
+
 class SanChain:
     """Of one volume. The caller sees to it that nobody else works on it at the same time."""
 
