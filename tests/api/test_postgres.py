@@ -1,11 +1,9 @@
 """A database on a volume: loaded with work, killed, its container removed, the daemon killed. Every row that the server
 said was committed is there when a new container opens the same volume."""
 
-import contextlib
 import json
 import os
 import signal
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,50 +12,12 @@ import pytest
 
 from support.daemon import LiveDaemon, wait_for
 from support.iscsi_target import IscsiTarget, iscsi_target, needs_san
-from support.postgres_image import postgres_archive
-
-SERVER = ["-c", "unix_socket_directories=/tmp", "-c", "listen_addresses=", "-c", "logging_collector=off"]
-
-
-class CommitRecorder:
-    """Inserts row after row and remembers, outside of the container, each id that the server gave back as committed."""
-
-    def __init__(self, daemon: LiveDaemon, container: str) -> None:
-        self.committed: list[int] = []
-        self._client = daemon.spawn(
-            "exec", "-i", container, "psql", "-qAt", "-v", "ON_ERROR_STOP=1", stdin=-1, stdout=-1, stderr=-1
-        )
-        self._thread = threading.Thread(target=self._insert_until_it_ends)
-        self._thread.start()
-
-    def _insert_until_it_ends(self) -> None:
-        assert self._client.stdin
-        assert self._client.stdout
-        try:
-            while True:
-                self._client.stdin.write(b"INSERT INTO kept DEFAULT VALUES RETURNING id;\n")
-                self._client.stdin.flush()
-                answer = self._client.stdout.readline()
-                if not answer.endswith(b"\n"):
-                    return
-                self.committed.append(int(answer))
-        except (BrokenPipeError, ValueError):
-            return
-
-    def join(self) -> None:
-        self._client.wait(30)
-        self._thread.join(30)
-        assert not self._thread.is_alive()
-        for stream in (self._client.stdin, self._client.stdout, self._client.stderr):
-            assert stream
-            with contextlib.suppress(BrokenPipeError):
-                stream.close()
+from support.postgres_work import CommitRecorder, load_postgres, query, start_database
 
 
 @pytest.fixture(scope="module")
 def postgres(module_daemon: LiveDaemon) -> Iterator[str]:
-    said = module_daemon.docker("load", "-i", postgres_archive(), timeout=300).stdout
-    image = said.partition(": ")[2].strip()
+    image = load_postgres(module_daemon)
     yield image
     module_daemon.docker("rmi", "-f", image)
 
@@ -66,22 +26,6 @@ def postgres(module_daemon: LiveDaemon) -> Iterator[str]:
 def san(tmp_path: Path) -> Iterator[IscsiTarget]:
     with iscsi_target(tmp_path) as target:
         yield target
-
-
-def start_database(daemon: LiveDaemon, image: str, name: str) -> None:
-    command = daemon.inspect("image", image)["Config"]["Cmd"]
-    daemon.docker("run", "-d", "--name", name, "-v", "pg:/var/lib/postgresql", image, *command, *SERVER)
-
-    def is_ready() -> bool:
-        done = daemon.docker("exec", name, "pg_isready", "-q", code=None)
-        assert "is not running" not in done.stderr, daemon.docker("logs", name).stderr
-        return done.returncode == 0
-
-    wait_for("the database", is_ready, 120)
-
-
-def query(daemon: LiveDaemon, container: str, sql: str) -> str:
-    return daemon.docker("exec", container, "psql", "-qAt", "-c", sql).stdout.strip()
 
 
 def sums_of_pgbench(daemon: LiveDaemon, container: str) -> list[str]:
