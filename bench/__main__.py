@@ -3,11 +3,13 @@
 Examples:
   script/bench --set-up-dockerd                       every case against Debian's dockerd
   script/bench drivers                                volumes of each driver against the same tool used bare
+  script/bench cluster                                volumes of several hosts against local ones, failover, etcd
   script/bench --set-up-dockerd --case "docker run"   cases whose name contains that
   script/bench --peer podman=unix:///run/podman.sock  against a daemon that runs already
 """
 
 import argparse
+import importlib
 import json
 import shutil
 import signal
@@ -18,6 +20,7 @@ import time
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 # The cases enter the list by being imported, in the order of the printed table.
 from bench import containers, daemon, drivers, images, peers, plugins, volumes  # noqa: F401
@@ -33,7 +36,7 @@ def main() -> int:
     options = parse_arguments()
     chosen = [one for one in CASES if is_chosen(one.name, options)]
     if options.list:
-        print("\n".join([one.name for one in chosen] if options.what == "engine" else drivers.names(options)))
+        print("\n".join(names(chosen, options)))
         return 0
     if not options.peer:
         enter_private(sys.argv[1:])
@@ -46,6 +49,8 @@ def main() -> int:
     try:
         if options.what == "drivers":
             return finished(measure_drivers(compared, material, options), options, begin)
+        if options.what == "cluster":
+            return finished(cluster().measure_all(material, options), options, begin)
         if not options.without_orlop:
             compared.append(peers.orlop(options.daemon_option))
         if options.set_up_dockerd:
@@ -69,6 +74,17 @@ def main() -> int:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def names(chosen: Sequence[Case], options: argparse.Namespace) -> list[str]:
+    if options.what == "cluster":
+        return [*cluster().names(options)]
+    return drivers.names(options) if options.what == "drivers" else [one.name for one in chosen]
+
+
+def cluster() -> Any:
+    """It needs what tests need: nothing for who measures the engine alone."""
+    return importlib.import_module("bench.cluster")
+
+
 def is_chosen(name: str, options: argparse.Namespace) -> bool:
     return not options.case or any(part in name for part in options.case)
 
@@ -86,7 +102,7 @@ def finished(table: Table, options: argparse.Namespace, begin: float) -> int:
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser("script/bench", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("what", nargs="?", choices=("engine", "drivers"), default="engine", help="[engine]")
+    parser.add_argument("what", nargs="?", choices=("engine", "drivers", "cluster"), default="engine", help="[engine]")
     parser.add_argument("--peer", action="append", default=[], metavar="[NAME=]unix://PATH", help="a daemon that runs")
     parser.add_argument("--set-up-dockerd", action="store_true", help="install Debian's docker.io and start it beside")
     parser.add_argument("--without-orlop", action="store_true", help="measure the peers alone")
@@ -98,8 +114,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--markdown", action="store_true", help="print the table once more as Markdown")
     parser.add_argument("--list", action="store_true", help="name the cases")
     options = parser.parse_args()
-    if options.what == "drivers" and (options.peer or options.set_up_dockerd or options.without_orlop):
-        parser.error("drivers are measured against their tools, not against another daemon")
+    if options.what != "engine" and (options.peer or options.set_up_dockerd or options.without_orlop):
+        parser.error(f"{options.what}: not measured against another daemon")
     return options
 
 
