@@ -13,6 +13,7 @@ from conftest import DaemonMaker
 from support.daemon import LiveDaemon, wait_for
 from support.disks import mounted_disk
 from support.managed_plugin import plugin_processes, write_rclone_context
+from support.ports import listens
 from support.rclone_plugin import RclonePlugin
 from support.registry import registry
 from support.seaweed import ACCESS_KEY, SECRET_KEY, Seaweed, program, seaweed
@@ -116,7 +117,7 @@ def daemon_with_buttervolume(make_daemon: DaemonMaker, tmp_path: Path) -> Iterat
         with (tmp_path / "log").open("wb") as said:
             process = subprocess.Popen([program("buttervolume"), "run"], env=variables, stdout=said, stderr=said)
         try:
-            wait_for("buttervolume's socket", socket.exists)
+            wait_for("buttervolume to listen", lambda: listens(socket))
             yield daemon
             daemon.clear()
         finally:

@@ -19,6 +19,7 @@ from support.daemon import wait_for
 from support.disks import mounted_disk
 from support.fake_plugin import FakePlugin
 from support.lent_driver import LentDriver
+from support.ports import listens
 from support.rclone_plugin import RclonePlugin
 from support.seaweed import program
 
@@ -159,7 +160,7 @@ class TestButtervolume(RealPlugin):
             process = subprocess.Popen([program("buttervolume"), "run"], env=variables, stdout=said, stderr=said)
         stack.callback(process.wait)
         stack.callback(process.kill)
-        wait_for("buttervolume's socket", socket.exists)
+        wait_for("buttervolume to listen", lambda: listens(socket))
 
     def test_a_volume_that_was_made_is_found_and_listed(self, driver: VolumeDriver) -> None:
         """Its listing has names alone."""

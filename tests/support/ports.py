@@ -7,6 +7,7 @@ reserved by a name among abstract sockets that lasts as long as this process.
 
 import os
 import socket
+from pathlib import Path
 
 _FIRST, _END = 11000, 21000
 _ABOVE = 10000  # SeaweedFS opens a second port so far above each of its own
@@ -38,6 +39,12 @@ def is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody answers at a unix socket: its file is there before that."""
+    with socket.socket(socket.AF_UNIX) as probe:
+        return probe.connect_ex(str(path)) == 0
 
 
 def _reserve(port: int) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from support.daemon import wait_for
+from support.ports import listens
 from support.seaweed import program
 
 
@@ -34,7 +35,7 @@ class RclonePlugin:
                 stderr=said,
                 stdin=subprocess.DEVNULL,
             )
-        wait_for("rclone's socket", self.socket.exists)
+        wait_for("rclone to listen", lambda: listens(self.socket))
 
     def stop(self) -> None:
         """As its service manager does: it unmounts what it has mounted."""
