@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from conftest import DaemonMaker
 from crash.house import disorder
 from support.daemon import LiveDaemon, orlop_command, run_command, wait_for
 
@@ -332,3 +333,15 @@ def test_recovery_is_killed_at_every_step(daemon: LiveDaemon, tmp_path: Path) ->
     assert "5 volumes and 1 removed ones are in the new journal" in said or "journal is sound" in said
     daemon.start()
     assert volumes_of(daemon) == volumes and retired_of(daemon) == retired
+
+
+def test_what_a_killed_start_left_of_its_trying_is_cleared_and_says_nothing(make_daemon: DaemonMaker) -> None:
+    daemon = make_daemon()
+    daemon.docker("volume", "create", "data")
+    daemon.kill()
+    (daemon.data_root / ".overlay-probe-left/merged").mkdir(parents=True)
+    shutil.rmtree(daemon.data_root / "orlop")
+    daemon.orlop("recover", "--data-root", daemon.data_root)
+    daemon.start()
+    assert daemon.docker("volume", "ls", "-q").stdout == "data\n"
+    assert not list(daemon.data_root.glob(".overlay-probe-*"))

@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 
 from orlop.errors import Conflict, HostFailure, NotFound
-from orlop.store.files import sync_directory, write_durably
+from orlop.store.files import TRIAL, sync_directory, write_durably
 from orlop.store.journal_file import EMPTY, glance, recovery_hint
 from orlop.store.paths import FORMAT, DataRoot, ExecRoot
 
@@ -43,7 +43,7 @@ def _open(data_root: DataRoot, lent_driver: str) -> int:
     option = "--root" if lent_driver else "--data-root"
     try:
         data_root.path.mkdir(mode=0o710, parents=True, exist_ok=True)
-        present = {entry.name for entry in data_root.path.iterdir()} - {"lost+found"}
+        present = _present(data_root.path)
         _refuse_strangers(data_root.path, present, option)
         data_root.own.mkdir(mode=0o700, exist_ok=True)
         lock = _lock(data_root, option)
@@ -83,7 +83,7 @@ def lock_for_recovery(data_root: DataRoot) -> int:
     try:
         if not data_root.path.is_dir():
             raise NotFound(subject, "it is not there", "Check --data-root")
-        present = {entry.name for entry in data_root.path.iterdir()} - {"lost+found"}
+        present = _present(data_root.path)
         if "orlop" not in present and not is_own_without_memory(data_root.path, present):
             _refuse_strangers(data_root.path, present)
             raise NotFound(subject, "there is nothing of Orlop's in it", "Check --data-root")
@@ -137,6 +137,11 @@ def _refuse_strangers(path: Path, present: set[str], option: str = "--data-root"
             raise Conflict(f"data root {path}", f"it belongs to {engine}", hint)
     some = ", ".join(sorted(present)[:3])
     raise Conflict(f"data root {path}", f"it is not empty and not Orlop's (it has {some})", way_out)
+
+
+def _present(path: Path) -> set[str]:
+    """What says whose it is: neither what a new disk has, nor what a killed start of ours left of its trying."""
+    return {entry.name for entry in path.iterdir() if not entry.name.startswith(("lost+found", TRIAL))}
 
 
 def is_own_without_memory(path: Path, present: set[str]) -> bool:

@@ -10,6 +10,9 @@ from orlop.errors import Conflict
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.kernel.openat2 import open_beneath
 
+TRIAL = ".overlay-probe-"  # how a directory begins in which a start tries what its disk can do
+
+
 _OPEN_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 

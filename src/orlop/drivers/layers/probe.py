@@ -9,7 +9,7 @@ from pathlib import Path
 from orlop.archive.tree import OPAQUE_XATTR
 from orlop.errors import HostFailure, OrlopError, Unsupported
 from orlop.kernel.mounts import MNT_DETACH, mount, unmount
-from orlop.store.files import remove_tree
+from orlop.store.files import TRIAL, remove_tree
 
 _log = logging.getLogger(__name__)
 
@@ -50,7 +50,8 @@ def overlay_fault(data_root: Path) -> str:
     """ "" where overlayfs works with this directory's file system as its upper one, else why not."""
     data_root.mkdir(mode=0o710, parents=True, exist_ok=True)
     try:
-        place = Path(tempfile.mkdtemp(prefix=".overlay-probe-", dir=data_root))
+        _clear_left(data_root)
+        place = Path(tempfile.mkdtemp(prefix=TRIAL, dir=data_root))
     except OSError as error:
         return DISK_FULL if error.errno == errno.ENOSPC else f"cannot write there: {error.strerror}"
     try:
@@ -68,6 +69,17 @@ def overlay_fault(data_root: Path) -> str:
             remove_tree(place)
         except (OSError, OrlopError) as error:
             _log.warning("removing %s, made to try overlayfs: %s", place, error)
+
+
+def _clear_left(data_root: Path) -> None:
+    """By a daemon that was killed while it tried."""
+    for place in data_root.glob(f"{TRIAL}*"):
+        try:
+            if (place / "merged").is_mount():
+                unmount(place / "merged", MNT_DETACH)
+            remove_tree(place)
+        except (OSError, OrlopError) as error:
+            _log.warning("removing %s, left by an earlier start: %s", place, error)
 
 
 def _try_overlay(place: Path) -> str:
