@@ -158,11 +158,14 @@ def test_no_volume_is_attached_whose_data_is_a_link(house: VolumeHouse, outside:
     """_data itself, which only root could swap: whoever comes gets the volume's own directory, or an error."""
     house.volumes.create("data", "", None, None)
     (house.data("data") / "mine").touch()
-    mount = mount_of(house, "data")
+    mount, seen = mount_of(house, "data"), 0
     with swapping(house.data("data"), outside) as swapper:
-        for _ in rounds(swapper):
+        for number in rounds(swapper, swaps=2000):
+            if number >= 60 and seen and swapper.swaps >= 200:
+                break
             with suppress(OSError, OrlopError), house.volumes.access.open("data", only_looks=True) as opened:
                 assert os.listdir(opened.fd) == ["mine"]
+                seen += 1
             with suppress(OSError, OrlopError):
                 house.volumes.attach(mount, USE)
                 house.volumes.detach(mount, USE)
@@ -171,8 +174,7 @@ def test_no_volume_is_attached_whose_data_is_a_link(house: VolumeHouse, outside:
             with suppress(OSError, OrlopError):
                 house.driver.is_empty("data")
     assert house.data("data").joinpath("mine").exists()
-    with house.volumes.access.open("data", only_looks=True) as opened:
-        assert os.listdir(opened.fd) == ["mine"]
+    assert seen, "it was never there to be opened"
 
 
 def test_removing_a_volume_whose_data_is_swapped_takes_the_link_at_most(house: VolumeHouse, outside: Path) -> None:
