@@ -161,6 +161,23 @@ def test_an_empty_list_is_a_list(api: Api) -> None:
     assert api.ok("POST", "/volumes/prune") == {"VolumesDeleted": [], "SpaceReclaimed": 0}
 
 
+def test_a_listing_tells_each_change_at_once(api: Api) -> None:
+    def listed() -> list[str]:
+        return sorted(volume["Name"] for volume in api.ok("GET", "/volumes")["Volumes"])
+
+    assert [listed(), listed()] == [[], []]
+    api.volume("ab")
+    assert [listed(), listed()] == [["ab"], ["ab"]]
+    host = {"Binds": ["cd:/m"], "NetworkMode": "none"}
+    made = api.ok("POST", "/containers/create", {"Image": "busybox", "Cmd": ["true"], "HostConfig": host})
+    assert listed() == ["ab", "cd"]
+    api.ok("DELETE", f"/containers/{made['Id']}")
+    api.ok("DELETE", "/volumes/cd")
+    assert listed() == ["ab"]
+    api.prune()
+    assert listed() == []
+
+
 # Create
 
 

@@ -65,6 +65,7 @@ class FakeVolumes:
     def __init__(self) -> None:
         self.others = SimpleNamespace(are_there=False)
         self.are_elsewhere_too = False
+        self.version: int | None = None  # nothing is kept
         self.shared = SimpleNamespace(cluster=None)
         self.watch = SimpleNamespace(count_by_state=lambda: {"stale": 2, "hanging": 0})
         self.volumes: dict[str, Volume] = {}

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
+from orlop.docker.kept import KeptReplies
 from orlop.docker.messages import Request
 from orlop.docker.pools import Pools
 from orlop.errors import OrlopError, Unavailable
@@ -16,6 +17,7 @@ from orlop.model.container import Container
 
 if TYPE_CHECKING:
     from orlop.engine.engine import Engine
+    from orlop.engine.volume_reports import VolumeReport
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +38,8 @@ class Service:
         self.runtime = ""
         self.runtime_version = ""
         self._layer_facts: dict[str, Mapping[str, str]] = {}
+        self.listings: KeptReplies[int] = KeptReplies(10)
+        self.inspects: KeptReplies[VolumeReport] = KeptReplies(1000)  # who polls more waits for other things
 
     @property
     def ready(self) -> bool:

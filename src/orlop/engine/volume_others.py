@@ -25,6 +25,8 @@ log = logging.getLogger(__name__)
 
 LISTING_SECONDS = 1.0
 
+_NOTHING: Mapping[str, object] = {}
+
 _Listing = Question[Sequence[StoredVolume]]
 Asked = tuple[str, VolumeDriver, _Listing]
 
@@ -50,9 +52,14 @@ class OthersVolumes:
         """Whether there are drivers that have to be asked, and so waited for."""
         return any(isinstance(driver, Independent) for driver in self._drivers.values())
 
+    @property
+    def are_awaited(self) -> bool:
+        """Whether listings have something to say of a driver that was asked, though it may have gone meanwhile."""
+        return bool(self._trouble or self._asking)
+
     def told(self, volume: Volume) -> Mapping[str, object]:
         """What its driver said of it when it was last looked at."""
-        return self._told.get(volume.id, {})
+        return self._told.get(volume.id, _NOTHING)
 
     def are_needed(self, mounts: Iterable[Mount]) -> bool:
         """Whether a start with these may take as long as somebody else's driver, or storage, likes."""

@@ -27,6 +27,7 @@ class VolumeRecords:
         self._retired: dict[str, RetiredVolume] = {}
         self._holders: dict[str, dict[str, VolumeUse]] = {}  # in the order of coming
         self._loaded_at = -1
+        self.version = 0  # another one after each change of what `all` tells
         self.elsewhere: Callable[[str], str] = lambda name: ""
         """Why a name is taken that no volume of this host has. Set by who knows of other hosts."""
 
@@ -38,6 +39,7 @@ class VolumeRecords:
         retired = self._journal.load("retired", RetiredVolume)
         uses = self._journal.load("uses", VolumeUse)
         with self._lock:
+            self.version += 1
             self._volumes, self._retired, self._holders = volumes, retired, {}
             self._aliases = {alias: volume.name for volume in volumes.values() for alias in volume.aliases}
             for use in uses.values():
@@ -101,7 +103,7 @@ class VolumeRecords:
         with self._lock:
             volume, problem = self._volumes.get(name), self.redactor.hide(problem)
             if volume is not None and volume.problem != problem:
-                self._volumes[name] = dataclasses.replace(volume, problem=problem)
+                self._change(dataclasses.replace(volume, problem=problem))
 
     def place(self, name: str, mountpoint: str, created_at_ns: int) -> None:
         """Where its driver says it is, and since when; "" and 0 say nothing. Not for the journal, either."""
@@ -110,7 +112,7 @@ class VolumeRecords:
             if volume is not None:
                 mountpoint, created = mountpoint or volume.mountpoint, created_at_ns or volume.created_at_ns
                 if (mountpoint, created) != (volume.mountpoint, volume.created_at_ns):
-                    self._volumes[name] = dataclasses.replace(volume, mountpoint=mountpoint, created_at_ns=created)
+                    self._change(dataclasses.replace(volume, mountpoint=mountpoint, created_at_ns=created))
 
     def forget(self, name: str) -> None:
         with self._lock:
@@ -119,13 +121,18 @@ class VolumeRecords:
     def _find(self, name: str) -> Volume | None:
         return self._volumes.get(name) or self._volumes.get(self._aliases.get(name, ""))
 
+    def _change(self, volume: Volume) -> None:
+        self.version += 1
+        self._volumes[volume.name] = volume
+
     def _put(self, volume: Volume) -> None:
         self._take(volume.name)
-        self._volumes[volume.name] = volume
+        self._change(volume)
         for alias in volume.aliases:
             self._aliases[alias] = volume.name
 
     def _take(self, name: str) -> None:
+        self.version += 1
         volume = self._volumes.pop(name, None)
         for alias in volume.aliases if volume else ():
             if self._aliases.get(alias) == name:

@@ -34,6 +34,7 @@ from orlop.model.sizes import parse_size
 from orlop.model.volume import Volume, VolumeFacts, VolumeUser
 
 _MOST_REMEMBERED = 10_000
+_NO_LIMITS = Limits()
 LOOK_HOLDS_NS = 100_000_000
 
 log = logging.getLogger(__name__)
@@ -113,7 +114,7 @@ class VolumeReports:
 
     def _limits_known(self, volume: Volume) -> Limits:
         if not volume.options:
-            return Limits()
+            return _NO_LIMITS
         known = self._limits.get(volume.id)
         if known is not None and known.options == volume.options:
             return known.limits

@@ -248,6 +248,12 @@ class Volumes:
         return self.others.are_there or self.shared.cluster is not None
 
     @property
+    def version(self) -> int | None:
+        """Of what a listing of all volumes tells: while it stays the same, so does the listing. None where others than
+        this host have a word in it."""
+        return None if self.are_elsewhere_too or self.others.are_awaited else self._records.version
+
+    @property
     def count(self) -> int:
         return self._records.count
 

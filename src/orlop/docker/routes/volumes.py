@@ -1,7 +1,7 @@
 """/volumes"""
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +15,6 @@ from orlop.docker.translate.volume_report_out import inspect_volume
 from orlop.docker.wire import volume as wire
 from orlop.drivers.volumes.driver import Question, StoredVolume
 from orlop.engine.volume_others import LISTING_SECONDS, Asked, OthersVolumes
-from orlop.engine.volume_reports import VolumeReports
 from orlop.errors import Malformed, NoSuchVolume, Unavailable
 from orlop.model.filters import Filters, parse_bool
 from orlop.model.volume import Volume
@@ -23,26 +22,38 @@ from orlop.model.volume import Volume
 routes = Routes()
 
 _FEW = 100  # volumes
+_ALL = "volumes"
 
 _NO_SWARM = "volume update only valid for cluster volumes, but swarm is unavailable"
 
 
 @routes.get("/volumes")
-async def list_volumes(service: Service, request: Request) -> Reply:
-    filters = parse_filters(request, "error reading volume filters: invalid filter")
+def list_volumes(service: Service, request: Request) -> Reply | Awaitable[Reply]:
+    filters = parse_filters(request, "error reading volume filters: invalid filter") if request.query_text else {}
     volumes_here = service.engine.volumes
+    if not filters and (kept := service.listings.find(_ALL, volumes_here.version)) is not None:
+        return kept
 
     def listing() -> Reply:
+        version = volumes_here.version  # of before: what changes meanwhile makes the next one look again
         volumes, warnings = volumes_here.list_known(filters)
-        return json_response(wire.VolumeList([show_volume(volume) for volume in volumes], list(warnings) or None))
+        spelt = wire.VolumeList([show_volume(volume) for volume in volumes], list(warnings) or None)
+        reply = json_response(spelt)
+        return reply if filters or version is None else service.listings.keep(_ALL, version, reply)
 
-    if volumes_here.others.are_there:
-        await _refreshed(service, volumes_here.others)
     # Thousands take a while to spell, and a pattern may take as long as its author likes: those go to the pool. The way
     # there and back takes longer than spelling a few.
-    if filters or volumes_here.count > _FEW or volumes_here.shared.cluster is not None:
-        return await service.quick(listing)
-    return listing()
+    takes_long = bool(filters) or volumes_here.count > _FEW or volumes_here.shared.cluster is not None
+    if volumes_here.others.are_there:
+        return _listed_with_others(service, volumes_here.others, listing, takes_long)
+    return service.quick(listing) if takes_long else listing()
+
+
+async def _listed_with_others(
+    service: Service, others: OthersVolumes, listing: Callable[[], Reply], takes_long: bool
+) -> Reply:
+    await _refreshed(service, others)
+    return await service.quick(listing) if takes_long else listing()
 
 
 async def _refreshed(service: Service, others: OthersVolumes) -> None:
@@ -102,29 +113,35 @@ def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
     except NoSuchVolume:
         if not service.engine.volumes.are_elsewhere_too:
             raise
-        return service.quick(lambda: _inspected(reports, reports.look_at(service.engine.volumes.meet(name))))
+        return service.quick(lambda: _inspected(service, reports.look_at(service.engine.volumes.meet(name))))
     if reports.was_looked_at(volume):
-        return _inspected(reports, volume)
+        return _inspected(service, volume)
     question = reports.ask(volume)
     if question is not None:
-        return _told(service, reports, volume, question)
-    return service.quick(lambda: _inspected(reports, reports.look_at(volume)))
+        return _told(service, volume, question)
+    return service.quick(lambda: _inspected(service, reports.look_at(volume)))
 
 
-async def _told(service: Service, reports: VolumeReports, volume: Volume, question: Question[StoredVolume]) -> Reply:
+async def _told(service: Service, volume: Volume, question: Question[StoredVolume]) -> Reply:
     """Waited for by the loop that waits for everything: a thread for it would cost more than the question."""
+    reports = service.engine.volume_reports
     await answered(question)
     looked_at = reports.told(volume, question)
     if looked_at is None:
-        return await service.quick(lambda: _inspected(reports, reports.look_at(volume)))
-    return _inspected(reports, looked_at)
+        return await service.quick(lambda: _inspected(service, reports.look_at(volume)))
+    return _inspected(service, looked_at)
 
 
-def _inspected(reports: VolumeReports, volume: Volume) -> Reply:
+def _inspected(service: Service, volume: Volume) -> Reply:
+    reports = service.engine.volume_reports
     report = reports.of(volume)
     if not report.is_current:
         reports.want(volume)
-    return json_response(inspect_volume(report))
+    if (kept := service.inspects.find(volume.name, report)) is not None:
+        return kept
+    reply = json_response(inspect_volume(report))
+    # What a plugin says may be any JSON, in which 1 and true are equal and spelt differently.
+    return reply if report.told else service.inspects.keep(volume.name, report, reply)
 
 
 @routes.put("/volumes/{name}", since=(1, 42))
