@@ -109,6 +109,7 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--daemon-option", action="append", default=[], help="an option more for orlop daemon")
     parser.add_argument("--case", action="append", default=[], metavar="TEXT", help="only cases whose name contains it")
     parser.add_argument("--rounds", type=int, help="instead of each case's own number")
+    parser.add_argument("--against-itself", action="store_true", help="drivers: the bare tool on both sides")
     parser.add_argument("--scale", type=float, default=1.0, help="shrink archives and counts, for a quick look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every single value there")
     parser.add_argument("--markdown", action="store_true", help="print the table once more as Markdown")

@@ -208,13 +208,19 @@ class Connection(asyncio.Protocol):
         self._http_10 = head.http_10
         self._keep_alive = head.keep_alive
         self._body = body = Body(self)
-        if head.has_body:
+        length = head.content_length
+        if not head.has_body:
+            body.end()
+        elif length and len(self._buffer) >= length and not head.expects_continue:
+            # It came with its head, as that of a short call does: nobody has to wait for it.
+            body.feed(self._buffer[:length])
+            self._buffer = self._buffer[length:]
+            body.end()
+        else:
             self._decoder = ChunkDecoder() if head.is_chunked else LengthDecoder(head.content_length)
             self._state = _State.BODY
             self._expects_continue = head.expects_continue
             self.deadline = self._edge.now() + BODY_SECONDS
-        else:
-            body.end()
         self._dispatch(Request(head.method, head.path, head.query, head.headers, body))
 
     def _take_body(self) -> None:

@@ -10,6 +10,7 @@ from orlop.errors import Malformed
 
 _REASONS = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n".encode() for status in HTTPStatus}
 _ONLY_ONCE = frozenset({"content-length", "host", "transfer-encoding"})
+_MOST_REMEMBERED = 1024  # bytes; a head like the last one need not be read again
 
 
 class RequestHead:
@@ -43,9 +44,12 @@ class RequestHead:
 
 
 class HeadReader:
-    """Reads one head after the other. It is given each whole, with the empty line that ends it."""
+    """Reads one head after the other. It is given each whole, with the empty line that ends it.
+
+    A client that asks the same thing again sends the same head, byte for byte: what the last one said is known."""
 
     def __init__(self) -> None:
+        self._last: tuple[bytes, RequestHead] | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._headers: dict[str, str] = {}
         self._url = b""
@@ -63,7 +67,15 @@ class HeadReader:
             self._headers[key] += ", " + value.decode("latin-1")
 
     def read(self, head: bytes) -> RequestHead:
-        """Raises Malformed."""
+        """Raises Malformed. What is given back is for reading: another request may be given the same."""
+        last = self._last
+        if last is not None and last[0] == head:
+            return last[1]
+        found = self._read(head)
+        self._last = (head, found) if len(head) <= _MOST_REMEMBERED else None
+        return found
+
+    def _read(self, head: bytes) -> RequestHead:
         parser = self._parser
         headers: dict[str, str] = {}
         self._headers = headers

@@ -97,6 +97,13 @@ class Body:
         self._buffered = 0
         return pieces
 
+    def whole(self) -> bytes | None:
+        """The whole body, where it came at once with its head and nobody has read of it; None where it has to be waited
+        for, or was cut short."""
+        if not self._ended or self._error is not None or len(self._chunks) > 1:
+            return None
+        return self._chunks[0] if self._chunks else b""
+
     async def read_all(self, limit: int) -> bytes:
         """The whole body. Raises TooLarge."""
         parts: list[bytes] = []

@@ -5,6 +5,7 @@ with a status that is not 200, which both engines understand; a volume that is c
 volume and without error, for engines forget a volume whose driver says it is gone. So nothing but the handshake is
 answered before the driver knows its volumes: the calls wait.
 
+What there is, is known: Get and List are answered at once, and what they said is kept until it is not true any more.
 Calls that ask storage run in threads, for each volume one after the other, so that slow storage holds up only its own
 users. An engine that gives up waiting for a mount (Podman does after five seconds) finds it ready when it tries again.
 """
@@ -35,6 +36,9 @@ MAX_REQUEST_BYTES = 1 << 20
 SOCKET_MODE = 0o600
 PENDING_SECONDS = 0.5
 
+_MOST_KEPT, _MOST_KEPT_BYTES = 1000, 512  # answers, and the length of a call that has one kept
+_GET, _LIST = "/VolumeDriver.Get", "/VolumeDriver.List"
+
 T = TypeVar("T")
 _Call = Callable[["PluginServer", bytes], Awaitable[Mapping[str, Any]]]
 
@@ -46,6 +50,8 @@ class PluginServer(Front):
         super().__init__([f"unix://{socket}"], "", SOCKET_MODE)
         self._pools = Pools()
         self._lending: Lending | None = None
+        self._kept: dict[tuple[str, bytes], Response] = {}
+        self._kept_at: tuple[int, ...] = ()
 
     def provide(self, lending: "Lending") -> None:
         """From any thread."""
@@ -57,8 +63,26 @@ class PluginServer(Front):
             self._lending.close()
         self._pools.close()
 
-    def answer(self, request: Request) -> Awaitable[Reply]:
-        return self._answer(request)
+    def answer(self, request: Request) -> Reply | Awaitable[Reply]:
+        return self._answer_at_once(request) or self._answer(request)
+
+    def _answer_at_once(self, request: Request) -> Reply | None:
+        """What can be said without waiting for anything; None where something has to be waited for, or is wrong."""
+        path, lending = request.path, self._lending
+        if lending is None or path not in (_GET, _LIST) or request.method != "POST":
+            return None
+        raw = request.body.whole()
+        if raw is None or len(raw) > _MOST_KEPT_BYTES:
+            return None
+        if self._kept_at != (now := lending.changes):
+            self._kept, self._kept_at = {}, now
+        asked = (path, raw if path == _GET else b"")
+        kept = self._kept.get(asked)
+        if kept is None:
+            kept = _told(lending, asked)
+            if kept is not None and len(self._kept) < _MOST_KEPT:
+                self._kept[asked] = kept
+        return kept
 
     async def _answer(self, request: Request) -> Reply:
         what = f"{request.method} {request.path}"
@@ -132,11 +156,11 @@ class PluginServer(Front):
         if found is None:
             return {"Volume": None, "Err": ""}
         status = {**found.status, **await self._pending(lending, found)}
-        return {"Volume": _render(replace(found, status=status)), "Err": ""}
+        return _render_one(replace(found, status=status))
 
     async def _pending(self, lending: "Lending", volume: LentVolume) -> Mapping[str, object]:
         """It is only for people: nobody waits for it while the storage is busy."""
-        if not volume.is_mounted:
+        if not _may_be_pending(lending, volume):
             return {}
         try:
             asked = self._pools.quick(lending.pending, volume.name)
@@ -149,8 +173,7 @@ class PluginServer(Front):
         return {"Pending": {"Files": pending.files, "SizeBytes": pending.size_bytes, **why}}
 
     async def list_volumes(self, raw: bytes) -> Mapping[str, Any]:
-        found: Sequence[LentVolume] = (await self._ready()).list_volumes()
-        return {"Volumes": [_render(volume) for volume in found], "Err": ""}
+        return _render_list((await self._ready()).list_volumes())
 
     async def _ready(self) -> "Lending":
         await self.ready.wait()
@@ -170,9 +193,27 @@ CALLS: dict[str, _Call] = {
     "/VolumeDriver.Mount": PluginServer.mount,
     "/VolumeDriver.Unmount": PluginServer.unmount,
     "/VolumeDriver.Path": PluginServer.path,
-    "/VolumeDriver.Get": PluginServer.get,
-    "/VolumeDriver.List": PluginServer.list_volumes,
+    _GET: PluginServer.get,
+    _LIST: PluginServer.list_volumes,
 }
+
+
+def _told(lending: "Lending", asked: tuple[str, bytes]) -> Response | None:
+    path, raw = asked
+    if path == _LIST:
+        return _json(_render_list(lending.list_volumes()))
+    try:
+        name = decode_object(raw, Named).Name
+    except Malformed:
+        return None
+    found = lending.find(name) if name else None
+    if found is None or _may_be_pending(lending, found):
+        return None
+    return _json(_render_one(found))
+
+
+def _may_be_pending(lending: "Lending", volume: LentVolume) -> bool:
+    return volume.is_mounted and lending.uploads
 
 
 def decode_object(raw: bytes, kind: type[T]) -> T:
@@ -193,6 +234,14 @@ def _required(name: str) -> str:
 def _render(volume: LentVolume) -> Volume:
     created = render_seconds(volume.created_at_ns) if volume.created_at_ns else ""
     return Volume(volume.name, volume.mountpoint, created, dict(volume.status))
+
+
+def _render_one(volume: LentVolume) -> Mapping[str, Any]:
+    return {"Volume": _render(volume), "Err": ""}
+
+
+def _render_list(volumes: Sequence[LentVolume]) -> Mapping[str, Any]:
+    return {"Volumes": [_render(volume) for volume in volumes], "Err": ""}
 
 
 def _json(value: Mapping[str, Any], status: int = 200) -> Response:

@@ -58,6 +58,7 @@ class Lending:
         self._clock = clock
         self._locks = KeyedLocks()
         self._leaving: dict[tuple[str, str], Mount] = {}
+        self._departures = 0  # how often that has changed
         self._leaver: threading.Thread | None = None
         self._mutex = threading.Lock()
         self._closed = threading.Event()
@@ -81,6 +82,17 @@ class Lending:
         return self._driver.scope
 
     # What there is
+
+    @property
+    def changes(self) -> tuple[int, int, int]:
+        """Other numbers whenever `find` or `list_volumes` may have something else to say. Asked before either, they hold
+        for what was found, for at least as long as they stay the same."""
+        return self._volumes.changes, self._uses.changes, self._departures
+
+    @property
+    def uploads(self) -> bool:
+        """Whether `pending` can ever have anything to say."""
+        return isinstance(self._driver, Uploading)
 
     def find(self, name: str) -> LentVolume | None:
         """From memory: storage that does not answer must not look like a volume that is gone."""
@@ -247,6 +259,7 @@ class Lending:
         except (OrlopError, OSError):
             with self._mutex:
                 self._leaving[name, use_id] = mount
+                self._departures += 1
                 if self._leaver is None:
                     self._leaver = threading.Thread(target=self._leave, name="unmounting", daemon=True)
                     self._leaver.start()
@@ -255,6 +268,7 @@ class Lending:
     def _forget_leaving(self, name: str, use_id: str) -> None:
         with self._mutex:
             self._leaving.pop((name, use_id), None)
+            self._departures += 1
 
     def _leave(self) -> None:
         pauses, pause = iter(_PAUSES), 1.0

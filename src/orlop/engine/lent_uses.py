@@ -39,7 +39,13 @@ class LentUses:
         self._boot = boot or _BOOT.read_text().strip()
         self._clock = clock
         self._lock = threading.Lock()
+        self._changes = 0
         self._uses = self._load()
+
+    @property
+    def changes(self) -> int:
+        """Another number whenever there is something else to be found."""
+        return self._changes
 
     def find(self, volume: str, use_id: str) -> LentUse | None:
         with self._lock:
@@ -92,6 +98,7 @@ class LentUses:
         (self._directory / key).unlink(missing_ok=True)
         with self._lock:
             self._uses.pop(key, None)
+            self._changes += 1
 
     def _put(self, use: LentUse) -> LentUse:
         key = _key(use.volume, use.id)
@@ -101,6 +108,7 @@ class LentUses:
         fresh.replace(self._directory / key)
         with self._lock:
             self._uses[key] = use
+            self._changes += 1
         return use
 
     def _load(self) -> dict[str, LentUse]:

@@ -257,6 +257,11 @@ class Volumes:
     def count(self) -> int:
         return self._records.count
 
+    @property
+    def changes(self) -> int:
+        """Another number whenever what this host knows of its volumes has changed."""
+        return self._records.version
+
     def list_volumes(self, filters: Filters) -> tuple[Sequence[Volume], Sequence[str]]:
         """Volumes by name, and warnings."""
         self._shows(filters)  # what is wrong with it nobody has to wait for

@@ -135,6 +135,36 @@ def test_a_chunked_body_and_what_follows_it(served: Served) -> None:
         assert exchange.answer().body == b"OK"
 
 
+def test_bodies_that_came_with_their_heads_stay_apart(served: Served) -> None:
+    """Heads that are alike, and what follows each."""
+    head = b"POST /volumes/create HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 15\r\n\r\n"
+    ping = b"GET /_ping HTTP/1.1\r\nHost: x\r\n\r\n"
+    with served.connect() as exchange:
+        exchange.send(head + b'{"Name":"one1"}' + head + b'{"Name":"two2"}' + ping + ping + head + b'{"Name":')
+        assert [exchange.answer().json["Name"] for _ in range(2)] == ["one1", "two2"]
+        assert [exchange.answer().body for _ in range(2)] == [b"OK", b"OK"]
+        exchange.send(b'"six6"}' + head.replace(b": 15", b": 14") + b'{"Name":"me7"}' + ping)
+        assert [exchange.answer().json["Name"] for _ in range(2)] == ["six6", "me7"]
+        assert exchange.answer().body == b"OK"
+
+
+def test_a_head_like_the_last_one_but_for_a_letter_is_another_one(served: Served) -> None:
+    with served.connect() as exchange:
+        for name in ("data", "date", "data"):
+            exchange.request("GET", f"/volumes/{name}")
+            assert exchange.answer().status == 404
+        exchange.call("POST", "/volumes/create", {"Name": "date"})
+        answers = [exchange.call("GET", f"/volumes/{name}").status for name in ("date", "data", "data", "date")]
+        assert answers == [200, 404, 404, 200]
+
+
+def test_a_body_that_came_with_its_head_and_that_nobody_reads_costs_no_connection(served: Served) -> None:
+    with served.connect() as exchange:
+        exchange.send(b"POST /nosuch HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc")
+        assert exchange.answer().status == 404
+        assert exchange.call("GET", "/_ping").body == b"OK"
+
+
 def test_expect_continue_is_answered_when_the_body_is_wanted(served: Served) -> None:
     with served.connect() as exchange:
         exchange.send(

@@ -212,3 +212,85 @@ def test_forty_slow_mounts_do_not_keep_another_waiting(plugin: Plugin, house: Le
         assert plugin.call("Mount", {"Name": "quick", "ID": "c1"})[0] == 200
         house.driver.gate.set()
         wait_for("all mounts", lambda: len(house.uses.all()) == 41)
+
+
+class Kept:
+    """One connection, on which a call is one piece, as clients of plugins send it: answered at once where that can be.
+    `waited_for` sends the body after its head, which never is."""
+
+    def __init__(self, plugin: Plugin) -> None:
+        self.connection = plugin.connect()
+
+    def call(self, method: str, body: bytes, waited_for: bool = False) -> tuple[int, bytes]:
+        head = f"POST /VolumeDriver.{method} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        if waited_for:
+            self.connection.sendall(f"{head}Expect: 100-continue\r\n\r\n".encode())
+            assert self.connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+            self.connection.sendall(body)
+        else:
+            self.connection.sendall(f"{head}\r\n".encode() + body)
+        answer = http.client.HTTPResponse(self.connection)
+        answer.begin()
+        return answer.status, answer.read()
+
+    def agreed(self, method: str, body: bytes) -> Any:
+        """The same by both ways, and when asked again."""
+        answers = [self.call(method, body, waited_for) for waited_for in (False, True, False, False)]
+        assert answers == answers[:1] * 4
+        return json.loads(answers[0][1])
+
+
+def test_what_is_answered_at_once_is_never_what_was_true_before(plugin: Plugin) -> None:
+    house, kept, one = plugin.house, Kept(plugin), b'{"Name": "one"}'
+
+    def told() -> Any:
+        volume = kept.agreed("Get", one)["Volume"]
+        listed = [each for each in kept.agreed("List", b"{}")["Volumes"] if each["Name"] == "one"]
+        assert listed == ([volume] if volume else [])
+        return volume and volume["Status"]
+
+    assert told() is None
+    plugin.call("Create", {"Name": "one"})
+    plugin.call("Create", {"Name": "two"})
+    assert told() == {"Driver": "local", "Health": "ok", "Mounts": 0}
+    plugin.call("Mount", {"Name": "one", "ID": "c1"})
+    assert told()["Mounts"] == 1
+    plugin.call("Mount", {"Name": "one", "ID": "c1"})
+    plugin.call("Mount", {"Name": "one", "ID": "c2"})
+    assert told()["Mounts"] == 3
+    house.volumes._records.mark("one", "hanging: it gives no answer")
+    assert told()["Health"] == "hanging: it gives no answer"
+    house.volumes._records.mark("one", "")
+    for use_id in ("c1", "c2", "c1"):
+        plugin.call("Unmount", {"Name": "one", "ID": use_id})
+    assert told() == {"Driver": "local", "Health": "ok", "Mounts": 0}
+    plugin.call("Remove", {"Name": "one"})
+    assert told() is None
+    plugin.call("Create", {"Name": "one", "Opts": {"restore": "one"}})
+    assert told()["Mounts"] == 0
+
+
+def test_get_and_list_are_kept_until_something_changes_and_no_longer(plugin: Plugin) -> None:
+    kept, looked = Kept(plugin), []
+    plugin.call("Create", {"Name": "one"})
+    find, list_volumes = plugin.house.lending.find, plugin.house.lending.list_volumes
+    plugin.house.lending.find = lambda name: looked.append(name) or find(name)  # type: ignore[method-assign]
+    plugin.house.lending.list_volumes = lambda: looked.append("all") or list_volumes()  # type: ignore[method-assign]
+    for _ in range(5):
+        kept.call("Get", b'{"Name": "one"}')
+        kept.call("List", b"{}")
+        kept.call("List", b"")
+    assert looked == ["one", "all"]
+    plugin.call("Create", {"Name": "two"})
+    looked.clear()
+    assert len(json.loads(kept.call("List", b"{}")[1])["Volumes"]) == 2
+    assert looked == ["all"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.sampled_from(["Get", "List"]), st.one_of(st.binary(max_size=60), st.text(max_size=20).map(json.dumps)))
+def test_any_body_is_answered_the_same_at_once_and_when_waited_for(
+    plugin: Plugin, method: str, body: bytes | str
+) -> None:
+    raw = (body if isinstance(body, bytes) else body.encode()) or b" "
+    Kept(plugin).agreed(method, raw)
