@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import LastingUses, Pending, VolumeDriver
-from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
+from orlop.drivers.volumes.driver import LastingUses, Pending, Renaming, VolumeDriver
+from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram, find_program
 from orlop.drivers.volumes.served import Served, ServedVolumes
 from orlop.errors import HostFailure, Malformed
 from orlop.kernel.mounts import MNT_DETACH, MountEntry, is_mount_point, mounts_at_or_below, unmount
@@ -35,8 +35,9 @@ class Folder:
         if served.options.get("words"):
             return Command(("sh", "-c", f"echo {served.options['words']}; exit 1"))
         path.mkdir(exist_ok=True)
-        cache = ("--cache-dir", str(served.cache), "--vfs-cache-mode", "writes", "--vfs-write-back", "0s")
-        return Command((rclone, "mount", str(path), str(served.mountpoint), "--config", "/dev/null", *cache))
+        cache = ("--cache-dir", DIRECTORY, "--vfs-cache-mode", "writes", "--vfs-write-back", "0s")
+        argv = (rclone, "mount", str(path), str(served.mountpoint), "--config", "/dev/null", *cache)
+        return Command(argv, directory=served.cache)
 
     def is_own(self, entry: MountEntry) -> bool:
         return entry.fs_type == "fuse.rclone"
@@ -88,6 +89,24 @@ class TestServed(VolumeDriverContract, RetirementContract, SelfDescribingContrac
         assert is_mount_point(path)
         again.detach("data", second)
         assert not is_mount_point(path) and not program.exists()
+
+    def test_what_its_program_works_in_stays_its_own_whatever_the_volume_is_called(self, driver: VolumeDriver) -> None:
+        self.made(driver)
+        use, other = new_id(), new_id()
+        driver.attach("data", use)
+        assert isinstance(driver, Renaming)
+        path = Path(driver.rename("data", "renamed", RECORD).mountpoint)
+        self.made(driver)  # in whose place it must not work now
+        driver.attach("data", other)
+        (path / "note").write_text("kept")
+        kept = [found for found in self.place.glob("volumes/*/cache/**/note") if "vfsMeta" not in found.parts]
+        assert [found.relative_to(self.place).parts[1] for found in kept] == ["renamed"]
+        assert kept[0].read_text() == "kept"
+        wait_for("its upload", lambda: any((self.place / "far").rglob("note")))
+        driver.detach("renamed", use)
+        driver.detach("data", other)
+        assert not mounts_at_or_below(self.place) and not any((self.place / "run").iterdir())
+        assert kept[0].exists()
 
     def test_a_use_that_a_crash_ended_is_let_go_of_at_the_start(self, driver: VolumeDriver) -> None:
         self.made(driver)

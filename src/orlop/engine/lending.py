@@ -85,8 +85,8 @@ class Lending:
 
     @property
     def changes(self) -> tuple[int, int, int]:
-        """Other numbers whenever `find` or `list_volumes` may have something else to say. Asked before either, they hold
-        for what was found, for at least as long as they stay the same."""
+        """Other numbers whenever `find` or `list_volumes` may have something else to say. Asked for before either, they
+        are of what was found: that holds for as long as they stay the same."""
         return self._volumes.changes, self._uses.changes, self._departures
 
     @property

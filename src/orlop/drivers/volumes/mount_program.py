@@ -3,6 +3,7 @@
     <place>/              0700, on the exec root, which a reboot clears
       program.json        pid and start time: who it is, whatever the daemon's fate; and its leash, if it has one
       log                 what it said
+    directory/          what it works in, if that is elsewhere: bound here, and so found whatever it is renamed to
       <file>              0600, what it is configured with, secrets resolved
 
 It outlives the daemon, as the containers do that use its mount: it has a session of its own and no pipe to us. Whoever
@@ -20,12 +21,13 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from orlop.errors import HostFailure, Unavailable, Unsupported
+from orlop.kernel import mounts
 from orlop.kernel.leash import leash_command, leash_environment
 from orlop.kernel.polling import readable
 from orlop.kernel.process import child_pids, is_same_process, open_pidfd, start_ticks, working_in
@@ -33,7 +35,7 @@ from orlop.store.files import remove_tree, write_durably
 
 log = logging.getLogger(__name__)
 
-_RECORD = "program.json"
+_RECORD, _DIRECTORY = "program.json", "directory"
 DIRECTORY = "{directory}"
 _LOOK_SECONDS = 0.02
 _KILL_SECONDS = 5.0
@@ -55,19 +57,6 @@ def find_program(name: str, package: str) -> str:
     if found is None:
         raise Unsupported(f"the program {name}", "it is not installed", f"Install {package}")
     return found
-
-
-@contextmanager
-def _held(command: Command) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
-    """The arguments, and what is open in the program for them to be true."""
-    if command.directory is None:
-        yield command.argv, ()
-        return
-    fd = os.open(command.directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield tuple(word.replace(DIRECTORY, f"/proc/self/fd/{fd}") for word in command.argv), (fd,)
-    finally:
-        os.close(fd)
 
 
 class MountProgram:
@@ -94,7 +83,11 @@ class MountProgram:
         self.place.mkdir(parents=True, mode=0o700)
         for name, text in command.files.items():
             write_durably(self.place / name, text.encode())
-        with (self.place / "log").open("xb") as said, _held(command) as (argv, fds):
+        argv = command.argv
+        if command.directory is not None:
+            self._show(command.directory)
+            argv = tuple(word.replace(DIRECTORY, str(self.place / _DIRECTORY)) for word in argv)
+        with (self.place / "log").open("xb") as said:
             child = subprocess.Popen(
                 leash_command(leash, argv) if leash else argv,
                 stdin=subprocess.DEVNULL,
@@ -102,7 +95,6 @@ class MountProgram:
                 stderr=said,
                 start_new_session=True,
                 cwd=self.place,
-                pass_fds=fds,
                 env={**_ENVIRONMENT, **command.environment, **(leash_environment() if leash else {})},
             )
         with self._children_lock:
@@ -110,6 +102,19 @@ class MountProgram:
         record = {"pid": child.pid, "ticks": start_ticks(child.pid), "leash": str(leash or "")}
         write_durably(self.place / _RECORD, json.dumps(record).encode())
         self._wait(subject, is_mounted, seconds)
+
+    def _show(self, directory: Path) -> None:
+        """Not by a descriptor: each look through /proc costs three times that of a plain path, and programs that keep
+        a cache look some thirty times a file."""
+        shown = self.place / _DIRECTORY
+        shown.mkdir(mode=0o700)
+        mounts.bind(directory, shown)
+        mounts.set_propagation(shown, mounts.MS_PRIVATE)
+
+    def _show_no_more(self) -> None:
+        with suppress(FileNotFoundError):
+            while mounts.is_mount_point(self.place / _DIRECTORY):
+                mounts.unmount(self.place / _DIRECTORY, mounts.MNT_DETACH)
 
     def _wait(self, subject: str, is_mounted: Callable[[], bool], seconds: float) -> None:
         deadline = time.monotonic() + seconds
@@ -180,6 +185,7 @@ class MountProgram:
         except HostFailure as error:
             log.error("%s", error)
         self.end_unrecorded()
+        self._show_no_more()
         remove_tree(self.place)
 
     def end_unrecorded(self) -> None:
