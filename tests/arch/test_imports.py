@@ -19,7 +19,8 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src"
 
-# Rooms a module may import from. "contracts" stands for drivers.<family>.driver, "family" for the driver's own folder.
+# Rooms a module may import from. "contracts" stands for drivers.<family>.driver and .abilities, "family" for the
+# driver's own folder.
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "model": {"errors"},
@@ -99,7 +100,7 @@ def is_allowed(module: str, target: str) -> bool:
     if other == "drivers":
         if room == "drivers":
             return wanted[2:3] == own[2:3]
-        return "contracts" in allowed and len(wanted) > 3 and wanted[3] == "driver"
+        return "contracts" in allowed and len(wanted) > 3 and wanted[3] in ("driver", "abilities")
     if other == room or other in allowed:
         return True
     return len(wanted) > 2 and f"{other}.{wanted[2]}" in allowed

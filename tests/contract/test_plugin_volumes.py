@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Independent, Removal, VolumeDriver
+from orlop.drivers.volumes.abilities import Independent, Removal
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.plugin import PluginVolumes
 from orlop.drivers.volumes.plugin_source import PluginSource
 from orlop.errors import HostFailure

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import LastingUses, Pending, Renaming, VolumeDriver
+from orlop.drivers.volumes.abilities import LastingUses, Pending, Renaming
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram, find_program
 from orlop.drivers.volumes.served import Served, ServedVolumes
 from orlop.errors import HostFailure, Malformed

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from orlop.drivers.volumes import local_image_format
-from orlop.drivers.volumes.driver import Limited, VolumeDriver
+from orlop.drivers.volumes.abilities import Limited
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.kernel.process import CAP_SYS_RESOURCE, has_capability

@@ -16,8 +16,9 @@ from typing import Any, Protocol
 import pytest
 
 from orlop.drivers.volumes import served
+from orlop.drivers.volumes.abilities import HealthState, LastingUses, Mending, Retirement, Watched
 from orlop.drivers.volumes.cloud import CloudBackend
-from orlop.drivers.volumes.driver import HealthState, LastingUses, Mending, Retirement, VolumeDriver, Watched
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.encrypted import EncryptedVolumes
 from orlop.drivers.volumes.gocryptfs import Inner
 from orlop.drivers.volumes.juicefs import JuicefsBackend

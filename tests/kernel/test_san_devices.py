@@ -16,12 +16,12 @@ import pytest
 
 from orlop.drivers.volumes import san as san_driver
 from orlop.drivers.volumes import san_mount
-from orlop.drivers.volumes.local_directory import VolumesRoot
 from orlop.drivers.volumes.mount_program import MountProgram
 from orlop.drivers.volumes.san import SanVolumes
 from orlop.drivers.volumes.san_chain import SanChain
 from orlop.drivers.volumes.san_options import parse_san_options
 from orlop.drivers.volumes.san_record import read_record, write_record
+from orlop.drivers.volumes.volume_directory import VolumesRoot
 from orlop.errors import Conflict, HostFailure, Unavailable
 from orlop.kernel.libc import LIBC
 from orlop.kernel.mounts import MNT_DETACH, is_mount_point, mounts_at_or_below, unmount

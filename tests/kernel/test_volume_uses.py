@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes import local_mount, local_uses
+from orlop.drivers.volumes import local_mount, mounted_uses
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.errors import Conflict, HostFailure, Unavailable
 from orlop.kernel import mounts
@@ -242,7 +242,7 @@ def test_a_bind_needs_no_type(driver: LocalVolumes, tmp_path: Path) -> None:
 def test_the_mark_of_a_use_is_there_before_the_mount(driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a crash leaves mounted can then always be told from what somebody else mounted."""
     seen: list[list[str]] = []
-    genuine = local_uses.mounts.mount
+    genuine = mounted_uses.mounts.mount
 
     def looking(*arguments: object) -> None:
         seen.append(traces(driver))

@@ -21,7 +21,7 @@ import msgspec
 import uvloop
 
 from orlop.docker.server import Server
-from orlop.drivers.volumes.driver import Limits
+from orlop.drivers.volumes.abilities import Limits
 from orlop.engine.archive_work import PathStat
 from orlop.engine.container_records import WaitResult
 from orlop.engine.disk_usage import DiskUsage

@@ -2,7 +2,7 @@
 
 import asyncio
 
-from orlop.drivers.volumes.driver import Question
+from orlop.drivers.volumes.abilities import Question
 
 
 def answered(question: Question[object]) -> "asyncio.Future[None]":

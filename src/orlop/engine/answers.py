@@ -3,7 +3,7 @@
 import select
 import time
 
-from orlop.drivers.volumes.driver import Question
+from orlop.drivers.volumes.abilities import Question
 
 
 def is_answered(question: Question[object], seconds: float) -> bool:

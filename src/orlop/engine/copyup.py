@@ -19,7 +19,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Limited, Staging, VolumeDriver
+from orlop.drivers.volumes.abilities import Limited, Staging
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.executor import Executor
 from orlop.engine.patience import require_storage
 from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable, Unsupported

@@ -19,7 +19,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Lock
 
-from orlop.drivers.volumes.driver import Health, HealthState, Interrupting, MountedAnew, VolumeDriver
+from orlop.drivers.volumes.abilities import Health, HealthState, Interrupting, MountedAnew
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.standstill import Standstill
 from orlop.errors import NotFound, OrlopError
 from orlop.model.container import Container

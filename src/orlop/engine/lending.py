@@ -17,7 +17,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Pending, Retirement, Uploading, VolumeDriver
+from orlop.drivers.volumes.abilities import Pending, Retirement, Uploading
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.keyed_locks import KeyedLocks
 from orlop.engine.lent_mounts import mount_of
 from orlop.engine.lent_uses import LentUses

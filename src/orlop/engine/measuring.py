@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
 from dataclasses import dataclass, field
 
-from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.abilities import Measurement
 from orlop.errors import NotFound, OrlopError
 
 log = logging.getLogger(__name__)

@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orlop.drivers.volumes.driver import Retirement, VolumeDriver
+from orlop.drivers.volumes.abilities import Retirement
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.volume_locks import VolumeLocks

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from orlop.drivers.volumes.driver import Settling
+from orlop.drivers.volumes.abilities import Settling
 from orlop.errors import OrlopError
 from orlop.store.journal import Change, Journal
 

@@ -14,7 +14,8 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Fleeting, Independent, VolumeDriver
+from orlop.drivers.volumes.abilities import Fleeting, Independent
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.mounting import Mounting
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords

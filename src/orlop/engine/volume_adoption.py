@@ -16,7 +16,8 @@ from pathlib import Path
 
 import msgspec
 
-from orlop.drivers.volumes.driver import Adopting, SelfDescribing, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Adopting, SelfDescribing
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.adoption_rules import Action, AdoptionWish, Decision, Facts, decide_all
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor, OperationKind, StepActions

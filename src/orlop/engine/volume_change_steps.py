@@ -10,7 +10,8 @@ from dataclasses import replace
 
 import msgspec
 
-from orlop.drivers.volumes.driver import Changing, Renaming, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Changing, Renaming
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import own_options

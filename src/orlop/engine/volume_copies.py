@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from orlop.drivers.volumes.driver import Filling, VolumeDriver
+from orlop.drivers.volumes.abilities import Filling
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor

@@ -10,7 +10,8 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orlop.drivers.volumes.driver import Independent, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Independent
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.retirement import Retirements

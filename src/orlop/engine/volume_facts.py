@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Collection
 
-from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.abilities import Measurement
 from orlop.errors import OrlopError
 from orlop.model.volume import VolumeFacts
 from orlop.store.journal import Drop, Journal, Put

@@ -4,7 +4,8 @@ Looked at when it is inspected and when it could not be attached, and all of the
 is not touched: it may be somebody else's storage, which may not answer.
 """
 
-from orlop.drivers.volumes.driver import SelfDescribing, VolumeDriver
+from orlop.drivers.volumes.abilities import SelfDescribing
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.volume_steps import record_id
 from orlop.errors import HostFailure, NotFound, OrlopError
 from orlop.model.volume import Volume

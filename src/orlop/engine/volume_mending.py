@@ -16,7 +16,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Mending, MountedAnew, VolumeDriver
+from orlop.drivers.volumes.abilities import Mending, MountedAnew
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.mount_holders import MEND, MountHolders, mount_on
 from orlop.engine.volume_locks import VolumeLocks

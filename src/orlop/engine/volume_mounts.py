@@ -5,7 +5,8 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Fleeting, Independent, LastingUses, VolumeDriver
+from orlop.drivers.volumes.abilities import Fleeting, Independent, LastingUses
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.mounting import Mounting

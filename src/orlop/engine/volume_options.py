@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 
-from orlop.drivers.volumes.driver import Independent, Interrupting, VolumeDriver, Watched
+from orlop.drivers.volumes.abilities import Independent, Interrupting, Watched
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import Malformed
 from orlop.model.on_hang import ON_HANG, OnHang, for_driver, parse_hang_policy
 from orlop.model.volume import mounts_content

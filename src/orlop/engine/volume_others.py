@@ -13,7 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from orlop.drivers.volumes.driver import Asking, Independent, Question, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Asking, Independent, Question
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.answers import is_answered
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, NotFound, OrlopError

@@ -4,7 +4,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from orlop.drivers.volumes.driver import Retirement, VolumeDriver
+from orlop.drivers.volumes.abilities import Retirement
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.volume_filters import prune_filter
 from orlop.engine.volume_reports import VolumeReport, VolumeReports
 from orlop.engine.volumes import Volumes

@@ -17,7 +17,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orlop.drivers.volumes.driver import Glancing, Independent, Retirement, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Glancing, Independent, Retirement
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_survey import describe, survey_retired, survey_volume
 from orlop.errors import OrlopError

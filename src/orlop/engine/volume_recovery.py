@@ -5,7 +5,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from orlop.drivers.volumes.driver import Retirement, VolumeDriver
+from orlop.drivers.volumes.abilities import Retirement
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.volume_survey import Surveyed, SurveyedRetired, describe, survey_retired, survey_volume
 from orlop.model.volume import RetirementPolicy
 

@@ -10,18 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
-from orlop.drivers.volumes.driver import (
+from orlop.drivers.volumes.abilities import (
     HealthState,
     Limited,
     Limits,
     Measurement,
     Pending,
     Question,
-    StoredVolume,
     Uploading,
     Usage,
-    VolumeDriver,
 )
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.measuring import Measurer
 from orlop.engine.redactor import Redactor

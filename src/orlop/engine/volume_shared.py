@@ -15,7 +15,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.driver import Leashed, Shareable, VolumeDriver
+from orlop.drivers.volumes.abilities import Leashed, Shareable
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, Malformed, NotFound, OrlopError, Unavailable, Unsupported

@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.driver import Independent, VolumeDriver
+from orlop.drivers.volumes.abilities import Independent
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.retirement import Retirements
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_locks import VolumeLocks

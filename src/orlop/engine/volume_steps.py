@@ -12,17 +12,8 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from orlop.drivers.volumes.driver import (
-    Filling,
-    Independent,
-    Removal,
-    Retirement,
-    SelfDescribing,
-    Settling,
-    Staging,
-    StoredVolume,
-    VolumeDriver,
-)
+from orlop.drivers.volumes.abilities import Filling, Independent, Removal, Retirement, SelfDescribing, Settling, Staging
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.settling import Settler
 from orlop.engine.volume_records import VolumeRecords

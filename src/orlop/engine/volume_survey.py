@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from orlop.drivers.volumes.driver import SelfDescribing, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import SelfDescribing
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.volume_steps import render_record
 from orlop.errors import OrlopError
 from orlop.model.volume import RetiredVolume, RetirementPolicy, Volume

@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from orlop.drivers.volumes.driver import Health, HealthState, Independent, VolumeDriver, Watched
+from orlop.drivers.volumes.abilities import Health, HealthState, Independent, Watched
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.hang_policies import HangPolicies, Seen
 from orlop.engine.volume_mending import VolumeMender

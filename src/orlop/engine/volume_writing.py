@@ -17,7 +17,8 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.driver import Leashed, VolumeDriver
+from orlop.drivers.volumes.abilities import Leashed
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.standstill import Standstill
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords

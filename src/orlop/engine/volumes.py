@@ -12,7 +12,8 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.driver import Independent, Staging, Usage, VolumeDriver
+from orlop.drivers.volumes.abilities import Independent, Staging, Usage
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from orlop.drivers.volumes.driver import abilities_of
+from orlop.drivers.volumes.abilities import abilities_of
 from orlop.errors import HostFailure, OrlopError, Unsupported
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.store.files import remove_tree

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes import driver as contract
-from orlop.drivers.volumes.driver import LastingUses, VolumeDriver, abilities_of
+from orlop.drivers.volumes import abilities
+from orlop.drivers.volumes.abilities import LastingUses, abilities_of
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.testing.driver_target import TRAITS, Target
 from orlop.testing.volume_adoption import AdoptingContract
@@ -25,17 +26,17 @@ from orlop.testing.volumes import (
 
 # What a suite needs besides its own ability: it puts volumes away, or measures them.
 SUITES: Sequence[tuple[type, type[VolumeFixtures], tuple[type, ...]]] = (
-    (contract.Removal, RemovalContract, ()),
-    (contract.Retirement, RetirementContract, ()),
-    (contract.LastingUses, LastingUsesContract, ()),
-    (contract.SelfDescribing, SelfDescribingContract, (contract.Retirement,)),
-    (contract.Usage, UsageContract, ()),
-    (contract.Changing, ChangingContract, ()),
-    (contract.Renaming, RenamingContract, ()),
-    (contract.Limited, LimitContract, (contract.Changing, contract.Retirement, contract.Usage)),
-    (contract.Staging, StagingContract, ()),
-    (contract.Filling, FillingContract, ()),
-    (contract.Adopting, AdoptingContract, ()),
+    (abilities.Removal, RemovalContract, ()),
+    (abilities.Retirement, RetirementContract, ()),
+    (abilities.LastingUses, LastingUsesContract, ()),
+    (abilities.SelfDescribing, SelfDescribingContract, (abilities.Retirement,)),
+    (abilities.Usage, UsageContract, ()),
+    (abilities.Changing, ChangingContract, ()),
+    (abilities.Renaming, RenamingContract, ()),
+    (abilities.Limited, LimitContract, (abilities.Changing, abilities.Retirement, abilities.Usage)),
+    (abilities.Staging, StagingContract, ()),
+    (abilities.Filling, FillingContract, ()),
+    (abilities.Adopting, AdoptingContract, ()),
 )
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Adopting, VolumeDriver
+from orlop.drivers.volumes.abilities import Adopting
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 

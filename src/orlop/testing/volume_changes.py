@@ -4,7 +4,8 @@ import os
 
 import pytest
 
-from orlop.drivers.volumes.driver import Changing, LastingUses, Renaming, Retirement, SelfDescribing, VolumeDriver
+from orlop.drivers.volumes.abilities import Changing, LastingUses, Renaming, Retirement, SelfDescribing
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import Conflict, Malformed, NotFound
 from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from orlop.drivers.volumes.driver import Filling, SelfDescribing, VolumeDriver
+from orlop.drivers.volumes.abilities import Filling, SelfDescribing
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import Conflict, NotFound
 from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 

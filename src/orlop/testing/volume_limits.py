@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Changing, Limited, Retirement, Usage, VolumeDriver
+from orlop.drivers.volumes.abilities import Changing, Limited, Retirement, Usage
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import Conflict, OrlopError
 from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, new_id
 

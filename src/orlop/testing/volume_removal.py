@@ -4,7 +4,8 @@ from contextlib import suppress
 
 import pytest
 
-from orlop.drivers.volumes.driver import Removal, VolumeDriver
+from orlop.drivers.volumes.abilities import Removal
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import NotFound, OrlopError
 from orlop.testing.volume_fixtures import VolumeFixtures, names
 

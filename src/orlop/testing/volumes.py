@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Retirement, SelfDescribing, Settling, Staging, Usage, VolumeDriver
+from orlop.drivers.volumes.abilities import Retirement, SelfDescribing, Settling, Staging, Usage
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.errors import Conflict, Malformed, NotFound, OrlopError
 from orlop.testing.volume_fixtures import RECORD, VolumeFixtures, names, new_id
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from orlop.drivers.volumes.driver import Health, HealthState
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.storage_asking import StorageAsking
 from support.daemon import wait_for
 

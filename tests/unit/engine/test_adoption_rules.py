@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.local_rules import check_name
+from orlop.drivers.volumes.volume_name import check_name
 from orlop.engine.adoption_rules import Action, AdoptionWish, Decision, Facts, decide_all
 from orlop.errors import Malformed
 from orlop.foreign.volume import ForeignVolume

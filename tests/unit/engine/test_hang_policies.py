@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from orlop.drivers.volumes.driver import Health, HealthState
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.engine.hang_policies import HangPolicies, Seen
 from orlop.model.container import (
     Container,

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.abilities import Measurement
 from orlop.engine.measuring import Measurer
 from orlop.errors import HostFailure
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Independent
+from orlop.drivers.volumes.abilities import Independent
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.plugin_source import PluginSource
 from orlop.engine.volume_drivers import VolumeDrivers

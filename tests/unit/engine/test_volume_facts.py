@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.abilities import Measurement
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor

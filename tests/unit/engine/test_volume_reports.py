@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Measurement
+from orlop.drivers.volumes.abilities import Measurement
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.disk_usage import DiskUsages

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.driver import Health, HealthState
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.mount_holders import ContainerMounts, find_outdated
 from orlop.engine.mount_trees import MountTrees

@@ -13,7 +13,8 @@ from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
 from orlop.docker.translate.volume_report_out import inspect_volume
 from orlop.docker.wire import volume as wire
-from orlop.drivers.volumes.driver import Question, StoredVolume
+from orlop.drivers.volumes.abilities import Question
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.engine.volume_others import LISTING_SECONDS, Asked, OthersVolumes
 from orlop.errors import Malformed, NoSuchVolume, Unavailable
 from orlop.model.filters import Filters, parse_bool

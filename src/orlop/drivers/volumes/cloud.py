@@ -10,7 +10,7 @@ of its backends and `rclone.KEY` any setting of it (rclone.org documents them).
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Health, Pending
+from orlop.drivers.volumes.abilities import Health, Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.rclone import (
     ask_storage,

@@ -19,17 +19,17 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import (
+from orlop.drivers.volumes.abilities import (
     Changing,
     Health,
     HealthState,
     Interrupting,
     Mending,
     Pending,
-    StoredVolume,
     Uploading,
     Watched,
 )
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.gocryptfs import GocryptfsBackend, Inner, hold, inner_options
 from orlop.drivers.volumes.served import ServedVolumes
 from orlop.errors import Forbidden, HostFailure, Malformed, NotFound, OrlopError, Unsupported

@@ -10,7 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
-from orlop.drivers.volumes.driver import LastingUses, Pending, Retirement, VolumeDriver
+from orlop.drivers.volumes.abilities import LastingUses, Pending, Retirement
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
 from orlop.drivers.volumes.remote_options import Options, choose, require
 from orlop.drivers.volumes.served import Served

@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver, abilities_of, members_of
+from orlop.drivers.volumes.abilities import abilities_of
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver, members_of
 from orlop.errors import HostFailure, OrlopError
 
 log = logging.getLogger(__name__)

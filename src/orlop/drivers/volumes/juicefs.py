@@ -13,7 +13,7 @@ import re
 import time
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Pending
+from orlop.drivers.volumes.abilities import Pending
 from orlop.drivers.volumes.juicefs_meta import (
     FileSystem,
     Meta,

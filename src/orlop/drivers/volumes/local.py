@@ -6,7 +6,7 @@
     <root>/<name>/opts.json        0600, Docker's format; only where the volume has options
     <root>/<name>/orlop.json       0600, the engine's record of it, so that a lost journal can be rebuilt
     <root>/<name>/change.json      0600, a change of options that is decided and not yet in those two (local_changes)
-    <root>/<name>/uses/, mounted   who has a volume with mount options attached, and what was mounted (local_uses)
+    <root>/<name>/uses/, mounted   who has a volume with mount options attached, and what was mounted (mounted_uses)
     <root>/.staging/<token>/       0700, a volume or a copy-up in the making (local_staging)
     <root>/.retired/<id>/          0700, a removed volume, whole; retired.json in it says what it was
     <root>/.purging/<id>/          0700, given up; its bytes are being deleted
@@ -15,16 +15,17 @@ The daemon alone writes here, apart from what lies below `_data`, which belongs 
 instant. So nothing below `_data` is ever reached by a path: a directory is opened by its parent's descriptor,
 never through a link, and `_data` must be a real directory, or the volume is broken and says so.
 
-    local_directory    the tree, one volume's directory, the files in it
+    volume_directory   the tree, one volume's directory, the files in it
+    volume_name        which names are accepted
     local_record       opts.json and the engine's record
     local_adoption     taking over what another engine made
     local_looks        what it looks like from outside, and what is wrong with it
     local_changes      other options, another name
     local_owner        uid=, gid= and mode= of the top directory
-    local_rules        which names and options are accepted
+    local_rules        which options are accepted
     local_content      what gives `_data` its content: add forms there
     local_mount        mounting what the options name (local_words: the words of `o`)
-    local_uses         who uses what is mounted, and unmounting
+    mounted_uses       who uses what is mounted, and unmounting
     local_staging      filling an empty volume at once; local_staging_within: one whose content is mounted
     local_filling      making a volume with its data
     local_retirement   removed volumes
@@ -45,11 +46,28 @@ from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes import local_adoption, local_filling, local_staging
-from orlop.drivers.volumes.driver import Health, Limits, Measurement, StoredVolume
+from orlop.drivers.volumes.abilities import Health, Limits, Measurement
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.local_changes import change_volume, finish_change, rename_volume
 from orlop.drivers.volumes.local_content import content_of, new_content
 from orlop.drivers.volumes.local_deletion import delete_tree
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.local_health import health_of
+from orlop.drivers.volumes.local_image import has_image
+from orlop.drivers.volumes.local_looks import finish, look_at, problem_of, stored
+from orlop.drivers.volumes.local_owner import give_owner
+from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
+from orlop.drivers.volumes.local_retirement import LocalRetirement
+from orlop.drivers.volumes.local_rules import MountOptions, parse_options
+from orlop.drivers.volumes.local_staging_within import (
+    finish_within,
+    is_staged_within,
+    publish_within,
+    stage_within,
+    unstage_within,
+)
+from orlop.drivers.volumes.mount_health import MountHealth
+from orlop.drivers.volumes.mounted_uses import MOUNTED, USES, detach_mounted, is_only_use, keep_uses
+from orlop.drivers.volumes.volume_directory import (
     CHANGE,
     DATA,
     METADATA,
@@ -64,22 +82,7 @@ from orlop.drivers.volumes.local_directory import (
     sweep,
     write_file,
 )
-from orlop.drivers.volumes.local_health import health_of
-from orlop.drivers.volumes.local_image import has_image
-from orlop.drivers.volumes.local_looks import finish, look_at, problem_of, stored
-from orlop.drivers.volumes.local_owner import give_owner
-from orlop.drivers.volumes.local_record import read_metadata, read_options, render_options, spelt_options
-from orlop.drivers.volumes.local_retirement import LocalRetirement
-from orlop.drivers.volumes.local_rules import MountOptions, check_name, parse_options
-from orlop.drivers.volumes.local_staging_within import (
-    finish_within,
-    is_staged_within,
-    publish_within,
-    stage_within,
-    unstage_within,
-)
-from orlop.drivers.volumes.local_uses import MOUNTED, USES, detach_mounted, is_only_use, keep_uses
-from orlop.drivers.volumes.mount_health import MountHealth
+from orlop.drivers.volumes.volume_name import check_name
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unsupported
 from orlop.kernel.filesystems import sync_files, syncfs
 from orlop.kernel.mounts import mounts_at_or_below

@@ -14,7 +14,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.local_record import render_options
+from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.drivers.volumes.volume_directory import (
     CHANGE,
     DATA,
     METADATA,
@@ -28,8 +30,6 @@ from orlop.drivers.volumes.local_directory import (
     replace_file,
     sweep,
 )
-from orlop.drivers.volumes.local_record import render_options
-from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.errors import Conflict, NoSuchVolume, NotFound, Unsupported
 from orlop.kernel.openat2 import open_without_links
 from orlop.kernel.rename import rename_if_absent

@@ -12,7 +12,12 @@ from contextlib import suppress
 from dataclasses import replace
 
 from orlop.drivers.volumes.local_content import change_limit, content_of
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.local_image import has_image
+from orlop.drivers.volumes.local_owner import give_owner
+from orlop.drivers.volumes.local_record import read_change, read_options, render_change, render_options
+from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.drivers.volumes.local_staging import is_data_empty
+from orlop.drivers.volumes.volume_directory import (
     CHANGE,
     DATA,
     METADATA,
@@ -24,18 +29,13 @@ from orlop.drivers.volumes.local_directory import (
     read_file,
     replace_file,
 )
-from orlop.drivers.volumes.local_image import has_image
-from orlop.drivers.volumes.local_owner import give_owner
-from orlop.drivers.volumes.local_record import read_change, read_options, render_change, render_options
-from orlop.drivers.volumes.local_rules import MountOptions
-from orlop.drivers.volumes.local_staging import is_data_empty
 from orlop.errors import Conflict, HostFailure, NoSuchVolume
 from orlop.kernel.mounts import is_mount_point
 from orlop.kernel.rename import rename_if_absent
 
 
 def rename_volume(root: VolumesRoot, name: str, new_name: str, metadata: str) -> None:
-    """As orlop.drivers.volumes.driver.Renaming says. The record is written before: until the directory has its new
+    """As orlop.drivers.volumes.abilities.Renaming says. The record is written before: until the directory has its new
     name, a crash leaves the volume under the old one, and the same call goes on."""
     taken = Conflict(f"rename {name}", f"a volume with the name {new_name} is there already", "Choose another name")
     try:
@@ -66,7 +66,7 @@ def _is_renamed(root: VolumesRoot, new_name: str, metadata: str) -> bool:
 
 
 def change_volume(volume: VolumeDirectory, wanted: MountOptions, keep_options: bool, metadata: str) -> None:
-    """As orlop.drivers.volumes.driver.Changing says; `wanted` was checked as for a create."""
+    """As orlop.drivers.volumes.abilities.Changing says; `wanted` was checked as for a create."""
     finish_change(volume)
     before = _options_before(volume)
     if wanted.needs_mount and not (before and before.needs_mount):

@@ -17,14 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from orlop.drivers.volumes.driver import Limits, Measurement
-from orlop.drivers.volumes.local_directory import (
-    DATA,
-    VolumeDirectory,
-    entered,
-    make_data_directory,
-    remove_data_directory,
-)
+from orlop.drivers.volumes.abilities import Limits, Measurement
 from orlop.drivers.volumes.local_image import ImageContent, has_image
 from orlop.drivers.volumes.local_mount import is_expected, mount_options, resize_memory
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
@@ -34,7 +27,14 @@ from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import holds_something, is_data_empty
 from orlop.drivers.volumes.local_subvolume import SubvolumeContent, is_subvolume
 from orlop.drivers.volumes.local_usage import measure_directory, measure_mounted
-from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted, is_foreign, join_mounted, seen_mount
+from orlop.drivers.volumes.mounted_uses import attach_mounted, detach_mounted, is_foreign, join_mounted, seen_mount
+from orlop.drivers.volumes.volume_directory import (
+    DATA,
+    VolumeDirectory,
+    entered,
+    make_data_directory,
+    remove_data_directory,
+)
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.filesystems import filesystem_name
 from orlop.kernel.mounts import is_mount_point
@@ -63,7 +63,7 @@ class Content(Protocol):
 
     def attach(self, volume: VolumeDirectory, use_id: str) -> None:
         """`_data` has its content when this returns. Letting go needs no content: the marks of uses tell what is to be
-        unmounted (local_uses), also where opts.json became unreadable meanwhile."""
+        unmounted (mounted_uses), also where opts.json became unreadable meanwhile."""
 
     def is_empty(self, volume: VolumeDirectory) -> bool:
         """False when it certainly holds something."""
@@ -72,7 +72,7 @@ class Content(Protocol):
         """An empty directory that can take the place of `_data`."""
 
     def measure(self, volume: VolumeDirectory, stop: Callable[[], bool]) -> Measurement | None:
-        """As orlop.drivers.volumes.driver.Usage says, and so are the next two."""
+        """As orlop.drivers.volumes.abilities.Usage says, and so are the next two."""
 
     def counted(self, volume: VolumeDirectory) -> Measurement | None: ...
 

@@ -2,9 +2,9 @@
 
 from contextlib import suppress
 
-from orlop.drivers.volumes.local_directory import VolumesRoot
 from orlop.drivers.volumes.local_project import free_project, project_of
 from orlop.drivers.volumes.local_subvolume import destroy_data
+from orlop.drivers.volumes.volume_directory import VolumesRoot
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.store.files import remove_tree
 

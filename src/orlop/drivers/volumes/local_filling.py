@@ -12,11 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from orlop.drivers.volumes.local_content import content_of
-from orlop.drivers.volumes.local_directory import DATA, STAGING, VolumeDirectory, VolumesRoot, entered
 from orlop.drivers.volumes.local_owner import give_owner
 from orlop.drivers.volumes.local_record import read_options
 from orlop.drivers.volumes.local_rules import MountOptions
-from orlop.drivers.volumes.local_uses import detach_mounted
+from orlop.drivers.volumes.mounted_uses import detach_mounted
+from orlop.drivers.volumes.volume_directory import DATA, STAGING, VolumeDirectory, VolumesRoot, entered
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.mounts import is_mount_point

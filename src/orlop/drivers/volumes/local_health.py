@@ -1,10 +1,10 @@
 """How the mount of a local volume is: of NFS, CIFS and whatever else somebody has to answer for. Disks and memory of
 this host answer always."""
 
-from orlop.drivers.volumes.driver import Health, HealthState
-from orlop.drivers.volumes.local_directory import VolumeDirectory
-from orlop.drivers.volumes.local_uses import is_in_use, seen_mount
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.mount_health import MountHealth
+from orlop.drivers.volumes.mounted_uses import is_in_use, seen_mount
+from orlop.drivers.volumes.volume_directory import VolumeDirectory
 from orlop.kernel.foreign import is_foreign_type
 
 

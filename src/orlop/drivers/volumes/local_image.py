@@ -3,7 +3,7 @@
     <root>/<name>/disk.img         0600, ext4 or XFS (local_image_format); takes as much of the disk as is stored in it
     <root>/<name>/disk.img.new     one of another size that is being filled, to take its place
 
-It is attached by a loop device and mounted on `_data` while somebody uses the volume (local_uses). The device clears
+It is attached by a loop device and mounted on `_data` while somebody uses the volume (mounted_uses). The device clears
 itself when the mount goes, and before it is mounted when this process dies; and an image never has two, for each would
 have a cache of its own. What is done to an image out of use is done through a detached mount, which a crash takes away.
 """
@@ -16,15 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Limits, Measurement
-from orlop.drivers.volumes.local_directory import (
-    DATA,
-    VolumeDirectory,
-    entered,
-    exists,
-    make_data_directory,
-    remove_data_directory,
-)
+from orlop.drivers.volumes.abilities import Limits, Measurement
 from orlop.drivers.volumes.local_image_file import (
     attached_image,
     grow_image,
@@ -39,7 +31,15 @@ from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_empty
 from orlop.drivers.volumes.local_usage import measure
-from orlop.drivers.volumes.local_uses import attach_mounted, detach_mounted
+from orlop.drivers.volumes.mounted_uses import attach_mounted, detach_mounted
+from orlop.drivers.volumes.volume_directory import (
+    DATA,
+    VolumeDirectory,
+    entered,
+    exists,
+    make_data_directory,
+    remove_data_directory,
+)
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.filesystems import FileSystemSize
 from orlop.kernel.libc import sync_file_system

@@ -10,7 +10,9 @@ from collections.abc import Iterable
 
 from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.local_changes import finish_change
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.local_image import IMAGE, has_image
+from orlop.drivers.volumes.local_record import read_options
+from orlop.drivers.volumes.volume_directory import (
     CHANGE,
     DATA,
     METADATA,
@@ -19,8 +21,6 @@ from orlop.drivers.volumes.local_directory import (
     VolumesRoot,
     sweep,
 )
-from orlop.drivers.volumes.local_image import IMAGE, has_image
-from orlop.drivers.volumes.local_record import read_options
 from orlop.errors import HostFailure, OrlopError
 
 log = logging.getLogger(__name__)

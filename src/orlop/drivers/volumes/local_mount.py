@@ -9,9 +9,7 @@ import stat
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.local_directory import Resolve
 from orlop.drivers.volumes.local_rules import MountOptions
-from orlop.drivers.volumes.local_uses import DEADLINE_SECONDS, is_foreign
 from orlop.drivers.volumes.local_words import (
     MountWords,
     credentials_file,
@@ -23,6 +21,8 @@ from orlop.drivers.volumes.local_words import (
     with_address,
     with_credentials,
 )
+from orlop.drivers.volumes.mounted_uses import DEADLINE_SECONDS, is_foreign
+from orlop.drivers.volumes.volume_directory import Resolve
 from orlop.errors import Conflict, HostFailure, Unavailable
 from orlop.kernel import mounts
 from orlop.kernel.answering import require_answer

@@ -7,9 +7,9 @@ time that it is mounted (`owner_pending` in opts.json says so); later changes ar
 import os
 from dataclasses import replace
 
-from orlop.drivers.volumes.local_directory import DATA, OPTIONS, VolumeDirectory, entered, replace_file
 from orlop.drivers.volumes.local_record import render_options
 from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.drivers.volumes.volume_directory import DATA, OPTIONS, VolumeDirectory, entered, replace_file
 
 
 def give_owner(fd: int, options: MountOptions) -> None:

@@ -14,18 +14,18 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orlop.drivers.volumes.driver import Limits, Measurement
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.abilities import Limits, Measurement
+from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
+from orlop.drivers.volumes.local_rules import MountOptions
+from orlop.drivers.volumes.local_staging import is_data_empty
+from orlop.drivers.volumes.local_usage import measure_directory
+from orlop.drivers.volumes.volume_directory import (
     DATA,
     VolumeDirectory,
     entered,
     make_data_directory,
     remove_data_directory,
 )
-from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
-from orlop.drivers.volumes.local_rules import MountOptions
-from orlop.drivers.volumes.local_staging import is_data_empty
-from orlop.drivers.volumes.local_usage import measure_directory
 from orlop.errors import Conflict, HostFailure
 from orlop.kernel.mounts import is_mount_point
 from orlop.kernel.openat2 import open_beneath

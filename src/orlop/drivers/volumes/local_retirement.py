@@ -12,7 +12,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from orlop.drivers.volumes.local_deletion import delete_tree
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.mounted_uses import is_attached
+from orlop.drivers.volumes.volume_directory import (
     METADATA,
     PURGING,
     RETIRED,
@@ -25,7 +26,6 @@ from orlop.drivers.volumes.local_directory import (
     room_permitting,
     write_file,
 )
-from orlop.drivers.volumes.local_uses import is_attached
 from orlop.errors import ActiveMounts, Conflict, NoSuchVolume, NotFound, OrlopError
 from orlop.kernel.mounts import read_mounts
 from orlop.store.files import sync_directory, write_durably

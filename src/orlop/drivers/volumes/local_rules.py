@@ -1,4 +1,4 @@
-"""What the local driver accepts: names and options. Pure; the texts are the ones that Docker's clients know.
+"""What the local driver accepts as options. Pure; the texts are the ones that Docker's clients know.
 
 type, device, o    as in fstab: what is mounted on the volume's directory while somebody uses it
 size, inodes       limits
@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 from orlop.errors import Malformed
 from orlop.model.sizes import parse_size
 
-_NAME = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]+")
-_LONGEST = 255  # what a directory entry can hold
 _DOCKERS = frozenset({"type", "o", "device", "size"})
 _VALUED = ("uid", "gid", "mode", "inodes")
 _BARE = ("nocopy", "copy", "noquota")
@@ -59,21 +57,6 @@ class MountOptions:
 
 
 _NO_OPTIONS = MountOptions()
-
-
-def check_name(name: str, doing: str = "create") -> None:
-    subject = f"{doing} {name}"
-    if len(name) < 2:
-        why = "volume name is too short, names should be at least two alphanumeric characters"
-        raise Malformed(subject, why)
-    if not _NAME.fullmatch(name):
-        why = (
-            f'"{name}" includes invalid characters for a local volume name, only "[a-zA-Z0-9][a-zA-Z0-9_.-]" are '
-            "allowed. If you intended to pass a host directory, use absolute path"
-        )
-        raise Malformed(subject, why)
-    if len(name) > _LONGEST:
-        raise Malformed(subject, f"the name is {len(name)} characters long, a directory's can have {_LONGEST}")
 
 
 def parse_options(name: str, options: Mapping[str, str], doing: str = "create") -> MountOptions:

@@ -19,7 +19,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from orlop.drivers.volumes.local_content import Content, MountedContent, content_of
-from orlop.drivers.volumes.local_directory import (
+from orlop.drivers.volumes.local_staging import HIDDEN, Finish, holds_something
+from orlop.drivers.volumes.mounted_uses import detach_mounted, is_attached, is_foreign
+from orlop.drivers.volumes.volume_directory import (
     DATA,
     STAGING,
     VolumeDirectory,
@@ -29,8 +31,6 @@ from orlop.drivers.volumes.local_directory import (
     read_file,
     write_file,
 )
-from orlop.drivers.volumes.local_staging import HIDDEN, Finish, holds_something
-from orlop.drivers.volumes.local_uses import detach_mounted, is_attached, is_foreign
 from orlop.errors import Conflict, NotFound, Unavailable
 from orlop.kernel.answering import require_answer
 from orlop.kernel.mounts import is_mount_point

@@ -9,12 +9,12 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from orlop.drivers.volumes.driver import Limits, Measurement
-from orlop.drivers.volumes.local_directory import DATA, DATA_MODE, VolumeDirectory, entered, remove_data_directory
+from orlop.drivers.volumes.abilities import Limits, Measurement
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.local_staging import is_data_empty
 from orlop.drivers.volumes.local_usage import measure_directory
+from orlop.drivers.volumes.volume_directory import DATA, DATA_MODE, VolumeDirectory, entered, remove_data_directory
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel import btrfs
 from orlop.kernel.filesystems import filesystem_name

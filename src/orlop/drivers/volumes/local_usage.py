@@ -5,9 +5,9 @@ import os
 import stat
 from collections.abc import Callable
 
-from orlop.drivers.volumes.driver import Measurement
-from orlop.drivers.volumes.local_directory import DATA, VolumeDirectory, entered
-from orlop.drivers.volumes.local_uses import is_foreign
+from orlop.drivers.volumes.abilities import Measurement
+from orlop.drivers.volumes.mounted_uses import is_foreign
+from orlop.drivers.volumes.volume_directory import DATA, VolumeDirectory, entered
 from orlop.kernel.mounts import mounts_at_or_below, spelled
 from orlop.kernel.openat2 import open_beneath
 

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Collection
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Health, HealthState
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.kernel.mount_looks import MountLooks
 from orlop.kernel.mounts import is_mount_point
 

@@ -7,8 +7,8 @@ The kernel's own clients are the local driver's: type=nfs, type=cifs.
 
 from pathlib import Path
 
+from orlop.drivers.volumes.abilities import Health, Pending
 from orlop.drivers.volumes.cloud import UPLOAD_WAIT_SECONDS, with_common
-from orlop.drivers.volumes.driver import Health, Pending
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.rclone import (
     ask_storage,

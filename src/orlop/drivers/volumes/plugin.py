@@ -16,7 +16,8 @@ from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
 
-from orlop.drivers.volumes.driver import Health, HealthState, Question, StoredVolume
+from orlop.drivers.volumes.abilities import Health, HealthState, Question
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.mount_health import MountHealth
 from orlop.drivers.volumes.plugin_answers import (
     Misunderstood,

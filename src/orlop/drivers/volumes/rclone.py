@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from orlop.drivers.volumes.driver import Health, HealthState, Pending
+from orlop.drivers.volumes.abilities import Health, HealthState, Pending
 from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram, find_program
 from orlop.drivers.volumes.rclone_look import last_line, look_at
 from orlop.drivers.volumes.rclone_remote import REMOTE, Remote, configuration

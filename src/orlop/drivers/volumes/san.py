@@ -20,12 +20,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from orlop.drivers.volumes.abilities import Health
 from orlop.drivers.volumes.device_lease import DeviceLeases, Holder, HostLeases
-from orlop.drivers.volumes.driver import Health, StoredVolume
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.local import LocalVolumes
-from orlop.drivers.volumes.local_directory import Resolve, VolumeDirectory, exists
-from orlop.drivers.volumes.local_rules import check_name
-from orlop.drivers.volumes.local_uses import (
+from orlop.drivers.volumes.mount_program import end_unrecorded
+from orlop.drivers.volumes.mounted_uses import (
     USES,
     attach_mounted,
     detach_mounted,
@@ -33,13 +33,14 @@ from orlop.drivers.volumes.local_uses import (
     is_ours,
     keep_marks,
 )
-from orlop.drivers.volumes.mount_program import end_unrecorded
 from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.drivers.volumes.san_chain import SanChain, is_writing
 from orlop.drivers.volumes.san_health import SanHealth
 from orlop.drivers.volumes.san_mount import grow_mounted, mount_device, unmount_device
 from orlop.drivers.volumes.san_options import parse_san_options
 from orlop.drivers.volumes.san_record import SAN, SanRecord, read_record, render_record, write_record
+from orlop.drivers.volumes.volume_directory import Resolve, VolumeDirectory, exists
+from orlop.drivers.volumes.volume_name import check_name
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable
 from orlop.kernel import mounts
 from orlop.kernel.device_look import run_within

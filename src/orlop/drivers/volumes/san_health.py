@@ -7,10 +7,10 @@ memory: a small read each time, which cannot get in the way of what is being wri
 import os
 from collections.abc import Collection
 
-from orlop.drivers.volumes.driver import Health, HealthState
-from orlop.drivers.volumes.local_directory import VolumeDirectory
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.mount_health import HANGING_SECONDS, MountHealth
 from orlop.drivers.volumes.san_chain import SanChain
+from orlop.drivers.volumes.volume_directory import VolumeDirectory
 from orlop.errors import Unavailable
 from orlop.kernel.mount_looks import READER, MountLooks
 from orlop.kernel.mounts import is_mount_point

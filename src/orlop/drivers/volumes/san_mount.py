@@ -11,7 +11,6 @@ import uuid
 from dataclasses import replace
 
 from orlop.drivers.volumes.device_lease import DeviceLeases, Holder
-from orlop.drivers.volumes.local_directory import VolumeDirectory
 from orlop.drivers.volumes.san_chain import SanChain
 from orlop.drivers.volumes.san_device import (
     MAKE_SECONDS,
@@ -24,6 +23,7 @@ from orlop.drivers.volumes.san_device import (
 from orlop.drivers.volumes.san_options import SanOptions
 from orlop.drivers.volumes.san_record import SanRecord, write_record
 from orlop.drivers.volumes.san_work import work_within
+from orlop.drivers.volumes.volume_directory import VolumeDirectory
 from orlop.errors import HostFailure, OrlopError, Unavailable
 from orlop.kernel import mounts
 from orlop.kernel.device_look import last_line, run_within

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from orlop.drivers.volumes.local_directory import VolumeDirectory, read_file, replace_file
+from orlop.drivers.volumes.volume_directory import VolumeDirectory, read_file, replace_file
 from orlop.errors import HostFailure
 
 SAN = "san.json"

@@ -23,12 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
-from orlop.drivers.volumes.driver import Health, HealthState, Pending, StoredVolume
+from orlop.drivers.volumes.abilities import Health, HealthState, Pending
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.leftover_programs import Leftover, end_leftover, find_leftovers
 from orlop.drivers.volumes.local import LocalVolumes
-from orlop.drivers.volumes.local_directory import PURGING, VolumeDirectory, exists, read_file, replace_file
-from orlop.drivers.volumes.local_rules import check_name
-from orlop.drivers.volumes.local_uses import (
+from orlop.drivers.volumes.mount_health import MountHealth
+from orlop.drivers.volumes.mount_program import Command, MountProgram, end_unrecorded
+from orlop.drivers.volumes.mounted_uses import (
     USES,
     attach_mounted,
     detach_mounted,
@@ -40,11 +41,11 @@ from orlop.drivers.volumes.local_uses import (
     mark_uses,
     mount_anew,
 )
-from orlop.drivers.volumes.mount_health import MountHealth
-from orlop.drivers.volumes.mount_program import Command, MountProgram, end_unrecorded
 from orlop.drivers.volumes.remote_options import refuse_named
 from orlop.drivers.volumes.served_record import SERVED, is_started_for, parse_served, read_served, stamped
 from orlop.drivers.volumes.storage_asking import StorageAsking
+from orlop.drivers.volumes.volume_directory import PURGING, VolumeDirectory, exists, read_file, replace_file
+from orlop.drivers.volumes.volume_name import check_name
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
 from orlop.model.cluster import Access

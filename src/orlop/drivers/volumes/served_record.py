@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.local_directory import VolumeDirectory, read_file
 from orlop.drivers.volumes.mount_program import Command, MountProgram
+from orlop.drivers.volumes.volume_directory import VolumeDirectory, read_file
 from orlop.errors import HostFailure
 
 SERVED = "served.json"

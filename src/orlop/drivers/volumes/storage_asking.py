@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
-from orlop.drivers.volumes.driver import Health, HealthState
+from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.mount_health import HANGING_SECONDS
 
 log = logging.getLogger(__name__)

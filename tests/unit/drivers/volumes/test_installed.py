@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes import driver as contract
-from orlop.drivers.volumes import installed
-from orlop.drivers.volumes.driver import ABILITIES, DriverContext, Removal, Retirement
+from orlop.drivers.volumes import abilities, installed
+from orlop.drivers.volumes.abilities import ABILITIES, Removal, Retirement
+from orlop.drivers.volumes.driver import DriverContext, VolumeDriver
 from orlop.drivers.volumes.installed import Installed, load_installed
 from orlop.errors import HostFailure, NotFound, Unavailable
 from support.installed import install
@@ -142,8 +142,8 @@ def test_nothing_is_imported_where_no_driver_is_installed(
 
 
 def test_every_ability_of_the_contract_is_looked_for() -> None:
-    assert {Removal, Retirement, contract.Fleeting, contract.LastingUses} <= set(ABILITIES)
-    assert contract.VolumeDriver not in ABILITIES and len(ABILITIES) > 15
+    assert {Removal, Retirement, abilities.Fleeting, abilities.LastingUses} <= set(ABILITIES)
+    assert VolumeDriver not in ABILITIES and len(ABILITIES) > 15
 
 
 def test_the_page_for_authors_names_every_ability() -> None:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from orlop.docker.asking import answered
-from orlop.drivers.volumes.driver import Question, StoredVolume
+from orlop.drivers.volumes.abilities import Question
+from orlop.drivers.volumes.driver import StoredVolume
 from orlop.drivers.volumes.plugin import PluginVolumes
 from orlop.drivers.volumes.plugin_address import Address
 from orlop.drivers.volumes.plugin_link import Deadlines

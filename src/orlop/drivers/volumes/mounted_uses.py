@@ -20,7 +20,7 @@ from contextlib import suppress
 from enum import Enum, auto
 from pathlib import Path
 
-from orlop.drivers.volumes.local_directory import VolumeDirectory, exists, read_file, write_file
+from orlop.drivers.volumes.volume_directory import VolumeDirectory, exists, read_file, write_file
 from orlop.errors import HostFailure, Unavailable
 from orlop.kernel import mounts
 from orlop.kernel.libc import sync_file_system

@@ -1,6 +1,7 @@
-"""The tree of all local volumes, and the directory of one: opened by descriptor, files in it read and written so.
+"""The tree of all volumes of a driver, and the directory of one: opened by descriptor, files in it read and written so.
 
-The layout is drawn in orlop.drivers.volumes.local. Nothing here knows what a volume's options mean.
+The layout is drawn in orlop.drivers.volumes.local; others have theirs like it. Nothing here knows what a volume's
+options mean.
 """
 
 import errno
