@@ -1,11 +1,12 @@
 """Headers of a tar that we write: ustar, with a pax header before it for what does not fit. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import lru_cache
 
 from orlop.archive.member import MemberKind, Segment
 from orlop.archive.tar_fields import BLOCK, HEADER, blank_header_sum
+from orlop.model.value import dataclass
 
 _TYPES = {
     MemberKind.FILE: b"0",

@@ -1,7 +1,6 @@
 """A layer's tar into its directory, in one go: unpacked, hashed, and its recipe written."""
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.archive.compression import Compression, Progress, decompress, detect
@@ -11,6 +10,7 @@ from orlop.archive.recipe import write_recipe
 from orlop.archive.source import ArchiveSource
 from orlop.archive.unpack import Options, Unpacked, Whiteouts, unpack
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

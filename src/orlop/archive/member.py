@@ -1,8 +1,10 @@
 """One member of a tar, as the reader found it and as the unpacker, packer and recipe use it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from orlop.model.value import dataclass
 
 
 class MemberKind(StrEnum):

@@ -4,8 +4,9 @@ A leading "/" is dropped, as tar and Docker do: the name is taken beneath the ro
 stands; no archiver writes it, and what it means depends on links.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from orlop.model.value import dataclass
 
 WHITEOUT_PREFIX = ".wh."
 _METADATA = ".wh..wh."  # aufs' own bookkeeping

@@ -10,7 +10,6 @@ import io
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from orlop.archive.attributes import SHADOWS
@@ -20,6 +19,7 @@ from orlop.archive.names import OPAQUE_NAME, WHITEOUT_PREFIX, whiteout_name
 from orlop.archive.tree import OPAQUE_XATTR, is_whiteout, joined
 from orlop.errors import HostFailure, Unsupported
 from orlop.kernel.openat2 import open_beneath
+from orlop.model.value import dataclass
 
 _PATH = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC

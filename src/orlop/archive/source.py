@@ -2,9 +2,10 @@
 
 import io
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, cast
+
+from orlop.model.value import dataclass
 
 if TYPE_CHECKING:
     from _typeshed import WriteableBuffer

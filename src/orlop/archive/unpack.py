@@ -13,7 +13,7 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Never
 
@@ -24,6 +24,7 @@ from orlop.archive.names import WhiteoutKind, parse_whiteout, split_link_target,
 from orlop.archive.reader import ArchiveReader, TarReader
 from orlop.archive.tree import OPAQUE_XATTR, Directory, Tree, is_whiteout, joined
 from orlop.errors import Conflict, HostFailure, Malformed
+from orlop.model.value import dataclass
 from orlop.store.files import remove_tree_at
 
 Progress = Callable[[int], None]  # called with the number of archive bytes done so far

@@ -7,7 +7,7 @@ import base64
 import io
 import os
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any, BinaryIO
 
@@ -22,6 +22,7 @@ from orlop.archive.stalling import Stall
 from orlop.archive.stream import TarStream
 from orlop.archive.unpack import Options, Whiteouts, unpack
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 from orlop.store.files import remove_tree
 
 PATIENCE_SECONDS = 30.0  # with storage of somebody else's

@@ -12,7 +12,6 @@ import stat
 import subprocess
 import sys
 from binascii import a2b_base64
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from orlop.cli.app import App
 from orlop.cli.progress import Progress
 from orlop.client.api import Query, quote
 from orlop.client.errors import ApiError, ClientError
+from orlop.model.value import dataclass
 
 _GO_DIRECTORY, _GO_SYMLINK = 1 << 31, 1 << 27  # bits of the mode as the API gives it: Go's
 

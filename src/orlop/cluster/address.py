@@ -1,10 +1,11 @@
 """Where etcd is, as `--cluster` says it: `etcd://HOST[:PORT][,HOST[:PORT]...]`."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 _SCHEME = "etcd://"
 _PORT = 2379

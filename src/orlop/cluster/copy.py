@@ -7,7 +7,6 @@ one counts, whichever comes first.
 import logging
 import threading
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -16,6 +15,7 @@ from orlop.cluster.etcd import Change, Found
 from orlop.cluster.keys import Keys, Membership, parse
 from orlop.errors import OrlopError
 from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
+from orlop.model.value import dataclass
 from orlop.store.files import write_durably
 
 log = logging.getLogger(__name__)

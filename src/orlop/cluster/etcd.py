@@ -9,7 +9,6 @@ what is there now.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import msgspec
@@ -26,6 +25,7 @@ from orlop.cluster.etcd_wire import (
     decode,
 )
 from orlop.errors import Unavailable
+from orlop.model.value import dataclass
 
 _PAGE = 1000
 _NOT_FOUND, _FAILED_PRECONDITION, _OUT_OF_RANGE = 5, 9, 11  # of gRPC

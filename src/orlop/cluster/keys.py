@@ -11,7 +11,6 @@
 """
 
 import re
-from dataclasses import dataclass
 from typing import TypeVar
 
 import msgspec
@@ -19,6 +18,7 @@ import msgspec
 from orlop.cluster.etcd import after
 from orlop.errors import HostFailure, Malformed
 from orlop.model.cluster import GlobalUse, GlobalVolume, Writer
+from orlop.model.value import dataclass
 
 DEFAULT_PREFIX = "/orlop/"
 _NODE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")

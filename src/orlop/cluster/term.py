@@ -12,7 +12,8 @@ The clock is CLOCK_BOOTTIME: it is not set by anybody, and goes on while the hos
 """
 
 import time
-from dataclasses import dataclass
+
+from orlop.model.value import dataclass
 
 LEASE_SECONDS = 20
 SHORTEST_LEASE_SECONDS = 4  # etcd's own limit is 2, and a renewal needs some time

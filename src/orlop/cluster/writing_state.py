@@ -9,9 +9,10 @@ The second is read by the keepers (kernel/leash.py) and goes with a reboot, as e
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
+from orlop.model.value import dataclass
 from orlop.store.files import write_durably
 
 

@@ -3,7 +3,6 @@
 import logging
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -72,6 +71,7 @@ from orlop.engine.volumes import Volumes
 from orlop.errors import Unavailable, Unsupported
 from orlop.model.container import Container
 from orlop.model.network import parse_gateway
+from orlop.model.value import dataclass
 from orlop.model.volume import RetirementPolicy
 from orlop.planning.bundles import NO_LOG
 from orlop.store.journal import Journal, Put

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.registries.driver import Registry
@@ -18,6 +17,7 @@ from orlop.engine.plugin_steps import PluginSteps
 from orlop.engine.plugin_transfer import PluginTransfer
 from orlop.engine.plugins import Plugins
 from orlop.engine.secrets import Secrets
+from orlop.model.value import dataclass
 from orlop.store.journal import Journal
 from orlop.store.paths import DataRoot, ExecRoot
 

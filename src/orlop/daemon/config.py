@@ -8,12 +8,12 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orlop.errors import Malformed, NotFound
 from orlop.model.network import parse_gateway
+from orlop.model.value import dataclass
 
 DEFAULT_CONFIG_FILE = Path("/etc/orlop/daemon.json")
 DEFAULT_DATA_ROOT = Path("/var/lib/docker")

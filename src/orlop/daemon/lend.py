@@ -10,7 +10,6 @@ import logging
 import os
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.daemon.main import configure_logging
@@ -27,6 +26,7 @@ from orlop.engine.redactor import redact_log
 from orlop.engine.secrets import Secrets
 from orlop.engine.volumes import Volumes
 from orlop.errors import Forbidden, NotFound, OrlopError
+from orlop.model.value import dataclass
 from orlop.model.volume import RetirementPolicy
 from orlop.store.journal import Journal
 from orlop.store.paths import LENT_EXEC_ROOTS, LENT_ROOTS, PLUGIN_SOCKETS, DataRoot, ExecRoot

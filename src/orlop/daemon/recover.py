@@ -15,7 +15,6 @@ import os
 import time
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +27,7 @@ from orlop.engine.volume_recovery import Recovered, recover_volumes, write_recor
 from orlop.errors import Conflict, Forbidden, HostFailure, Malformed
 from orlop.kernel.mounts import mounts_at_or_below, unmount
 from orlop.model.secret import names_of_secrets
+from orlop.model.value import dataclass
 from orlop.model.volume import RetirementPolicy
 from orlop.store.files import sync_directory
 from orlop.store.journal import Journal, Put

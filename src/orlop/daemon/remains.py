@@ -6,12 +6,12 @@ Each container is held by a conmon process, whose command line names the contain
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from orlop.kernel.mount_users import Place, place_of
 from orlop.kernel.mounts import read_mounts
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

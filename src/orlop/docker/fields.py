@@ -7,13 +7,13 @@ refused   it asks for something that Orlop cannot keep; anything but the default
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
 from orlop.errors import Unsupported
+from orlop.model.value import dataclass
 
 
 class Fate(StrEnum):

@@ -12,11 +12,11 @@ import os
 import socket
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orlop.errors import Conflict, HostFailure, Malformed, Unsupported
+from orlop.model.value import dataclass
 
 BACKLOG = 1024
 SOCKET_MODE = 0o660

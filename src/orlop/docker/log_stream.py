@@ -2,12 +2,12 @@
 
 import asyncio
 import contextlib
-from dataclasses import dataclass
 
 from orlop.docker.messages import BodyWriter
 from orlop.docker.packets import frame_head
 from orlop.docker.service import Service, finished
 from orlop.engine.logs import LogStream
+from orlop.model.value import dataclass
 
 RECHECK_SECONDS = 1.0  # the end of a container that ended before the watch began is only known by asking
 

@@ -7,7 +7,7 @@ produced piece by piece, or a `Hijack` that takes the connection over (attach, e
 import asyncio
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol, TypeVar
 from urllib.parse import parse_qs
 
@@ -15,6 +15,7 @@ import msgspec
 
 from orlop.docker.wire.decoding import decode_json
 from orlop.errors import Malformed, OrlopError
+from orlop.model.value import dataclass
 
 MAX_JSON_BYTES = 8 << 20
 MAX_BUFFERED_BYTES = 1 << 20

@@ -11,11 +11,11 @@ import asyncio
 import logging
 import socket
 from collections import deque
-from dataclasses import dataclass
 
 from orlop.docker.detach import DetachFilter
 from orlop.docker.messages import RawConnection
 from orlop.docker.packets import receive_packets
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -6,11 +6,11 @@ have them). A route younger than the version asked for answers 400, an unknown p
 
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 
 from orlop.docker.messages import ApiVersion, Handler
 from orlop.docker.versions import render_version
 from orlop.errors import Malformed, NotFound
+from orlop.model.value import dataclass
 
 _CACHED = 4096
 

@@ -8,10 +8,10 @@ They are parsed here; no program and no library of the container takes part.
 import os
 import stat
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from orlop.errors import Malformed
 from orlop.kernel.openat2 import open_in_root
+from orlop.model.value import dataclass
 
 MAXIMUM_ID = 2**31 - 1
 MAXIMUM_FILE_BYTES = 8 << 20

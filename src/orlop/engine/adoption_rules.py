@@ -9,12 +9,13 @@ it lies on another file system                 refused, unless copied
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 
 from orlop.errors import OrlopError
 from orlop.foreign.volume import ForeignVolume
+from orlop.model.value import dataclass
 
 _LIMITS = ("size", "inodes")
 

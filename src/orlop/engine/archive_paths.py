@@ -8,10 +8,10 @@ import errno
 import os
 import posixpath
 import stat
-from dataclasses import dataclass
 
 from orlop.errors import Malformed
 from orlop.kernel.openat2 import open_in_root
+from orlop.model.value import dataclass
 
 _MOST_LINKS = 40  # the kernel's own limit
 _MOST_RACES = 32

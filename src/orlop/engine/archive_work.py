@@ -9,7 +9,6 @@ import os
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
@@ -21,6 +20,7 @@ from orlop.engine.archive_paths import RequestedPath, parse_requested_path
 from orlop.engine.views import Found, View
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound
 from orlop.model.mount import Mount, MountKind
+from orlop.model.value import dataclass
 from orlop.planning.mounts import is_below_read_only, nearest_mount
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY

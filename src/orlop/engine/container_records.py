@@ -8,11 +8,11 @@ import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 from orlop.errors import Conflict, Malformed, NoSuchContainer
 from orlop.model.container import Container
 from orlop.model.names import is_id_prefix
+from orlop.model.value import dataclass
 from orlop.store.journal import Journal, Put
 
 

@@ -8,7 +8,7 @@ import dataclasses
 import logging
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from orlop.drivers.layers.driver import LayerDriver
@@ -27,6 +27,7 @@ from orlop.errors import Malformed, NoSuchContainer, NoSuchVolume, OrlopError
 from orlop.model.container import Container, ContainerState, HostConfig, with_status
 from orlop.model.mount import Mount, MountKind
 from orlop.model.network import NetworkAttachment
+from orlop.model.value import dataclass
 from orlop.planning.bundles import build_bundle
 from orlop.planning.plan import Plan, Step
 from orlop.store.files import remove_tree, sync_directory

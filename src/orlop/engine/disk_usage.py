@@ -7,7 +7,6 @@ import logging
 import threading
 from collections.abc import Callable, Collection
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from orlop.drivers.layers.driver import LayerDriver
@@ -15,6 +14,7 @@ from orlop.engine.container_records import ContainerRecords
 from orlop.engine.images import Images
 from orlop.engine.volume_reports import VolumeReports
 from orlop.errors import NoSuchImage, OrlopError
+from orlop.model.value import dataclass
 from orlop.model.volume import DEFAULT_DRIVER
 
 log = logging.getLogger(__name__)

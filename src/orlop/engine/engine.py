@@ -1,7 +1,5 @@
 """The engine as the edge sees it: one object a noun, put together by orlop.daemon.assemble."""
 
-from dataclasses import dataclass
-
 from orlop.engine.archives import Archives
 from orlop.engine.containers import Containers
 from orlop.engine.disk_usage import DiskUsages
@@ -18,6 +16,7 @@ from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
 from orlop.engine.volumes import Volumes
+from orlop.model.value import dataclass
 from orlop.store.paths import DataRoot
 
 

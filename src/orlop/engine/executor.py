@@ -19,11 +19,12 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from orlop.engine import faults
 from orlop.errors import HostFailure, OrlopError
+from orlop.model.value import dataclass
 from orlop.planning.plan import Plan, Step
 from orlop.store.journal import Change, Drop, Journal, Put
 

@@ -16,7 +16,6 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from threading import Lock
 
 from orlop.drivers.volumes.abilities import Health, HealthState, Interrupting, MountedAnew
@@ -25,6 +24,7 @@ from orlop.engine.standstill import Standstill
 from orlop.errors import NotFound, OrlopError
 from orlop.model.container import Container
 from orlop.model.on_hang import OnHang, policy_of
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)

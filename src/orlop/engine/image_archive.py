@@ -9,7 +9,6 @@ import errno
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.archive.compression import Compression, decompress, detect
@@ -19,6 +18,7 @@ from orlop.archive.source import ArchiveSource
 from orlop.errors import HostFailure, Malformed
 from orlop.model.image_config import ConfigFile
 from orlop.model.reference import is_digest
+from orlop.model.value import dataclass
 
 MAX_JSON_BYTES = 4 << 20  # of an index, a manifest or a configuration; the largest seen are a hundredth of it
 MAX_ALL_JSON_BYTES = 64 << 20  # of all that is read, counted again for each image that leads to it

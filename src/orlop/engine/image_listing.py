@@ -3,7 +3,6 @@
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from orlop.engine.image_catalogue import Catalogue
 from orlop.errors import Malformed
@@ -12,6 +11,7 @@ from orlop.model.image import Image, ImageConfig
 from orlop.model.moments import parse_moment
 from orlop.model.reference import matches_pattern, parse_reference
 from orlop.model.timestamp import parse_timestamp
+from orlop.model.value import dataclass
 
 LIST_FILTERS = ("before", "dangling", "label", "reference", "since", "until")
 MISSING = "<missing>"

@@ -8,7 +8,7 @@ commit brings in layers, images and tags together.
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from orlop.drivers.layers.driver import AppliedLayer
@@ -20,6 +20,7 @@ from orlop.engine.oci_archive import INDEX, read_oci_archive
 from orlop.errors import Malformed, NotFound
 from orlop.model.image import Image, Layer, Tag, chain_ids
 from orlop.model.platform import Platform, is_any_of
+from orlop.model.value import dataclass
 from orlop.planning.images import LayerToMake
 from orlop.store.journal import Change, Put
 from orlop.store.paths import DataRoot

@@ -5,7 +5,6 @@ import platform as host
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.layers.driver import AppliedLayer
@@ -16,6 +15,7 @@ from orlop.model.image import MAX_LAYERS, Image, ImageConfig, Layer, Tag
 from orlop.model.image_config import ConfigFile, HistoryEntry, render_config_file
 from orlop.model.platform import Platform, go_architecture, parse_platform
 from orlop.model.timestamp import render_timestamp
+from orlop.model.value import dataclass
 from orlop.planning.images import LayerToMake
 from orlop.store.journal import Change, Put
 

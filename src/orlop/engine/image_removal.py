@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from orlop.engine.image_catalogue import Catalogue
 from orlop.engine.image_layers import LayerOperations
@@ -13,6 +13,7 @@ from orlop.model.filters import Filters, matches_labels, require_known
 from orlop.model.image import Image, Layer
 from orlop.model.moments import parse_moment
 from orlop.model.reference import parse_id_prefix, parse_reference
+from orlop.model.value import dataclass
 from orlop.store.journal import Drop, Put
 
 PRUNE_FILTERS = ("dangling", "label", "label!", "until")

@@ -16,7 +16,7 @@ import tarfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from orlop.drivers.layers.driver import LayerDriver
@@ -24,6 +24,7 @@ from orlop.engine.image_catalogue import Catalogue
 from orlop.errors import HostFailure, Malformed
 from orlop.model.image import Image, Layer
 from orlop.model.reference import is_image_id, parse_reference
+from orlop.model.value import dataclass
 from orlop.store.paths import DataRoot
 
 _CHUNK_BYTES = 1 << 20

@@ -12,11 +12,11 @@ import errno
 import os
 import re
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orlop.kernel import inotify
+from orlop.model.value import dataclass
 
 # Where the log of a container is and whether it still runs. Raises NoSuchContainer.
 FindLog = Callable[[str], tuple[Path, Callable[[], bool]]]

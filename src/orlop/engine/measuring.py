@@ -13,10 +13,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Collection
 from concurrent.futures import Future, wait
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orlop.drivers.volumes.abilities import Measurement
 from orlop.errors import NotFound, OrlopError
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import secrets
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from orlop.engine.accounts import find_account
@@ -26,6 +26,7 @@ from orlop.kernel.foreign import real_path
 from orlop.model.container import Container
 from orlop.model.mount import IdMapping, Mount, MountKind
 from orlop.model.mount_spec import refuse_kernels_place
+from orlop.model.value import dataclass
 from orlop.model.volume import DEFAULT_DRIVER
 from orlop.planning.bundles import Surroundings
 from orlop.planning.mounts import check_recursion, shows_data_root

@@ -1,11 +1,11 @@
 """The hosts of the cluster, and where its volumes are used."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from orlop.engine.volume_shared import SharedVolumes
 from orlop.errors import NoSuchVolume
 from orlop.model.cluster import GlobalUse, GlobalVolume, Node
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,6 @@ name only those for this machine count. Attestations (platform unknown/unknown) 
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from orlop.engine.docker_archive import check_layer_count, check_os, parse_tag
 from orlop.engine.image_archive import ArchivedImage, ImageArchive
@@ -15,6 +14,7 @@ from orlop.engine.image_making import host_platform
 from orlop.errors import Malformed, Unsupported
 from orlop.model.image_config import Fields, parse_config_file, parse_json
 from orlop.model.platform import Platform
+from orlop.model.value import dataclass
 
 INDEX = "index.json"
 

@@ -17,7 +17,6 @@ import stat
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
 
@@ -32,6 +31,7 @@ from orlop.kernel.openat2 import open_beneath
 from orlop.model.image_config import Fields, parse_json
 from orlop.model.plugin import Plugin, PluginConfig
 from orlop.model.plugin_config import parse_plugin_config, render_plugin_config
+from orlop.model.value import dataclass
 from orlop.store.files import remove_tree, sync_directory
 from orlop.store.paths import DataRoot
 

@@ -14,13 +14,14 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from orlop.drivers.runtimes.driver import Exit, Runtime, StartedProcess
 from orlop.engine.plugin_places import PluginPlaces, tail
 from orlop.errors import Forbidden, HostFailure, NotFound, Unavailable
 from orlop.model.plugin import Plugin
+from orlop.model.value import dataclass
 from orlop.planning.plugins import build_plugin_bundle
 
 log = logging.getLogger(__name__)

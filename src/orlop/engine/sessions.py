@@ -12,7 +12,6 @@ import socket
 import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from orlop.drivers.runtimes.driver import Exit, Process
 from orlop.engine.accounts import find_account
@@ -23,6 +22,7 @@ from orlop.engine.layer_mounts import LayerMounts
 from orlop.engine.rootfs import open_rootfs
 from orlop.errors import Conflict, NoSuchContainer, NoSuchExec, NotFound, OrlopError
 from orlop.model.container import Container, ContainerState
+from orlop.model.value import dataclass
 from orlop.planning.containers import process_environment
 
 log = logging.getLogger(__name__)

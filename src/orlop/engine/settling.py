@@ -9,10 +9,10 @@ first, so that no data ever depends on a mark.
 import logging
 import threading
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from orlop.drivers.volumes.abilities import Settling
 from orlop.errors import OrlopError
+from orlop.model.value import dataclass
 from orlop.store.journal import Change, Journal
 
 log = logging.getLogger(__name__)

@@ -4,7 +4,7 @@ import os
 import platform
 import socket
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from orlop.drivers.layers.driver import LayerDriver
@@ -12,6 +12,7 @@ from orlop.engine.container_records import ContainerRecords
 from orlop.engine.executor import Executor
 from orlop.engine.images import Images
 from orlop.model.container import ContainerState
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

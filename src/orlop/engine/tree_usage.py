@@ -8,9 +8,9 @@ import errno
 import heapq
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from orlop.kernel.openat2 import open_beneath
+from orlop.model.value import dataclass
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own (stat(2))

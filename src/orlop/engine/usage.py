@@ -7,8 +7,10 @@ kernel does not count is left out.
 import os
 import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from orlop.model.value import dataclass
 
 CGROUPS = Path("/sys/fs/cgroup")
 _NS_PER_SECOND = 1_000_000_000

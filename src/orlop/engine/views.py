@@ -22,7 +22,7 @@ import stat
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
@@ -39,6 +39,7 @@ from orlop.kernel.openat2 import open_in_root
 from orlop.kernel.process import is_same_process, parent_pid
 from orlop.model.container import Container, Status
 from orlop.model.mount import Mount, MountKind
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.abilities import Fleeting, Independent
@@ -21,6 +20,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import HostFailure, OrlopError
 from orlop.kernel.foreign import foreign_mounts
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)

@@ -11,7 +11,7 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import msgspec
@@ -31,6 +31,7 @@ from orlop.foreign.uses import find_uses
 from orlop.foreign.volume import DATA, DamagedRoot, ForeignRoot, ForeignVolume
 from orlop.kernel.openat2 import open_without_links
 from orlop.model.on_hang import for_driver
+from orlop.model.value import dataclass
 from orlop.model.volume import DEFAULT_DRIVER, Volume
 from orlop.planning import volumes as plans
 from orlop.planning.plan import Plan, Step

@@ -9,7 +9,7 @@ import errno
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import BinaryIO
 
 from orlop.archive.stream import read_comment
@@ -23,6 +23,7 @@ from orlop.engine.views import View
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_copies import NewVolume, VolumeCopies
 from orlop.errors import Conflict, HostFailure, Malformed, Unavailable
+from orlop.model.value import dataclass
 from orlop.model.volume import ANONYMOUS_LABEL, Volume
 from orlop.model.volume_description import (
     VolumeDescription,

@@ -14,7 +14,7 @@ import logging
 import os
 import secrets
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -31,6 +31,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.errors import Conflict, HostFailure, Malformed, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.model.on_hang import for_driver
+from orlop.model.value import dataclass
 from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, Volume
 from orlop.planning.volumes import REVEAL, plan_reveal
 from orlop.store.journal import Change, Put

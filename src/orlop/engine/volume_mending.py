@@ -13,7 +13,6 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.abilities import Mending, MountedAnew
@@ -27,6 +26,7 @@ from orlop.errors import HostFailure, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orlop.drivers.volumes.abilities import Retirement
 from orlop.drivers.volumes.driver import VolumeDriver
@@ -11,6 +11,7 @@ from orlop.engine.volume_reports import VolumeReport, VolumeReports
 from orlop.engine.volumes import Volumes
 from orlop.errors import NoSuchVolume
 from orlop.model.filters import Filters
+from orlop.model.value import dataclass
 from orlop.model.volume import PROTECT_LABEL, Volume
 
 

@@ -3,11 +3,12 @@
 import secrets
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orlop.drivers.volumes.abilities import Retirement
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.volume_survey import Surveyed, SurveyedRetired, describe, survey_retired, survey_volume
+from orlop.model.value import dataclass
 from orlop.model.volume import RetirementPolicy
 
 

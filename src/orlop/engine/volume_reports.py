@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 from orlop.drivers.volumes.abilities import (
     HealthState,
@@ -30,6 +30,7 @@ from orlop.errors import OrlopError
 from orlop.model.filters import Filters
 from orlop.model.mount import MountKind
 from orlop.model.sizes import parse_size
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume, VolumeFacts, VolumeUser
 
 _MOST_REMEMBERED = 10_000

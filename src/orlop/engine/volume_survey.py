@@ -8,7 +8,7 @@ What does not fit is said (`remarks`), and never decided in silence.
 """
 
 import secrets
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import msgspec
 
@@ -16,6 +16,7 @@ from orlop.drivers.volumes.abilities import SelfDescribing
 from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.volume_steps import render_record
 from orlop.errors import OrlopError
+from orlop.model.value import dataclass
 from orlop.model.volume import RetiredVolume, RetirementPolicy, Volume
 
 RECORD, OPTIONS, NOTHING = "record", "options", "nothing"  # where the facts are from

@@ -10,7 +10,6 @@ import logging
 import threading
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 
 from orlop.drivers.volumes.abilities import Health, HealthState, Independent, Watched
 from orlop.drivers.volumes.driver import VolumeDriver
@@ -21,6 +20,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import NotFound, OrlopError
 from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)

@@ -17,8 +17,9 @@ of order, which would hide records from a search, do no harm: everything is read
 import os
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import reduce
+
+from orlop.model.value import dataclass
 
 _PAGE = struct.Struct("<QHHI")
 _BRANCH = struct.Struct("<IIQ")

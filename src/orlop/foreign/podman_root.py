@@ -11,7 +11,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import Path
 from urllib.parse import quote
@@ -29,6 +29,7 @@ from orlop.foreign.volume import (
     look_at,
     resolved_place,
 )
+from orlop.model.value import dataclass
 from orlop.model.volume import ANONYMOUS_LABEL
 
 _KNOWN_OPTIONS = ("type", "device", "o")  # Podman notes others in capitals that it takes out of these

@@ -13,7 +13,8 @@ import select
 import subprocess
 import threading
 import time
-from dataclasses import dataclass
+
+from orlop.model.value import dataclass
 
 _SOON_SECONDS = 2.0  # the patience with a path that ...
 _LATELY_SECONDS = 60.0  # ... gave no answer so long ago

@@ -4,8 +4,9 @@ import errno
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 from pathlib import Path
+
+from orlop.model.value import dataclass
 
 _SUBVOL_CREATE = 0x5000940E  # _IOW(0x94, 14, struct btrfs_ioctl_vol_args)
 _SNAP_DESTROY = 0x5000940F

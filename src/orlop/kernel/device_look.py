@@ -7,7 +7,8 @@ import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+
+from orlop.model.value import dataclass
 
 _END_BYTES = 1 << 20
 _HEAD_BYTES = 4096

@@ -5,10 +5,10 @@ import fcntl
 import os
 import struct
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.kernel.libc import LIBC, check, encoded
+from orlop.model.value import dataclass
 
 _NAMES = {  # f_type of statfs(2) -> what Docker calls it
     0xEF53: "extfs",

@@ -13,8 +13,10 @@ import sys
 import threading
 import time
 from collections.abc import Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
+
+from orlop.model.value import dataclass
 
 _LOOKER = (sys.executable, "-I", "-S", str(Path(__file__).with_name("mount_looker.py")))
 READER = (*_LOOKER, "read")

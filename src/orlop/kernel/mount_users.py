@@ -5,10 +5,10 @@ A mount is told by its device and by which part of the file system it shows, whi
 
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.kernel.mounts import MountEntry, read_mounts
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

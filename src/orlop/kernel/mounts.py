@@ -5,10 +5,10 @@ import errno
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.kernel.libc import LIBC, SYS_MOUNT_SETATTR, SYS_MOVE_MOUNT, SYS_OPEN_TREE, check, encoded
+from orlop.model.value import dataclass
 
 MS_RDONLY = 1
 MS_NOSUID = 2

@@ -9,7 +9,8 @@ import os
 import socket
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+
+from orlop.model.value import dataclass
 
 NLM_F_REQUEST = 0x01
 NLM_F_ACK = 0x04

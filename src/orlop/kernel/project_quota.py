@@ -9,10 +9,10 @@ import errno
 import fcntl
 import os
 import struct
-from dataclasses import dataclass
 from typing import Protocol
 
 from orlop.kernel.libc import LIBC, check
+from orlop.model.value import dataclass
 
 _SYS_QUOTACTL_FD = 443  # Linux 5.14
 _GET_XATTR = 0x801C581F  # FS_IOC_FSGETXATTR, _IOR('X', 31, struct fsxattr)

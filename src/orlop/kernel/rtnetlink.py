@@ -3,7 +3,6 @@
 import socket
 import struct
 import sys
-from dataclasses import dataclass
 from errno import EEXIST, ENODEV
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network
 
@@ -20,6 +19,7 @@ from orlop.kernel.netlink import (
     read_attributes,
     text,
 )
+from orlop.model.value import dataclass
 
 _RTM_NEWLINK, _RTM_DELLINK, _RTM_GETLINK = 16, 17, 18
 _RTM_NEWADDR, _RTM_DELADDR, _RTM_GETADDR = 20, 21, 22

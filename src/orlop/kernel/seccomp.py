@@ -3,8 +3,9 @@
 import ctypes
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
+
+from orlop.model.value import dataclass
 
 ALLOW = 0x7FFF0000
 LOG = 0x7FFC0000

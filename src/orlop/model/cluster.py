@@ -7,8 +7,9 @@ again.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
+
+from orlop.model.value import dataclass
 
 ACCESS = "access"  # the option that chooses among these
 

@@ -6,12 +6,13 @@ says otherwise; times are nanoseconds since the epoch, 0 meaning "never".
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from typing import Any
 
 from orlop.model.mount import Mount, MountRequest
 from orlop.model.network import NetworkAttachment
+from orlop.model.value import dataclass
 
 
 class ContainerState(StrEnum):

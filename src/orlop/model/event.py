@@ -1,7 +1,9 @@
 """Events: what happened, told to whoever listens (`docker events`)."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

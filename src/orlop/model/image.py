@@ -6,7 +6,9 @@ of a stack of layers; an image's id is the SHA-256 of its configuration's bytes.
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from orlop.model.value import dataclass
 
 MAX_LAYERS = 125
 

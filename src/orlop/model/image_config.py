@@ -7,11 +7,11 @@ an object belongs) and refuses what no tool writes (a number where a text belong
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orlop.errors import Malformed
 from orlop.model.image import ImageConfig
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,9 @@
 """Volumes that other engines use: what is told of them, and their uses."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,10 @@ at create and remembered with it. Destinations are cleaned absolute paths inside
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
+
+from orlop.model.value import dataclass
 
 
 class MountKind(StrEnum):

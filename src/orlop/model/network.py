@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from ipaddress import IPv4Interface, ip_address
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 HOST_NAMESPACE = "host"
 HOST_GATEWAY = "host-gateway"

@@ -8,10 +8,10 @@ volumes have, and no driver is told of.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 ON_HANG, HANG_TIMEOUT = "on-hang", "hang-timeout"
 HANG_TIMEOUT_SECONDS = 60

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 _ARCHITECTURES = {  # uname's word -> Go's
     "x86_64": "amd64",

@@ -5,9 +5,10 @@ it needs of the host; its *settings* are what its user made of the parts that th
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orlop.errors import Conflict, Forbidden, Malformed
+from orlop.model.value import dataclass
 
 VOLUME_DRIVER = "volumedriver"
 LATEST = ":latest"

@@ -12,9 +12,10 @@ The first part is a domain only when it holds a dot, a colon or an upper-case le
 """
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 DEFAULT_DOMAIN = "docker.io"
 DEFAULT_TAG = "latest"

@@ -7,9 +7,9 @@ be asked for, and nowhere else.
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 MOST_BYTES = 512 << 10  # as much as Docker's own secrets may hold
 

@@ -6,13 +6,14 @@ takes it out of sight and frees its name; only the purge of a retired volume des
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 
 from orlop.errors import Malformed
 from orlop.model.cluster import ACCESS, Access
 from orlop.model.on_hang import for_driver
 from orlop.model.secret import is_reference
+from orlop.model.value import dataclass
 
 ANONYMOUS_LABEL = "com.docker.volume.anonymous"
 PROTECT_LABEL = "orlop.protect"  # "true": refused by rm and prune until the label is taken off

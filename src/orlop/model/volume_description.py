@@ -8,10 +8,10 @@ text in its place: then nothing is known.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume, hide_secrets
 
 _MARK = "orlop.volume/1 "

@@ -11,11 +11,11 @@ calls these rules but their tests.
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import PureWindowsPath
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 DATA_ROOT = PureWindowsPath(r"C:\ProgramData\Docker")
 VOLUMES = DATA_ROOT / "volumes"

@@ -1,7 +1,6 @@
 """From a container's record to the bundle that runs it: every name resolved, nothing looked up here."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.runtimes.driver import Bundle, BundleMount, Process
@@ -10,6 +9,7 @@ from orlop.model.container import Container
 from orlop.model.mount import Mount, MountKind
 from orlop.model.mount_spec import merge_tmpfs_options, render_size
 from orlop.model.sizes import parse_size
+from orlop.model.value import dataclass
 from orlop.planning.containers import process_environment
 from orlop.planning.mounts import mounting_order
 

@@ -9,9 +9,9 @@ image.remove
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from orlop.model.image import Image, Layer
+from orlop.model.value import dataclass
 from orlop.planning.plan import Plan, Step
 
 

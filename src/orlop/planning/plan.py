@@ -6,7 +6,9 @@ arguments are plain strings.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,13 +17,13 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 from orlop.store.journal_file import recovery_hint
 
 log = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ import sqlite3
 import tempfile
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from orlop.model.container import Container
 from orlop.model.image import Image, Layer, Tag
 from orlop.model.network import Network
 from orlop.model.plugin import Plugin
+from orlop.model.value import dataclass
 from orlop.model.volume import RetiredVolume, Volume, VolumeFacts, VolumeUse
 from orlop.store.journal import KINDS
 from orlop.store.journal_file import glance, journal_files

@@ -15,12 +15,12 @@ links, devices, fifos. Sockets, and what is mounted below, are left out and name
 
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 from orlop.store.mirror_check import Check, Checked
 from orlop.store.mirror_index import Index
 from orlop.store.mirror_kept import Kept

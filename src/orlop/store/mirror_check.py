@@ -3,9 +3,9 @@
 import os
 import stat
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
 
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 from orlop.store.mirror_facts import difference, reduced
 from orlop.store.mirror_index import ROOT, Index, Listed, Node
 from orlop.store.mirror_paths import joined

@@ -3,10 +3,10 @@
 import os
 import stat
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import msgspec
 
+from orlop.model.value import dataclass
 from orlop.store.mirror_bytes import digest_of, open_regular
 from orlop.store.mirror_facts import Opened, facts_of
 from orlop.store.mirror_files import FileBytes

@@ -8,11 +8,11 @@ import errno
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 
 import msgspec
 
 from orlop.archive.attributes import SHADOWS
+from orlop.model.value import dataclass
 from orlop.store.mirror_words import Aspect, Facts
 
 _NEVER = SHADOWS | {"security.selinux"}  # the label is a matter of the host

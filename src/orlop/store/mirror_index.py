@@ -10,9 +10,10 @@ It is of use to this one sender only, so nothing of it is synced, and nobody fin
 import sqlite3
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from secrets import token_hex
+
+from orlop.model.value import dataclass
 
 ROOT = 1
 _TOGETHER = 1000

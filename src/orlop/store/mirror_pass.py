@@ -4,8 +4,9 @@ import errno
 import os
 import stat
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from orlop.model.value import dataclass
 from orlop.store.mirror_content import Content, Place, Vanished, key_of
 from orlop.store.mirror_facts import Opened, facts_of
 from orlop.store.mirror_index import ROOT, Index, Node

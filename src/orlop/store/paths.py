@@ -1,7 +1,8 @@
 """The only speller of names on disk. docs/state-on-disk.md draws the tree."""
 
-from dataclasses import dataclass
 from pathlib import Path
+
+from orlop.model.value import dataclass
 
 FORMAT = 1
 

@@ -11,10 +11,10 @@ import os
 import queue
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Self
 
 from orlop.kernel.libc import sync_file_system
+from orlop.model.value import dataclass
 from orlop.store.tree_entries import read_and_write
 
 FICLONE = 0x40049409

@@ -3,10 +3,10 @@
 import errno
 import os
 import stat
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.archive.attributes import SHADOWS
+from orlop.model.value import dataclass
 
 _NO_XATTR = (errno.EOPNOTSUPP, errno.ENODATA)
 

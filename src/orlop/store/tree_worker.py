@@ -3,10 +3,9 @@
 The directories go to the child as descriptors: nothing is looked up by path again.
 """
 
-from dataclasses import dataclass
-
 from orlop.archive.child_process import run_task, say, serve
 from orlop.archive.stalling import Stall
+from orlop.model.value import dataclass
 from orlop.store.trees import Missed, Progress, copy_live_tree, count_entries
 
 _FEW_ENTRIES = 500

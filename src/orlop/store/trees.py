@@ -14,10 +14,11 @@ import os
 import stat
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from orlop.kernel.openat2 import open_beneath
+from orlop.model.value import dataclass
 from orlop.store.tree_bytes import LARGE, ByteCopy, LargeFile, LargeFiles
 from orlop.store.tree_entries import Level, copy_node, make_link, settle_file
 from orlop.store.tree_entries import copy_attributes as copy_attributes

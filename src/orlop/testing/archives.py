@@ -2,7 +2,8 @@
 
 import io
 import tarfile
-from dataclasses import dataclass
+
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,13 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from orlop.drivers.volumes.abilities import abilities_of
 from orlop.errors import HostFailure, OrlopError, Unsupported
 from orlop.kernel.mounts import mounts_at_or_below
+from orlop.model.value import dataclass
 from orlop.store.files import remove_tree
 from orlop.testing.driver_target import Target
 

@@ -7,7 +7,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from orlop.drivers.volumes.driver import DriverContext, VolumeDriver, members_of, why_no_driver
 from orlop.errors import HostFailure, Malformed, NotFound
 from orlop.model.secret import resolve_secrets
+from orlop.model.value import dataclass
 
 Make = Callable[[DriverContext], Any]
 

@@ -4,12 +4,13 @@ import dataclasses
 import queue
 import secrets
 import socket
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from orlop.drivers.runtimes.driver import Bundle, Exit, Process, Runtime, StartedProcess
 from orlop.kernel.polling import readable
+from orlop.model.value import dataclass
 
 PATIENCE_SECONDS = 30.0
 _PROCESS_FIELDS = {each.name for each in dataclasses.fields(Process)}

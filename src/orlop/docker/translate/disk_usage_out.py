@@ -4,12 +4,12 @@ Up to API 1.51 it is lists of all objects; since 1.52 totals by kind, with the o
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
 from orlop.docker.messages import ApiVersion
 from orlop.docker.wire.volume import UsageData
+from orlop.model.value import dataclass
 
 
 class Form(StrEnum):

@@ -8,7 +8,6 @@ name at a time. As with Docker a directory counts as modified when something in 
 import os
 import stat
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +16,7 @@ from orlop.archive.tree import is_whiteout, joined
 from orlop.drivers.layers.stack import Found, find, is_opaque, list_names
 from orlop.errors import HostFailure
 from orlop.model.container import LayerChange
+from orlop.model.value import dataclass
 
 MODIFIED, ADDED, DELETED = 0, 1, 2
 

@@ -20,12 +20,12 @@ an unknown layer, HostFailure for the kernel and the disk, Conflict for removing
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from orlop.archive.source import ArchiveSource
 from orlop.model.container import LayerChange
+from orlop.model.value import dataclass
 
 Progress = Callable[[int], None]  # called with the number of archive bytes done so far
 

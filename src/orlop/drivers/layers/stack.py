@@ -9,11 +9,11 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.archive.tree import OPAQUE_XATTR, is_whiteout, joined
 from orlop.kernel.openat2 import open_beneath
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

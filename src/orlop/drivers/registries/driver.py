@@ -16,11 +16,12 @@ disk here.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from orlop.model.reference import Reference
+from orlop.model.value import dataclass
 
 Progress = Callable[[int, int], None]  # bytes done, of so many
 

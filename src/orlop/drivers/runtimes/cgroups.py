@@ -8,11 +8,11 @@ import contextlib
 import os
 import signal
 import time
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
 from orlop.errors import Malformed, Unsupported
+from orlop.model.value import dataclass
 
 ROOT = Path("/sys/fs/cgroup")
 _DEFAULT_PARENT = "/orlop"

@@ -25,13 +25,13 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.runtimes.call import ENVIRONMENT, ends_within, is_readable
 from orlop.errors import Conflict, HostFailure, NotFound, Unavailable
 from orlop.kernel.answering import require_answer
 from orlop.kernel.process import start_ticks
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

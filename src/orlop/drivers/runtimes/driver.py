@@ -18,11 +18,12 @@ everything else that the runtime says. Unavailable when the runtime or the super
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 from orlop.model.container import Device, Resources, Ulimit
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

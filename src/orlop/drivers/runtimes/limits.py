@@ -9,7 +9,6 @@ import dataclasses
 import os
 import resource
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.runtimes import security
@@ -17,6 +16,7 @@ from orlop.drivers.runtimes.cgroups import CgroupLayout, Controllers, available,
 from orlop.drivers.runtimes.driver import Bundle, Process
 from orlop.errors import Malformed
 from orlop.model.container import Resources, Ulimit
+from orlop.model.value import dataclass
 
 _UNLIMITED = -1
 

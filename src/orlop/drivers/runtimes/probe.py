@@ -2,11 +2,11 @@
 
 import shutil
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.runtimes.cgroups import CgroupLayout, find_layout
 from orlop.errors import Unavailable
+from orlop.model.value import dataclass
 
 # crun first: it creates and starts a container in a third of runc's time.
 KNOWN = ("crun", "runc")

@@ -6,7 +6,6 @@ errors there are.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -15,6 +14,7 @@ from orlop.drivers.volumes.asking import Asking as Asking
 from orlop.drivers.volumes.asking import Question as Question
 from orlop.drivers.volumes.driver import StoredVolume
 from orlop.model.abilities import Ability
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,11 +11,11 @@ import hashlib
 import json
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from orlop.errors import Conflict, Unsupported
+from orlop.model.value import dataclass
 from orlop.store.files import write_durably
 
 

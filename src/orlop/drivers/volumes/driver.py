@@ -29,9 +29,11 @@ kernel and the disk.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
+
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,6 @@ import threading
 import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from orlop.drivers.volumes.driver import DriverContext, VolumeDriver, why_no_dri
 from orlop.drivers.volumes.guarded import describe_defect, guarded
 from orlop.drivers.volumes.unloaded import UnloadedVolumes
 from orlop.errors import OrlopError
+from orlop.model.value import dataclass
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint

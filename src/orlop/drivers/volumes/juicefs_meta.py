@@ -9,12 +9,13 @@ import os
 import re
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import unquote
 
 from orlop.drivers.volumes.mount_program import find_program
 from orlop.errors import Forbidden, HostFailure, Malformed, Unavailable
+from orlop.model.value import dataclass
 from orlop.model.volume import HIDDEN
 
 SCHEMES = ("redis", "rediss", "unix", "postgres", "mysql", "sqlite3", "etcd", "tikv")

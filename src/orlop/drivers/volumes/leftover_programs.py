@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable, Collection, Mapping
 from contextlib import AbstractContextManager, ExitStack, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.mount_program import MountProgram
 from orlop.errors import NotFound, OrlopError
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,6 @@ beside `_data` or in the kernel.
 import logging
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from orlop.drivers.volumes.abilities import Limits, Measurement
@@ -38,6 +37,7 @@ from orlop.drivers.volumes.volume_directory import (
 from orlop.errors import Conflict, Unsupported
 from orlop.kernel.filesystems import filesystem_name
 from orlop.kernel.mounts import is_mount_point
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,6 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.drivers.volumes.abilities import Limits, Measurement
@@ -46,6 +45,7 @@ from orlop.kernel.libc import sync_file_system
 from orlop.kernel.loop import find_loop_device, is_in_use
 from orlop.kernel.mounts import move_mount, read_mounts
 from orlop.model.sizes import describe_size
+from orlop.model.value import dataclass
 from orlop.store.trees import copy_tree
 
 log = logging.getLogger(__name__)

@@ -12,7 +12,6 @@ import secrets
 import stat
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from orlop.drivers.volumes.abilities import Limits, Measurement
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
@@ -30,6 +29,7 @@ from orlop.errors import Conflict, HostFailure
 from orlop.kernel.mounts import is_mount_point
 from orlop.kernel.openat2 import open_beneath
 from orlop.model.sizes import describe_size
+from orlop.model.value import dataclass
 
 MECHANISM = "project quota"
 _FIRST, _LAST = 1 << 20, 1 << 31  # far from the small numbers that people and other engines give

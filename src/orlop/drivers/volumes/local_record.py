@@ -3,11 +3,11 @@
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.drivers.volumes.volume_directory import CHANGE, METADATA, OPTIONS, VolumeDirectory, exists, read_file
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,11 +12,12 @@ Beside a type it is the mount's own, and `uid=` in it is what the file system ma
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from orlop.errors import Malformed
 from orlop.model.sizes import parse_size
+from orlop.model.value import dataclass
 
 _DOCKERS = frozenset({"type", "o", "device", "size"})
 _VALUED = ("uid", "gid", "mode", "inodes")

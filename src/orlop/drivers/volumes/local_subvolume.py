@@ -7,7 +7,6 @@ the whole disk: the kernel tells no subvolume's limit by statfs(2).
 import errno
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from orlop.drivers.volumes.abilities import Limits, Measurement
 from orlop.drivers.volumes.local_owner import give_owner, give_pending_owner
@@ -21,6 +20,7 @@ from orlop.kernel.filesystems import filesystem_name
 from orlop.kernel.libc import sync_file_system
 from orlop.kernel.mounts import is_mount_point
 from orlop.model.sizes import describe_size
+from orlop.model.value import dataclass
 
 MECHANISM = "btrfs qgroup"
 

@@ -1,12 +1,12 @@
 """The words of `o`, as in fstab: which are flags of mount(2), which the file system's own. Pure."""
 
 import re
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from orlop.drivers.volumes.local_rules import MountOptions
 from orlop.kernel import mounts
 from orlop.kernel.mounts import MountEntry
+from orlop.model.value import dataclass
 
 # Words that become flags of mount(2): (bits to set, bits to clear). All others are the file system's own.
 _FLAGS: dict[str, tuple[int, int]] = {

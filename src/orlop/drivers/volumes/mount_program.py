@@ -23,7 +23,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from orlop.errors import HostFailure, Unavailable, Unsupported
@@ -31,6 +31,7 @@ from orlop.kernel import mounts
 from orlop.kernel.leash import leash_command, leash_environment
 from orlop.kernel.polling import readable
 from orlop.kernel.process import child_pids, is_same_process, open_pidfd, start_ticks, working_in
+from orlop.model.value import dataclass
 from orlop.store.files import remove_tree, write_durably
 
 log = logging.getLogger(__name__)

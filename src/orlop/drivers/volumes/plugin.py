@@ -11,7 +11,6 @@ error. Everything else that goes wrong is "not known".
 import logging
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
 from typing import Any, TypeVar
@@ -32,6 +31,7 @@ from orlop.drivers.volumes.plugin_uses import PluginUse, PluginUses, UseState
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer
 from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MNT_DETACH, is_mount_point, unmount
+from orlop.model.value import dataclass
 from orlop.model.volume import HIDDEN, hide_secrets
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class PluginVolumes:
         link: PluginLink,
         uses: PluginUses,
         resolve: Callable[[Mapping[str, str]], Mapping[str, str]],
-        paths: Paths = Paths(),
+        paths: Paths = Paths(),  # noqa: B008 - it is frozen
     ) -> None:
         self._paths = paths
         self._resolve = resolve

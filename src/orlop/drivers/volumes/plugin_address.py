@@ -13,13 +13,13 @@ import stat
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
 
 from orlop.errors import HostFailure, Malformed
+from orlop.model.value import dataclass
 
 _LONGEST_SPEC_BYTES = 64 * 1024
 _SETTLED_NS = 1_000_000_000

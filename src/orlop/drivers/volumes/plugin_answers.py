@@ -5,11 +5,13 @@ Go's decoder does, which most plugins are written for.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from typing import Any
 
 import msgspec
+
+from orlop.model.value import dataclass
 
 LONGEST_TEXT = 4096
 

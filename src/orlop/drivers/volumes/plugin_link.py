@@ -13,7 +13,6 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import msgspec
@@ -23,6 +22,7 @@ from orlop.drivers.volumes.plugin_answers import Misunderstood, Refused, parse_a
 from orlop.drivers.volumes.plugin_question import PluginQuestion
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer, PluginWire, TooLate
 from orlop.errors import HostFailure, OrlopError, Unavailable
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

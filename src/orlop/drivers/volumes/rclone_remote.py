@@ -1,9 +1,10 @@
 """Storage as rclone is told of it: the backend, its settings, the place in it."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orlop.drivers.volumes.storage_mark import IF_EMPTY
+from orlop.model.value import dataclass
 from orlop.model.volume import hide_in_device
 
 REMOTE = "remote"  # what it is called in the configuration

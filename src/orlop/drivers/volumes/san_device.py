@@ -10,7 +10,6 @@ Everything that reads or writes it is done by a program with a deadline. What is
 
 import logging
 import re
-from dataclasses import dataclass
 
 from orlop.drivers.volumes.san_options import FILE_SYSTEMS, Format, Fsck, SanOptions
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
@@ -18,6 +17,7 @@ from orlop.kernel import ext4, xfs
 from orlop.kernel.device_look import DeviceLook, last_line, look_within, run_within
 from orlop.kernel.programs import find_system_program
 from orlop.model.sizes import describe_size
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ both    fstype, format, fsck, read-only, discard, uid, gid, mode
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 
 ISCSI, NBD = "iscsi", "nbd"
 FILE_SYSTEMS = ("ext4", "xfs")

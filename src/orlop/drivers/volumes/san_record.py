@@ -6,10 +6,11 @@ then on a device that holds another one is not this volume's.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orlop.drivers.volumes.volume_directory import VolumeDirectory, read_file, replace_file
 from orlop.errors import HostFailure
+from orlop.model.value import dataclass
 
 SAN = "san.json"
 

@@ -19,7 +19,6 @@ import secrets
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -49,6 +48,7 @@ from orlop.drivers.volumes.volume_name import check_name
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry, is_mount_point
 from orlop.model.cluster import Access
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

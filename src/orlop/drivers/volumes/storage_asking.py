@@ -8,10 +8,11 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.mount_health import HANGING_SECONDS
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 

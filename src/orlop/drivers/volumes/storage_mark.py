@@ -12,11 +12,12 @@ import platform
 import re
 import secrets
 from collections.abc import Collection
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 
 from orlop.errors import Conflict
+from orlop.model.value import dataclass
 from orlop.store.files import write_durably
 
 PREFIX = ".orlop-mark-"

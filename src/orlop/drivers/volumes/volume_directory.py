@@ -12,13 +12,13 @@ import stat
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.errors import ActiveMounts, Conflict, NoSuchVolume
 from orlop.kernel.mount_watch import MountWatch
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.kernel.project_quota import KernelProjectQuota, ProjectQuota
+from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 
