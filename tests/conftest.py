@@ -50,7 +50,7 @@ def load_seconds(request: pytest.FixtureRequest) -> int:
 @pytest.fixture(autouse=True)
 def no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
     """A test that waits for ever fails instead, and says where it waited."""
-    seconds = 1200 if request.node.get_closest_marker("slow") else 240
+    seconds = 1200 if request.node.get_closest_marker("slow") else 120
 
     def give_up(number: int, frame: object) -> None:
         raise TimeoutError(f"the test did not end in {seconds} seconds")
