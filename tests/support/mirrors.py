@@ -10,12 +10,15 @@ from typing import Any
 
 from orlop.store.mirror import Mirror
 from orlop.store.mirror_receiver import receive
+from orlop.store.mirror_worker import MirrorAside
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY
 
 
 @contextmanager
-def mirroring(source: Path, target: Path, **options: Any) -> Iterator[Mirror]:
+def mirroring(
+    source: Path, target: Path, kind: type[Mirror] | type[MirrorAside] = Mirror, **options: Any
+) -> Iterator[Any]:
     """`target` is made when it is not there. What the receiver raises is raised at the end, if nothing else was."""
     target.mkdir(exist_ok=True)
     near, far = socket.socketpair()
@@ -31,7 +34,7 @@ def mirroring(source: Path, target: Path, **options: Any) -> Iterator[Mirror]:
     receiver = threading.Thread(target=serve, name="receiver")
     receiver.start()
     try:
-        with Mirror(source_fd, near, **options) as mirror:
+        with kind(source_fd, near, **options) as mirror:
             yield mirror
     finally:
         near.close()

@@ -26,6 +26,7 @@ _START = (
     "import_module(sys.argv[2]).main(int(sys.argv[1]))"
 )
 _CHUNK_BYTES = 1 << 20
+_ENDING_SECONDS = 1.0
 
 Tasks = Mapping[str, Callable[..., dict[str, object]]]
 
@@ -45,13 +46,7 @@ def run_task(
     with suppress(OSError):  # a convenience, and limited for those who are not root
         fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), module, *filter(None, sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            pass_fds=[write_end, *pass_fds],
-            start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's business
-        )
+        process = _start(module, [write_end, *pass_fds])
     except BaseException:
         os.close(read_end)
         raise
@@ -81,6 +76,49 @@ def run_task(
         os.close(read_end)
 
 
+def _start(module: str, pass_fds: Sequence[int]) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), module, *filter(None, sys.path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        pass_fds=pass_fds,
+        start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's business
+    )
+
+
+class Attendant:
+    """A child that does one task after the other, until it is closed. Not thread-safe."""
+
+    def __init__(self, module: str, pass_fds: Sequence[int] = (), stall: Stall | None = None) -> None:
+        """`main` of the module is `serve_each` with a table of tasks."""
+        self._process = _start(module, pass_fds)
+        assert self._process.stdout
+        self._answers = _lines(self._process, self._process.stdout, stall)
+
+    def ask(self, task: Mapping[str, object], progress: Callable[[Any], None] | None = None) -> dict[str, Any]:
+        """As `run_task`. After an error it is of no use any more."""
+        assert self._process.stdin
+        with suppress(BrokenPipeError):  # it has died: `_result` says so
+            self._process.stdin.write(json.dumps(task).encode() + b"\n")
+            self._process.stdin.flush()
+        return _result(self._process, self._answers, progress, is_last=False)
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def kill(self) -> None:
+        """It ends, whatever it is doing. One that hangs where even SIGKILL has to wait is left behind; Popen reaps it
+        later."""
+        self._process.kill()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_ENDING_SECONDS)
+        assert self._process.stdin and self._process.stdout
+        with suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.stdout.close()
+
+
 def _lines(process: "subprocess.Popen[bytes]", answers: IO[bytes], stall: Stall | None) -> Iterator[bytes]:
     if stall is None:
         yield from answers
@@ -100,7 +138,10 @@ def _lines(process: "subprocess.Popen[bytes]", answers: IO[bytes], stall: Stall 
 
 
 def _result(
-    process: "subprocess.Popen[bytes]", answers: Iterator[bytes], progress: Callable[[Any], None] | None
+    process: "subprocess.Popen[bytes]",
+    answers: Iterator[bytes],
+    progress: Callable[[Any], None] | None,
+    is_last: bool = True,
 ) -> dict[str, Any]:
     for line in answers:
         answer: dict[str, Any] = json.loads(line)
@@ -110,7 +151,8 @@ def _result(
         elif "error" in answer:
             raise _as_raised(answer["error"])
         else:
-            process.wait()
+            if is_last:
+                process.wait()
             return dict(answer["result"])
     raise HostFailure("archive worker", f"it ended with status {process.wait()} and without an answer")
 
@@ -125,7 +167,19 @@ def serve(parent: int, tasks: Tasks) -> None:
     """The child's side."""
     die_with_parent(parent)
     os.umask(0)
-    task = json.loads(sys.stdin.readline())
+    _do(sys.stdin.readline(), tasks)
+
+
+def serve_each(parent: int, tasks: Tasks) -> None:
+    """The side of an `Attendant`."""
+    die_with_parent(parent)
+    os.umask(0)
+    for line in sys.stdin:
+        _do(line, tasks)
+
+
+def _do(line: str, tasks: Tasks) -> None:
+    task = json.loads(line)
     try:
         answer: dict[str, object] = {"result": tasks[task.pop("task")](**task)}
     except OrlopError as error:

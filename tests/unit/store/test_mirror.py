@@ -4,6 +4,7 @@ import os
 import random
 import shutil
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 from hypothesis import given, settings
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from orlop.errors import HostFailure
 from orlop.store.mirror import Mirror, MirrorProgress
 from orlop.store.mirror_words import BLOCK, SMALL
+from orlop.store.mirror_worker import MirrorAside
 from support.mirrors import mirroring
 from support.trees import describe, write_holes, write_socket
 
@@ -259,21 +261,57 @@ def change(top: Path, chance: random.Random) -> None:
         os.truncate(path, chance.randrange(3 * BLOCK))
 
 
-@settings(max_examples=25, deadline=None)
-@given(st.integers(0, 2**32), st.lists(st.integers(0, 25), min_size=1, max_size=4))
-def test_whatever_changes_between_passes_is_there_after_the_next(
-    tmp_path_factory: pytest.TempPathFactory, seed: int, counts: list[int]
-) -> None:
-    top = tmp_path_factory.mktemp("mirror")
+def tried(top: Path, seed: int, counts: list[int]) -> None:
     source, target = top / "source", top / "target"
     source.mkdir()
     chance = random.Random(seed)
-    try:
-        with mirroring(source, target) as mirror:
-            for count in counts:
-                for _ in range(count):
-                    change(source, chance)
-                brought(mirror, source, target)
-                mirror.verify()
-    finally:
-        shutil.rmtree(top)
+    with mirroring(source, target) as mirror:
+        for count in counts:
+            for _ in range(count):
+                change(source, chance)
+            brought(mirror, source, target)
+            mirror.verify()
+
+
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+CHANGES = (st.integers(0, 2**32), st.lists(st.integers(0, 25), min_size=1, max_size=4))
+
+
+@settings(max_examples=8, deadline=None)
+@given(*CHANGES)
+def test_whatever_changes_between_passes_is_there_after_the_next(seed: int, counts: list[int]) -> None:
+    with TemporaryDirectory() as top:
+        tried(Path(top), seed, counts)
+
+
+@settings(max_examples=50, deadline=None)
+@given(*CHANGES)
+def test_the_same_where_times_tell_nothing(seed: int, counts: list[int]) -> None:
+    with TemporaryDirectory(dir=IN_MEMORY) as top:
+        tried(Path(top), seed, counts)
+
+
+# In processes of their own
+
+
+def test_the_sender_in_a_child(source: Path, target: Path, tmp_path: Path) -> None:
+    (source / "a \udcff name").write_bytes(os.urandom(BLOCK + 1))
+    (source / "folder").mkdir()
+    write_socket(source / "listening")
+    with mirroring(source, target, kind=MirrorAside, scratch=tmp_path, passed_over=["folder"]) as mirror:
+        assert isinstance(mirror.lost(), frozenset)
+        done = mirror.bring()
+        assert (done.sent_bytes, done.missed.count) == (BLOCK + 1, 1)
+        assert mirror.verify().entries == 2
+    assert (target / "a \udcff name").read_bytes() == (source / "a \udcff name").read_bytes()
+    assert not (target / "folder").exists()
+
+
+def test_errors_of_a_child_are_told_apart(source: Path, target: Path) -> None:
+    (source / "file").write_text("x")
+    with pytest.raises(HostFailure, match=r"file.*bytes differ"), mirroring(source, target, kind=MirrorAside) as mirror:
+        mirror.bring()
+        before = (target / "file").stat()
+        (target / "file").write_text("y")
+        os.utime(target / "file", ns=(before.st_atime_ns, before.st_mtime_ns))
+        mirror.verify()
