@@ -44,6 +44,7 @@ class World:
         self.volumes.reconcile()
 
     def stop(self) -> None:
+        self.volumes.close()
         self.journal.close()
         self.driver.close()
 

@@ -53,6 +53,7 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     world = World(tmp_path)
     yield world
+    world.volumes.close()
     world.journal.close()
     world.driver.close()
 

@@ -41,6 +41,7 @@ class Engine:
         self.volumes.reconcile()
 
     def stop(self) -> None:
+        self.volumes.close()
         self.journal.close()
         self.driver.close()
 

@@ -72,6 +72,7 @@ class Engine:
 
     def close(self) -> None:
         self.measurer.close()
+        self.volumes.close()
         self.journal.close()
         self.driver.close()
 
