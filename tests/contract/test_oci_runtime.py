@@ -1,6 +1,7 @@
 """What is particular to containers under conmon: who may die, and what must be installed."""
 
 import contextlib
+import fcntl
 import os
 import queue
 import shutil
@@ -15,9 +16,10 @@ from pathlib import Path
 import pytest
 
 from orlop.drivers.runtimes.driver import Exit, StartedProcess
+from orlop.drivers.runtimes.input_pipe import PIPE_BYTES
 from orlop.drivers.runtimes.oci import OciRuntime
 from orlop.errors import Conflict, NotFound, Unavailable
-from orlop.testing.runtime_box import PATIENCE_SECONDS, Box, is_alive
+from orlop.testing.runtime_box import PATIENCE_SECONDS, Box, Running, is_alive
 
 pytestmark = pytest.mark.usefixtures("needs_root")
 
@@ -129,6 +131,55 @@ def test_an_exec_without_its_supervisor_is_killed_and_its_container_is_not(box: 
     assert running.wait().exit_code == 137
     assert not is_alive(running.process.pid)
     assert is_alive(container.process.pid)
+
+
+def input_of(box: Box, running: Running) -> int:
+    assert isinstance(box.runtime, OciRuntime)
+    return box.runtime.open_input(running.container_id, running.socket, running.exec_id)
+
+
+def test_input_written_past_the_supervisor_arrives_and_ends_with_the_connection(box: Box) -> None:
+    running = box.start("cat", stdin=True, stdin_once=True)
+    pipe = input_of(box, running)
+    try:
+        assert fcntl.fcntl(pipe, fcntl.F_GETPIPE_SZ) == PIPE_BYTES
+        assert not os.get_blocking(pipe)
+        os.write(pipe, b"straight\n")
+        running.read_until(b"straight\n")
+    finally:
+        os.close(pipe)
+    running.end_input()
+    assert running.output() == (b"", b"")
+    assert running.wait().exit_code == 0
+
+
+def test_an_exec_has_an_input_of_its_own(box: Box) -> None:
+    container = box.sleeper(stdin=True)
+    running = box.exec(container.container_id, "cat", stdin=True, stdin_once=True)
+    pipe = input_of(box, running)
+    assert os.write(pipe, b"to the exec\n")
+    os.close(pipe)
+    running.end_input()
+    assert running.output() == (b"to the exec\n", b"")
+
+
+def test_what_a_process_put_in_the_place_of_its_input_is_not_taken_for_it(box: Box) -> None:
+    script = "exec 0</dev/zero; mkfifo /tmp/own; exec 0<>/tmp/own; echo ready; sleep 1000"
+    fifo = box.start("sh", "-c", script, stdin=True)
+    fifo.read_until(b"ready")
+    assert input_of(box, fifo) == -1
+    swapped = box.start("sh", "-c", "exec 0<&1; echo ready; exec sleep 1000", stdin=True)
+    swapped.read_until(b"ready")
+    assert input_of(box, swapped) == -1
+
+
+def test_a_terminal_and_what_has_ended_have_no_input_to_write_to(box: Box) -> None:
+    terminal = box.start("sh", "-c", "echo up; exec sleep 1000", tty=True, stdin=True)
+    terminal.read_until(b"up")
+    assert input_of(box, terminal) == -1
+    ended = box.start("true", stdin=True)
+    ended.wait()
+    assert input_of(box, ended) == -1
 
 
 def test_after_a_reboot_nothing_is_known_and_nothing_fails(box: Box, root: Path) -> None:

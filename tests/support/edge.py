@@ -7,6 +7,7 @@ of the real services.
 import asyncio
 import contextlib
 import dataclasses
+import os
 import secrets
 import socket
 import threading
@@ -32,7 +33,7 @@ from orlop.engine.logs import Logs
 from orlop.engine.nodes import Whereabouts
 from orlop.engine.plugin_records import NoSuchPlugin
 from orlop.engine.secrets import Secrets
-from orlop.engine.sessions import Exec, ExecWish
+from orlop.engine.sessions import Attachment, Exec, ExecWish
 from orlop.engine.system import SystemInfo
 from orlop.engine.tree_usage import TreeUsage
 from orlop.engine.volume_previews import Departure
@@ -296,8 +297,10 @@ class FakeSessions:
     def __init__(self) -> None:
         self.execs: dict[str, Exec] = {}
         self.attached: list[socket.socket] = []
-        self.attachments: list[Future[socket.socket]] = []
+        self.attachments: list[Future[Attachment]] = []
         self.by_hand = False  # the future is completed by `connect`, as at a container's start
+        self.with_pipe = False
+        self.read_input = -1
         self.resized: list[tuple[int, int]] = []
         self.ends: list[Future[None]] = []
 
@@ -307,12 +310,20 @@ class FakeSessions:
         theirs.settimeout(10)
         future = self.attachments.pop(0)
         if future.set_running_or_notify_cancel():
-            future.set_result(ours)
+            future.set_result(Attachment(ours, self._input()))
         self.attached.append(theirs)
         return theirs
 
-    def attach(self, reference: str) -> "Future[socket.socket]":
-        future: Future[socket.socket] = Future()
+    def _input(self) -> int:
+        """Of the process itself, where there is to be one; `read_input` is its other end."""
+        if not self.with_pipe:
+            return -1
+        self.read_input, writing = os.pipe2(os.O_CLOEXEC)
+        os.set_blocking(writing, False)
+        return writing
+
+    def attach(self, reference: str, writes: bool = False) -> "Future[Attachment]":
+        future: Future[Attachment] = Future()
         self.attachments.append(future)
         if not self.by_hand:
             self.connect()
@@ -326,7 +337,7 @@ class FakeSessions:
         self.execs[exec_id] = Exec(exec_id, "c" * 64, wish)
         return exec_id
 
-    def start_exec(self, exec_id: str, detach: bool) -> socket.socket | None:
+    def start_exec(self, exec_id: str, detach: bool) -> Attachment | None:
         if self.get_exec(exec_id).wish.command == ("missing",):
             raise NotFound("", 'exec: "missing": executable file not found in $PATH')
         if detach:
@@ -335,7 +346,7 @@ class FakeSessions:
         theirs.settimeout(10)
         self.ends.append(Future())
         self.attached.append(theirs)
-        return ours
+        return Attachment(ours)
 
     def get_exec(self, exec_id: str) -> Exec:
         if exec_id not in self.execs:

@@ -1,6 +1,6 @@
-"""Between a client's hijacked connection and a container's packet socket, both ways, with back-pressure.
+"""Between a client's hijacked connection and a container's streams, both ways, with back-pressure.
 
-    client --bytes--> [detach keys?] --packets of at most 32 KiB--> supervisor
+    client --bytes--> [detach keys?] --> the process's input itself, or packets of at most 32 KiB --> supervisor
     client <--frames or raw bytes--- packets, one byte says which stream --- supervisor
 
 The packet socket may come later than the client (attach before start). A client that closes its sending side ends the
@@ -15,11 +15,11 @@ from collections import deque
 from orlop.docker.detach import DetachFilter
 from orlop.docker.messages import RawConnection
 from orlop.docker.packets import receive_packets
+from orlop.docker.process_input import PacketInput, PipeInput, ProcessInput
 from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 
-PACKET_BYTES = 32 << 10  # the most the supervisor takes in one packet
 MAX_INPUT_BYTES = 256 << 10  # waiting for the container to read; beyond it the client is made to wait
 
 
@@ -43,7 +43,8 @@ class Pump:
         self._choice = choice
         self._detach = DetachFilter(choice.detach_keys) if choice.tty and choice.stdin else None
         self._socket: socket.socket | None = None
-        self._input: deque[bytes] = deque()
+        self._sink: ProcessInput | None = None
+        self._input: deque[memoryview] = deque()
         self._input_bytes = 0
         self._input_ended = False
         self._input_closed = False
@@ -53,25 +54,29 @@ class Pump:
         self._leaving = False  # the client has left; what it typed is still on its way
         self.done: asyncio.Future[None] = self._loop.create_future()
 
-    def connect(self, packets: socket.socket) -> None:
+    def connect(self, packets: socket.socket, input_pipe: int = -1) -> None:
+        """Both are the pump's from here on. Without a pipe the input goes by packets, too."""
+        sink = PacketInput(packets) if input_pipe < 0 else PipeInput(input_pipe, packets)
         if self.done.done():
+            sink.close()
             packets.close()
             return
         packets.setblocking(False)
-        self._socket = packets
+        self._socket, self._sink = packets, sink
         self._read_again()
         self._flush_input()
 
     def stop(self) -> None:
         """End it, whoever is still there. May be called twice."""
-        if self._socket is not None:
+        if self._socket is not None and self._sink is not None:
             if self._reading:
                 self._loop.remove_reader(self._socket.fileno())
             if self._writing:
-                self._loop.remove_writer(self._socket.fileno())
+                self._loop.remove_writer(self._sink.fileno())
             self._reading = self._writing = False
+            self._sink.close()
             self._socket.close()
-            self._socket = None
+            self._socket = self._sink = None
         if not self.done.done():
             self.done.set_result(None)
 
@@ -87,9 +92,9 @@ class Pump:
         detached = False
         if self._detach is not None:
             data, detached = self._detach.feed(data)
-        for start in range(0, len(data), PACKET_BYTES):
-            self._input.append(data[start : start + PACKET_BYTES])
-        self._input_bytes += len(data)
+        if data:
+            self._input.append(memoryview(data))
+            self._input_bytes += len(data)
         self._flush_input()
         if detached:
             self.gone()
@@ -116,23 +121,29 @@ class Pump:
     # To the container
 
     def _flush_input(self) -> None:
-        if self._socket is None:
+        sink = self._sink
+        if sink is None:
             return
         try:
             while self._input:
-                self._socket.send(self._input[0])
-                self._input_bytes -= len(self._input.popleft())
+                data = self._input[0]
+                taken = sink.write(data)
+                self._input_bytes -= taken
+                if taken < len(data):
+                    self._input[0] = data[taken:]
+                else:
+                    self._input.popleft()
         except BlockingIOError:
             if not self._writing:
                 self._writing = True
-                self._loop.add_writer(self._socket.fileno(), self._flush_input)
+                self._loop.add_writer(sink.fileno(), self._flush_input)
             return
         except OSError:  # the process's end of it has gone; its output may still be on the way
             self._input.clear()
             self._input_bytes = 0
         if self._writing:
             self._writing = False
-            self._loop.remove_writer(self._socket.fileno())
+            self._loop.remove_writer(sink.fileno())
         if self._input_bytes <= MAX_INPUT_BYTES // 2:
             self._client.resume_reading()
         if self._leaving:
@@ -141,7 +152,7 @@ class Pump:
         if self._input_ended and not self._input_closed and self._choice.stdin:
             self._input_closed = True
             try:
-                self._socket.shutdown(socket.SHUT_WR)
+                sink.end()
             except OSError:
                 log.debug("the supervisor had gone when the client ended its input")
 

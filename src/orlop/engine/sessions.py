@@ -13,7 +13,7 @@ import threading
 from collections.abc import Sequence
 from concurrent.futures import Future
 
-from orlop.drivers.runtimes.driver import Exit, Process
+from orlop.drivers.runtimes.driver import DirectInput, Exit, Process, Runtime
 from orlop.engine.accounts import find_account
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.container_steps import ContainerSteps
@@ -56,6 +56,14 @@ class Exec:
     pid: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Attachment:
+    """Whoever gets it closes both."""
+
+    packets: socket.socket  # see Runtime.attach
+    input: int = -1  # a descriptor of the process's standard input itself (DirectInput), where there is one
+
+
 class Sessions:
     """Thread-safe. Execs live in memory only: after a restart of the daemon their exit codes are gone."""
 
@@ -65,24 +73,24 @@ class Sessions:
         self._mounts = mounts
         self._events = events
         self._guard = threading.Lock()
-        self._waiting: dict[str, list[Future[socket.socket]]] = {}
+        self._waiting: dict[str, list[tuple[Future[Attachment], bool]]] = {}  # and whether they write
         self._execs: dict[str, Exec] = {}
         self._exec_ends: dict[str, list[Future[None]]] = {}
 
     # Attach
 
-    def attach(self, reference: str) -> "Future[socket.socket]":
-        """A connected packet socket (see Runtime.attach): at once for a running container, at its next start for one
-        that is not. Cancel the future to give up waiting."""
-        future: Future[socket.socket] = Future()
+    def attach(self, reference: str, writes: bool = False) -> "Future[Attachment]":
+        """At once for a running container, at its next start for one that is not. `writes`: to its input. Cancel the
+        future to give up waiting."""
+        future: Future[Attachment] = Future()
         with self._records.locked(reference) as container:
             if container.status.state is ContainerState.PAUSED:
                 raise Conflict("", f"container {container.id} is paused, unpause the container before attach")
             if container.is_running:
-                future.set_result(self._steps.runtime_of(container).attach(container.id))
+                future.set_result(_attached(self._steps.runtime_of(container), container.id, writes))
             else:
                 with self._guard:
-                    self._waiting.setdefault(container.id, []).append(future)
+                    self._waiting.setdefault(container.id, []).append((future, writes))
         self._emit(container, "attach")
         return future
 
@@ -93,11 +101,11 @@ class Sessions:
         if not waiting:
             return
         runtime = self._steps.runtime_of(self._records.find(container_id))
-        for future in waiting:
+        for future, writes in waiting:
             if not future.set_running_or_notify_cancel():
                 continue
             try:
-                future.set_result(runtime.attach(container_id))
+                future.set_result(_attached(runtime, container_id, writes))
             except OrlopError as error:
                 log.error("attaching to container %s: %s", container_id, error)
                 future.set_exception(error)
@@ -106,7 +114,7 @@ class Sessions:
         """The start failed, or the container is gone: nobody will be connected any more."""
         with self._guard:
             waiting = self._waiting.pop(container_id, [])
-        for future in waiting:
+        for future, _ in waiting:
             if future.set_running_or_notify_cancel():
                 future.set_exception(error or NoSuchContainer(container_id))
 
@@ -129,8 +137,8 @@ class Sessions:
         self._emit(container, f"exec_create: {' '.join(wish.command)}", {"execID": exec_.id})
         return exec_.id
 
-    def start_exec(self, exec_id: str, detach: bool) -> socket.socket | None:
-        """The attached socket, None when detached."""
+    def start_exec(self, exec_id: str, detach: bool) -> Attachment | None:
+        """None when detached."""
         exec_ = self.get_exec(exec_id)
         if exec_.running or exec_.exit_code is not None:
             raise Conflict("", f"exec {exec_id} has already been run", "Create another one")
@@ -147,7 +155,10 @@ class Sessions:
         self._update(exec_id, pid=started.process.pid)
         self._emit(container, f"exec_start: {' '.join(exec_.wish.command)}", {"execID": exec_id})
         runtime.watch(container.id, started.process, self._exec_ended, exec_id)
-        return started.attached
+        if started.attached is None:
+            return None
+        writes = exec_.wish.attach_stdin and not exec_.wish.tty
+        return _with_input(runtime, container.id, started.attached, writes, exec_id)
 
     def _process(self, container: Container, wish: ExecWish) -> Process:
         config, host = container.config, container.host
@@ -263,6 +274,18 @@ class Sessions:
             **(more or {}),
         }
         self._events.publish("container", action, container.id, attributes)
+
+
+def _attached(runtime: Runtime, container_id: str, writes: bool) -> Attachment:
+    return _with_input(runtime, container_id, runtime.attach(container_id), writes)
+
+
+def _with_input(
+    runtime: Runtime, container_id: str, packets: socket.socket, writes: bool, exec_id: str = ""
+) -> Attachment:
+    if not writes or not isinstance(runtime, DirectInput):
+        return Attachment(packets)
+    return Attachment(packets, runtime.open_input(container_id, packets, exec_id))
 
 
 def _overlaid(base: Sequence[str], more: Sequence[str]) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """Attach, exec, logs, wait, events: connections that last."""
 
 import dataclasses
+import os
 import socket
 import threading
 
@@ -81,6 +82,60 @@ def test_end_of_input_reaches_the_container_and_output_goes_on(served: Served, f
         assert inside.recv(100) == b""
         inside.send(b"\x02later")
         assert frames(exchange, 1) == [(1, b"later")]
+
+
+def test_input_goes_to_the_process_itself_where_it_can(served: Served, fakes: Fakes) -> None:
+    fakes.container("app", open_stdin=True)
+    fakes.sessions.with_pipe = True
+    with attach(served) as exchange:
+        inside, pipe = fakes.sessions.attached[0], fakes.sessions.read_input
+        exchange.send(b"typed")
+        assert os.read(pipe, 100) == b"typed"
+        exchange.socket.shutdown(socket.SHUT_WR)
+        assert os.read(pipe, 100) == b"", "the pump has closed its end"
+        assert inside.recv(100) == b"", "and said so to the supervisor, which got no byte"
+        inside.send(b"\x02later")
+        assert frames(exchange, 1) == [(1, b"later")]
+    os.close(pipe)
+
+
+def test_input_that_the_process_reads_slowly_waits_and_comes_whole(served: Served, fakes: Fakes) -> None:
+    fakes.container("app", open_stdin=True)
+    fakes.sessions.with_pipe = True
+    sent = os.urandom(3 << 20)
+    with attach(served) as exchange:
+        sender = threading.Thread(target=lambda: (exchange.send(sent), exchange.socket.shutdown(socket.SHUT_WR)))
+        sender.start()
+        received = b""
+        while data := os.read(fakes.sessions.read_input, 5000):
+            received += data
+        sender.join()
+        assert received == sent
+    os.close(fakes.sessions.read_input)
+
+
+def test_input_that_nobody_reads_any_more_is_dropped_and_output_goes_on(served: Served, fakes: Fakes) -> None:
+    fakes.container("app", open_stdin=True)
+    fakes.sessions.with_pipe = True
+    with attach(served) as exchange:
+        os.close(fakes.sessions.read_input)
+        for _ in range(3):
+            exchange.send(b"to nobody" * 100_000)
+        fakes.sessions.attached[0].send(b"\x02on")
+        assert frames(exchange, 1) == [(1, b"on")]
+        exchange.socket.shutdown(socket.SHUT_WR)
+        assert fakes.sessions.attached[0].recv(100) == b""
+
+
+def test_a_client_that_leaves_takes_its_end_of_the_input_along(served: Served, fakes: Fakes) -> None:
+    fakes.container("app", open_stdin=True)
+    fakes.sessions.with_pipe = True
+    with attach(served) as exchange:
+        exchange.send(b"last words")
+        assert os.read(fakes.sessions.read_input, 100) == b"last words"
+    assert os.read(fakes.sessions.read_input, 100) == b""
+    assert fakes.sessions.attached[0].recv(100) == b""
+    os.close(fakes.sessions.read_input)
 
 
 def test_a_terminal_is_sent_raw(served: Served, fakes: Fakes) -> None:

@@ -1,7 +1,6 @@
 """/containers: attach, logs, wait, resize."""
 
 import asyncio
-import socket
 from concurrent.futures import Future
 
 from orlop.docker.detach import parse_detach_keys
@@ -12,6 +11,7 @@ from orlop.docker.router import Routes
 from orlop.docker.service import Service
 from orlop.docker.wire.times import parse_timestamp
 from orlop.engine.container_records import WaitResult
+from orlop.engine.sessions import Attachment
 from orlop.errors import Conflict, Malformed
 from orlop.model.container import ContainerState
 
@@ -43,7 +43,8 @@ async def attach(service: Service, request: Request) -> Reply:
     )
     replay = request.flag("logs")
     follow = request.flag("stream")
-    attached = await service.quick(engine.sessions.attach, container.id) if follow else None
+    writes = wanted.stdin and not tty
+    attached = await service.quick(engine.sessions.attach, container.id, writes) if follow else None
 
     async def run(client: RawConnection) -> None:
         if replay:
@@ -55,18 +56,21 @@ async def attach(service: Service, request: Request) -> Reply:
     return Hijack(stream_type(request, tty), run)
 
 
-async def _pump(client: RawConnection, wanted: StreamChoice, attached: "Future[socket.socket]") -> None:
+async def _pump(client: RawConnection, wanted: StreamChoice, attached: "Future[Attachment]") -> None:
     pump = Pump(client, wanted)
     loop = asyncio.get_running_loop()
 
-    def connected(future: "Future[socket.socket]") -> None:
+    def connect(found: Attachment) -> None:
+        pump.connect(found.packets, found.input)
+
+    def connected(future: "Future[Attachment]") -> None:
         if not future.cancelled() and future.exception() is None:
-            loop.call_soon_threadsafe(pump.connect, future.result())
+            loop.call_soon_threadsafe(connect, future.result())
         else:
             loop.call_soon_threadsafe(pump.stop)
 
     if attached.done() and not attached.exception():
-        pump.connect(attached.result())
+        connect(attached.result())
     else:
         attached.add_done_callback(connected)
     client.listen(pump)

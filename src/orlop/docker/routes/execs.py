@@ -85,7 +85,7 @@ async def start_exec(service: Service, request: Request) -> Reply:
         if attached is None:
             return
         pump = Pump(client, choice)
-        pump.connect(attached)
+        pump.connect(attached.packets, attached.input)
         client.listen(pump)
         try:
             await pump.done

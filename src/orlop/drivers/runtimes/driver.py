@@ -180,6 +180,15 @@ class Runtime(Protocol):
 
 
 @runtime_checkable
+class DirectInput(Protocol):
+    """The ability to write to a process's standard input past its supervisor."""
+
+    def open_input(self, container_id: str, packets: socket.socket, exec_id: str = "") -> int:
+        """A descriptor to write to, not blocking, the caller's to close; -1 where there is none: then the input goes by
+        `packets`, what `attach` gave. Its end is said there in any case, after this descriptor was closed."""
+
+
+@runtime_checkable
 class Freezing(Protocol):
     """The ability to let a container stand still whatever its processes wait for. It is `pause` that does not wait:
     a process that sleeps in the kernel stops when it wakes."""

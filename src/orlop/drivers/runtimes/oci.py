@@ -22,7 +22,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from orlop.drivers.runtimes import cgroups, conmon, failures, probe, seccomp, specification
+from orlop.drivers.runtimes import cgroups, conmon, failures, input_pipe, probe, seccomp, specification
 from orlop.drivers.runtimes.bind_flags import keep_restrictions
 from orlop.drivers.runtimes.call import call, is_readable
 from orlop.drivers.runtimes.conmon import Conmon, Launched, Place, RuntimeRefused
@@ -232,6 +232,13 @@ class OciRuntime:
 
     def attach(self, container_id: str, exec_id: str = "") -> socket.socket:
         return conmon.connect_and_wait(self._place(container_id, exec_id))
+
+    def open_input(self, container_id: str, packets: socket.socket, exec_id: str = "") -> int:
+        try:
+            pid = int(self._place(container_id, exec_id).pid_file.read_text())
+        except (FileNotFoundError, NotADirectoryError, ValueError):
+            return -1
+        return input_pipe.open_input(packets, pid)
 
     def resize(self, container_id: str, height: int, width: int, exec_id: str = "") -> None:
         conmon.resize(self._place(container_id, exec_id), height, width)
