@@ -118,6 +118,10 @@ class Worker:
             self.close()
             raise
 
+    @property
+    def pids(self) -> set[int]:
+        return {self._process.pid} if self._process else set()
+
     def _running(self) -> "subprocess.Popen[bytes]":
         if self._process is None:
             program = [sys.executable, "-m", "bench.storage_work"]

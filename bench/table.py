@@ -4,7 +4,7 @@ import math
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 _SIDE = 0.025
 
@@ -18,11 +18,15 @@ class Row:
     troubles: Sequence[str] = ()
     of_pairs: bool = False  # the ratio is the median of each round's, not the medians' ratio
     seconds: float = 0.0  # that measuring it took
+    by_processor: Mapping[str, list[float]] = field(default_factory=dict)  # the same for a second of the processor
 
     def pairs(self, first: str, other: str) -> list[float]:
         """The ratio of each round, in order of size."""
         both = zip(self.values.get(first, []), self.values.get(other, []), strict=False)
         return sorted(own / foreign for own, foreign in both if foreign)
+
+    def of_processor(self) -> "Row":
+        return replace(self, values=self.by_processor, by_processor={})
 
     def spread(self, first: str, other: str) -> tuple[float, float] | None:
         """Between which two the true median of the pairs' ratios lies, nineteen times of twenty; None where there are
@@ -62,22 +66,31 @@ class Table:
         line = f"{label:<60}" + "".join(f"{shown(row.median(name)):>12}" for name in self.sides)
         line += "".join(f"{shown(row.ratio(self.sides[0], name), 3):>12}" for name in self.sides[1:])
         line += "".join(_in_words(row, self.sides[0], name) for name in self.sides[1:])
+        if cost := self._cost(row):
+            line += f"   by processor time {cost}"
         print(f"{line}   {row.target}   ({row.seconds:.0f} s)", flush=True)
         for trouble in row.troubles:
             print(f"    FAILED: {trouble}", flush=True)
+
+    def _cost(self, row: Row) -> str:
+        spent = row.of_processor()
+        ratio = spent.ratio(*self.sides[:2]) if len(self.sides) == 2 else None
+        return f"{ratio:.2f}{_in_words(spent, *self.sides[:2])}" if ratio else ""
 
     def failed(self) -> bool:
         return any(row.troubles for row in self.rows)
 
     def print_markdown(self) -> None:
         ratios = ["ratio" if len(self.sides) == 2 else f"to {name}" for name in self.sides[1:]]
-        heads = ["case", "unit", *self.sides, *ratios, "wanted"]
+        costs = ["by processor time"] if any(row.by_processor for row in self.rows) else []
+        heads = ["case", "unit", *self.sides, *ratios, *costs, "wanted"]
         print("\n| " + " | ".join(heads) + " |\n|" + "---|" * len(heads))
         for row in self.rows:
             cells = [row.case, row.unit, *(shown(row.median(name), 3) for name in self.sides)]
             for name in self.sides[1:]:
                 ratio = row.ratio(self.sides[0], name)
                 cells.append(f"{ratio:.2f}{_in_words(row, self.sides[0], name)}" if ratio else "-")
+            cells += [self._cost(row) or "-" for _ in costs]
             print("| " + " | ".join([*cells, row.target]) + " |")
 
 
