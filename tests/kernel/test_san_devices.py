@@ -29,6 +29,7 @@ from orlop.testing.volume_fixtures import RECORD, new_id
 from support.daemon import wait_for
 from support.iscsi_target import IscsiTarget, iscsi_target, needs_san
 from support.leaks import find_leaks
+from support.nbd_counter import NbdCounter
 
 pytestmark = needs_san
 
@@ -317,6 +318,24 @@ def test_a_hole_reads_as_zeroes_or_is_refused(house: House) -> None:
     finally:
         os.close(fd)
         chain.clear()
+
+
+@pytest.mark.parametrize("discard", ["true", "false"])
+def test_each_sync_has_the_server_flush_what_was_written_once(tmp_path: Path, discard: str) -> None:
+    """Also where a filter is in between, which must neither swallow it nor ask twice."""
+    chain = SanChain(tmp_path / "run", "sync")
+    with NbdCounter() as server:
+        chain.start("trying it", parse_san_options("trying it", {**server.options, "discard": discard}))
+        fd = os.open(chain.disk, os.O_RDWR)
+        try:
+            for number in range(5):
+                server.asked.clear()
+                os.pwrite(fd, b"x" * 4096, 4096 * number)
+                os.fsync(fd)
+                assert server.asked == ["write", "flush"]
+        finally:
+            os.close(fd)
+            chain.clear()
 
 
 class TestStorageThatGoes:

@@ -29,6 +29,7 @@ _CHAP, _SOCKET = "chap", "qmp"
 _DEVICE, _SHOWN = "device", "shown"
 _ENOSYS = 38  # the kernel then asks for no hole any more
 _FIRST_WITH_HOLES = (8, 0)
+_FLUSHED_ONCE = range(6, 10)  # major versions whose sources say what `_guard` relies on; 7 was tried
 _WAIT_SECONDS = 86400  # for an NBD server that has gone; iSCSI waits for ever
 _ANSWER_SECONDS = 10.0
 
@@ -53,13 +54,19 @@ def san_command(options: SanOptions, place: Path, disk: Path) -> Command:
     shown = _DEVICE
     if not (options.discard and punches_holes_of_zeroes(program)):
         shown = _SHOWN
-        refused = [{"event": "none", "iotype": "discard", "errno": _ENOSYS}]
-        guard = {"driver": "blkdebug", "image": _DEVICE, "discard": "unmap", "inject-error": refused}
-        argv += ["--blockdev", json.dumps({**guard, "node-name": _SHOWN, "read-only": options.read_only})]
+        argv += ["--blockdev", json.dumps({**_guard(program), "read-only": options.read_only})]
     argv += ["--chardev", f"socket,path={_SOCKET},server=on,wait=off,id=qmp", "--monitor", "chardev=qmp"]
     export: dict[str, Any] = {"type": "fuse", "id": "file", "node-name": shown, "mountpoint": str(disk)}
     export |= {"growable": False, "allow-other": "off", "writable": not options.read_only}
     return Command((*argv, "--export", json.dumps(export)), files)
+
+
+def _guard(program: str) -> dict[str, Any]:
+    """What refuses holes. Asked to flush, it flushes the device, and then has it flushed as its child as well: a second
+    way to the server and back for each sync. Told to leave its own part out, it has its child flushed all the same."""
+    refused = [{"event": "none", "iotype": "discard", "errno": _ENOSYS}]
+    guard = {"driver": "blkdebug", "image": _DEVICE, "discard": "unmap", "inject-error": refused, "node-name": _SHOWN}
+    return guard | ({"cache": {"no-flush": True}} if _version(program)[0] in _FLUSHED_ONCE else {})
 
 
 def forget_secrets(place: Path) -> None:
@@ -89,12 +96,17 @@ def own_initiator(host: str) -> str:
     return f"iqn.2026-11.orlop:{re.sub('[^a-z0-9.-]', '-', host.lower()) or 'host'}"
 
 
-@lru_cache(maxsize=8)
 def punches_holes_of_zeroes(program: str) -> bool:
     """Whether a hole that it says to have punched reads as zeroes. What cannot be told is taken for no."""
+    return _version(program) >= _FIRST_WITH_HOLES
+
+
+@lru_cache(maxsize=8)
+def _version(program: str) -> tuple[int, int]:
+    """0.0 where it cannot be told."""
     said = subprocess.run([program, "--version"], capture_output=True, text=True, timeout=30, check=False).stdout
     found = re.search(r"version (\d+)\.(\d+)", said)
-    return bool(found) and (int(found[1]), int(found[2])) >= _FIRST_WITH_HOLES if found else False
+    return (int(found[1]), int(found[2])) if found else (0, 0)
 
 
 def refresh_size(subject: str, place: Path, size_bytes: int) -> int:

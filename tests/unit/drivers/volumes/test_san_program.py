@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
+from orlop.drivers.volumes import san_program
 from orlop.drivers.volumes.san_options import parse_san_options
-from orlop.drivers.volumes.san_program import punches_holes_of_zeroes, san_command
+from orlop.drivers.volumes.san_program import san_command
 
 ISCSI = {"portal": "10.0.0.5", "target": "iqn.2026-11.test:disk1", "lun": "1"}
 
@@ -20,13 +21,13 @@ def version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("PATH", str(tmp_path))
     program = tmp_path / "qemu-storage-daemon"
     yield program
-    punches_holes_of_zeroes.cache_clear()
+    san_program._version.cache_clear()
 
 
 def says(program: Path, version: str) -> None:
     program.write_text(f"#!/bin/sh\necho {version}\n")
     program.chmod(0o755)
-    punches_holes_of_zeroes.cache_clear()
+    san_program._version.cache_clear()
 
 
 def nodes(**more: str) -> list[dict[str, Any]]:
@@ -53,6 +54,25 @@ def test_who_wants_no_discard_gets_none(version: Path) -> None:
     says(version, "'qemu-storage-daemon version 9.0.0'")
     device, guard = nodes(discard="false")
     assert device["discard"] == "ignore" and guard["driver"] == "blkdebug"
+
+
+@pytest.mark.parametrize(
+    ("version_text", "is_left_out"),
+    [
+        ("version 5.2.0", False),
+        ("version 7.2.22", True),
+        ("version 9.2.0", True),
+        ("version 10.0.0", False),
+        ("", False),
+    ],
+)
+def test_the_guards_own_flush_is_left_out_only_where_its_devices_is_known_to_stay(
+    version: Path, version_text: str, is_left_out: bool
+) -> None:
+    says(version, f"'{version_text}'")
+    device, guard = nodes(discard="false")
+    assert guard.get("cache") == ({"no-flush": True} if is_left_out else None)
+    assert "cache" not in device
 
 
 def test_a_password_goes_through_a_file(version: Path) -> None:
