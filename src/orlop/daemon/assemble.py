@@ -63,6 +63,7 @@ from orlop.engine.sessions import Sessions
 from orlop.engine.system import Facts, System
 from orlop.engine.views import Views
 from orlop.engine.volume_drivers import VolumeDrivers
+from orlop.engine.volume_move_users import MoveUsers
 from orlop.engine.volume_previews import VolumePreviews
 from orlop.engine.volume_reports import VolumeReports
 from orlop.engine.volume_trees import VolumeTrees
@@ -243,6 +244,16 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     watch = volumes.watch_mounts(records.all, ContainerMounts(trees, volumes.pin_again))
     standstill, end = lifecycle.standstill, lifecycle.end_for_storage
     watch.policies = HangPolicies(records.all, standstill, end, drivers_of_volumes)
+    users = MoveUsers(
+        records.all,
+        standstill,
+        lambda container: steps.runtime_of(container).processes(container.id),
+        trees,
+        lifecycle.stop_for_a_while,
+        lifecycle.start_again,
+        end,
+    )
+    volumes.moves.set_up(users, data_root.incoming)
     volumes.writing.containers, volumes.writing.standstill = records.all, standstill
     volumes.writing.end_container, volumes.writing.name_of = end, name_of
     if cluster is not None:

@@ -230,6 +230,8 @@ class ContainerSteps:
 
     def _create_process(self, step: Step) -> None:
         container = self._container(step.subject)
+        # A volume may have moved to another driver since the container was created.
+        container = dataclasses.replace(container, mounts=self._volumes.with_current_sources(container.mounts))
         found = self._found[container.id]
         directory = self._data_root.container(container.id)
         make_directories(found.rootfs, container.config.workdir)

@@ -12,16 +12,15 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
 
-from orlop.drivers.runtimes.driver import Exit, StartedProcess
+from orlop.drivers.runtimes.driver import Exit
 from orlop.engine.container_records import ContainerRecords, WaitResult
 from orlop.engine.container_steps import ContainerSteps
+from orlop.engine.endings import KILL_PATIENCE_SECONDS, deathless, duration_seconds, ends_within, process_of
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
-from orlop.engine.patience import silent_storage
 from orlop.engine.standstill import Standstill
-from orlop.errors import Conflict, Forbidden, HostFailure, NotFound, OrlopError, Unavailable
+from orlop.errors import Conflict, Forbidden, NotFound, OrlopError, Unavailable
 from orlop.kernel.signals import parse_signal
 from orlop.model.container import Container, ContainerState, HostConfig, with_status
 from orlop.planning.containers import (
@@ -35,7 +34,6 @@ from orlop.store.journal import Change
 log = logging.getLogger(__name__)
 
 SIGKILL = 9
-_KILL_PATIENCE_SECONDS = 10
 _FIRST_RESTART_DELAY_SECONDS = 0.1
 _LONGEST_RESTART_DELAY_SECONDS = 60
 _FIRST_RETRY_SECONDS = 1.0
@@ -125,6 +123,7 @@ class Lifecycle:
             error="",
             oom_killed=False,
             frozen_for="",
+            comes_back="",
             started_at_ns=time.time_ns(),
         )
         return [self._records.remember(running)]
@@ -136,6 +135,7 @@ class Lifecycle:
             state=ContainerState.EXITED if container.status.finished_at_ns else ContainerState.CREATED,
             starting=False,
             pid=0,
+            comes_back="",
             exit_code=exit_code,
             error=error.message,
         )
@@ -188,9 +188,11 @@ class Lifecycle:
             return
         if exit_.oom_killed:
             self.emit(ended, "oom")
-        self.emit(ended, "die", {"exitCode": str(exit_.exit_code), "execDuration": str(_duration_seconds(ended))})
+        self.emit(ended, "die", {"exitCode": str(exit_.exit_code), "execDuration": str(duration_seconds(ended))})
         conditions = ("next-exit",) if delay is not None else ("next-exit", "not-running")
         self._records.wake(ended.id, conditions, WaitResult(exit_.exit_code))
+        if ended.status.comes_back:
+            return  # whoever stopped it starts it again, or the next daemon
         if delay is not None:
             self._restart_later(ended.id, delay)
         elif ended.host.auto_remove:
@@ -201,6 +203,8 @@ class Lifecycle:
     def _restart_delay(self, container: Container, exit_: Exit) -> float | None:
         """Seconds until the policy starts it again, None when it does not."""
         policy, status = container.host.restart_policy, container.status
+        if status.comes_back:
+            return 0.0
         if status.stopped_by_user or self._closing:
             return None
         if policy.name == "on-failure":
@@ -281,18 +285,54 @@ class Lifecycle:
             self._records.save_later(container)
             container = self.standstill.lift(container)  # else it would hear no signal
             ended = self.wait(container.id, "not-running")
+        self._end(reference, container, ended, number, timeout_seconds)
+        return True
+
+    def _end(
+        self,
+        reference: str,
+        container: Container,
+        ended: "Future[WaitResult]",
+        number: int,
+        timeout_seconds: int | None = None,
+    ) -> None:
         if timeout_seconds is None:
             timeout_seconds = container.config.stop_timeout_seconds
         if timeout_seconds is None:
             timeout_seconds = DEFAULT_STOP_TIMEOUT_SECONDS
         if timeout_seconds != 0:
             self._signal(container, number)
-        if not _ends_within(ended, None if timeout_seconds < 0 else timeout_seconds):
+        if not ends_within(ended, None if timeout_seconds < 0 else timeout_seconds):
             self._signal(container, SIGKILL)
-            if not _ends_within(ended, _KILL_PATIENCE_SECONDS):
-                raise _deathless("stop", reference, container)
+            if not ends_within(ended, KILL_PATIENCE_SECONDS):
+                raise deathless("stop", reference, container)
         self.emit(container, "stop")
+
+    def stop_for_a_while(self, container_id: str, why: str) -> bool:
+        """As `stop`, and `start_again` starts it: so does the next daemon where this one does not come to that. What is
+        removed at its end stays. False where it does not run."""
+        with self._records.locked(container_id) as container:
+            if not container.is_running or container.status.stopped_by_user:
+                return False
+            container = with_status(container, comes_back=why)
+            self._records.save(container)
+            container = self.standstill.lift(container)
+            ended = self.wait(container.id, "next-exit")
+        number = parse_signal(container.config.stop_signal or DEFAULT_STOP_SIGNAL)
+        self._end(container.name, container, ended, number)
         return True
+
+    def start_again(self, container_id: str) -> None:
+        """What was stopped for a while, unless its user did otherwise meanwhile. Raises what a start raises; storage
+        that is away is tried again."""
+        with self._records.locked(container_id) as container:
+            if container.status.state is not ContainerState.RESTARTING or not container.status.comes_back:
+                return
+            try:
+                self._start(container)
+            except Unavailable as error:
+                self._is_worth_waiting(container, error)
+                raise
 
     def kill(self, reference: str, signal: str = "") -> None:
         number = parse_signal(signal or "KILL")
@@ -310,8 +350,8 @@ class Lifecycle:
         self._signal(container, number)
         if number != SIGKILL:
             ended.cancel()
-        elif not _ends_within(ended, _KILL_PATIENCE_SECONDS):
-            raise _deathless("kill", reference, container)
+        elif not ends_within(ended, KILL_PATIENCE_SECONDS):
+            raise deathless("kill", reference, container)
 
     def end_for_storage(self, container_id: str) -> bool:
         """Killed, though not by its user: its restart policy says what follows. False where it does not end."""
@@ -320,7 +360,7 @@ class Lifecycle:
                 return True
             ended = self.wait(container.id, "next-exit")
         self._signal(container, SIGKILL)
-        return _ends_within(ended, _KILL_PATIENCE_SECONDS)
+        return ends_within(ended, KILL_PATIENCE_SECONDS)
 
     def _signal(self, container: Container, number: int) -> None:
         runtime = self._steps.runtime_of(container)
@@ -333,13 +373,13 @@ class Lifecycle:
             return
         with self._records.locked(container.id) as now:
             # A frozen process dies only when it thaws.
-            now = self.standstill.lift(now)
+            now = self.standstill.lift(now, is_dying=True)
             if now.status.state is ContainerState.PAUSED:
                 runtime.resume(container.id)
 
     def _end_restarting(self, container: Container) -> None:
         self._cancel_restart(container.id)
-        stopped = with_status(container, state=ContainerState.EXITED, stopped_by_user=True)
+        stopped = with_status(container, state=ContainerState.EXITED, stopped_by_user=True, comes_back="")
         self._records.save_later(stopped)
         self._records.wake(container.id, ("not-running",), WaitResult(container.status.exit_code))
 
@@ -405,30 +445,3 @@ class Lifecycle:
         for timer in list(self._restarts.values()):
             timer.cancel()
         self._exits.shutdown(wait=True)
-
-
-def process_of(container: Container) -> StartedProcess:
-    status = container.status
-    return StartedProcess(status.pid, status.supervisor_pid, status.supervisor_started)
-
-
-def _ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
-    try:
-        ended.result(timeout=seconds)
-    except FutureTimeout:
-        return False
-    return True
-
-
-def _deathless(what: str, reference: str, container: Container) -> HostFailure:
-    silent = silent_storage(mount.source for mount in container.mounts)
-    waits_for = f"the storage under {', '.join(silent)}" if silent else "storage"
-    return HostFailure(
-        f"cannot {what} container: {reference}",
-        f"its process did not end within {_KILL_PATIENCE_SECONDS} s of SIGKILL",
-        f"It {'waits' if silent else 'is probably waiting'} for {waits_for}, which gives no answer",
-    )
-
-
-def _duration_seconds(container: Container) -> int:
-    return max(0, container.status.finished_at_ns - container.status.started_at_ns) // 1_000_000_000

@@ -89,6 +89,12 @@ class Retirements:
         if any(found.purge_at_ns - found.retired_at_ns < SOON_NS for found in retired):
             self.wake()
 
+    def take_in(self, found: RetiredVolume) -> None:
+        """What was retired by somebody else, and stands in the journal."""
+        self._records.remember_retired(found)
+        if found.purge_at_ns - found.retired_at_ns < SOON_NS:
+            self.wake()
+
     def _give_up_at_once(self, found: RetiredVolume) -> None:
         try:
             self.give_up(found, "it has no grace period")

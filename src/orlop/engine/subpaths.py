@@ -50,6 +50,10 @@ class Subpaths:
             os.close(fd)
         return place
 
+    def place(self, use: str) -> Path:
+        """Where the part of that use is, once it is pinned."""
+        return self._directory / use
+
     def unpin(self, use: str) -> None:
         """Gone already is success."""
         place = self._directory / use

@@ -94,6 +94,10 @@ class VolumeAccess:
         driver = self._drivers.get(opened.volume.driver)
         return isinstance(driver, Fleeting) and driver.vanishes(self._find(opened.volume).name, OUR_USE)
 
+    def is_open(self, volume_id: str) -> bool:
+        """Whether the daemon is at work on it."""
+        return self._open[volume_id] > 0
+
     def let_go(self) -> None:
         """At start: what a crash left attached. Only volumes with options can have anything mounted."""
         for volume in self._records.all():

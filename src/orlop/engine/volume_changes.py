@@ -103,6 +103,7 @@ class VolumeChanges:
 
     def _check_rename(self, volume: Volume, new_name: str, keep_alias: bool) -> None:
         subject = f"rename {volume.name}"
+        self._records.refuse_moving(volume, subject)
         if new_name == volume.name:
             raise Malformed(subject, "it has that name already")
         if volume.is_shared:
@@ -125,6 +126,7 @@ class VolumeChanges:
     def let_go(self, alias: str) -> None:
         """The volume no longer answers to that name; its data stays. The caller holds its lock."""
         volume = self._records.get(alias)
+        self._records.refuse_moving(volume, f"remove {alias}")
         referring = self._records.holders_by(alias)
         if referring:
             hint = f"{alias} is another name of the volume {volume.name}, and these containers know it by that name: "
@@ -141,6 +143,7 @@ class VolumeChanges:
         stored, Unsupported."""
         with self._records.redactor.hiding(options), self._locks.hold([name]):
             volume = self._records.get(name)
+            self._records.refuse_moving(volume, f"update {volume.name}")
             changed = volume
             if labels is not None and labels != (volume.labels or {}):
                 changed = replace(changed, labels=labels)

@@ -2,7 +2,8 @@
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from orlop.drivers.volumes.abilities import Fleeting, Independent, LastingUses
@@ -58,6 +59,7 @@ class VolumeMounts:
         self.mounting = Mounting()
         self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
         self._leaving: set[str] = set()  # of these, those whose mount may be gone at any moment
+        self._visits: dict[str, str] = {}  # uses for another purpose than a container's process: ids of their volumes
 
     def attach(self, mount: Mount, container_id: str, purpose: str = "") -> Path:
         """Host path of the mount's data (its subpath, if it has one); emits `mount`. Raises HostFailure rather than
@@ -69,7 +71,9 @@ class VolumeMounts:
             if mount.subpath:
                 path = self._subpaths.pin(path, mount.subpath, use)
             self._attached.add(use)
-            if not purpose:
+            if purpose:
+                self._visits[use] = volume.id
+            else:
                 self.mounting.begin(container_id, volume.id)
         if not purpose:
             self._facts.mounted(volume.id, container_id)
@@ -147,6 +151,28 @@ class VolumeMounts:
         """Where the mount's part of the volume is, once the volume was mounted anew. The caller holds its lock."""
         return self._subpaths.pin(path, mount.subpath, use_id(mount, container_id))
 
+    def is_visited(self, volume_id: str) -> bool:
+        """Whether it is attached for something else than containers' processes: files are copied in or out."""
+        return volume_id in list(self._visits.values())
+
+    def place_of(self, path: Path, mount: Mount, container_id: str) -> Path:
+        """Where the mount's part of the volume is, which is attached at `path`."""
+        return self._subpaths.place(use_id(mount, container_id)) if mount.subpath else path
+
+    @contextmanager
+    def leaving(self, uses: Iterable[str]) -> Iterator[None]:
+        """During the block nobody takes what these have mounted for dead."""
+        mine = set(uses) - self._leaving
+        self._leaving |= mine
+        try:
+            yield
+        finally:
+            self._leaving -= mine
+
+    def unpin(self, mount: Mount, container_id: str) -> None:
+        if mount.subpath:
+            self._subpaths.unpin(use_id(mount, container_id))
+
     def is_attached(self, mount: Mount, container_id: str) -> bool:
         """Whether the container's process has it, and is not about to let go of it."""
         use = use_id(mount, container_id)
@@ -179,13 +205,15 @@ class VolumeMounts:
             name = volume.name if volume else mount.volume
             if mount.subpath:
                 self._subpaths.unpin(use)
-            driver = self._drivers.get(mount.driver)
+            driver_name = volume.driver if volume else mount.driver
+            driver = self._drivers.get(driver_name)
             self._leaving.add(use)
             try:
                 if driver is not None:
                     driver.detach(name, use)
             finally:
                 self._leaving.discard(use)
+                self._visits.pop(use, None)
                 if volume is not None:
                     self._writing.end(volume, use)
             if use not in self._attached:
@@ -197,12 +225,13 @@ class VolumeMounts:
             else:
                 self._facts.unmounted(volume.id)
                 self._shared.note_running(volume, container_id, False)
-        attributes = {"driver": mount.driver, "container": container_id}
+        attributes = {"driver": driver_name, "container": container_id}
         self._events.publish("volume", "unmount", name, attributes)
 
     def vanishes(self, mount: Mount, container_id: str, purpose: str) -> bool:
         """Whether what is in the volume is gone when this use of it ends: it is in memory, and nobody else has it."""
-        driver = self._drivers.get(mount.driver)
+        volume = self._records.find(mount.volume)
+        driver = self._drivers.get(volume.driver if volume else mount.driver)
         use = use_id(mount, container_id, purpose)
         return isinstance(driver, Fleeting) and driver.vanishes(self._records.real_name(mount.volume), use)
 

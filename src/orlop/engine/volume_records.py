@@ -8,7 +8,8 @@ one of them, the one it was created with.
 
 import dataclasses
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 
 from orlop.engine.redactor import Redactor
 from orlop.errors import Conflict, NoSuchVolume, NotFound
@@ -26,6 +27,7 @@ class VolumeRecords:
         self._aliases: dict[str, str] = {}  # to the names of their volumes
         self._retired: dict[str, RetiredVolume] = {}
         self._holders: dict[str, dict[str, VolumeUse]] = {}  # in the order of coming
+        self._moving: dict[str, str] = {}  # ids of volumes that are being moved, and where to
         self._loaded_at = -1
         self.version = 0  # another one after each change of what `all` tells
         self.elsewhere: Callable[[str], str] = lambda name: ""
@@ -79,14 +81,15 @@ class VolumeRecords:
             return sorted(self._volumes.values(), key=lambda volume: volume.name)
 
     def with_current_sources(self, mounts: Iterable[Mount]) -> tuple[Mount, ...]:
-        """Mounts of a container with where their volumes' data is now: it moves when a volume is renamed."""
+        """Mounts of a container with where their volumes' data is now, and whose: it moves when a volume is renamed, or
+        moved to other storage."""
         return tuple(self._with_current_source(mount) if mount.volume else mount for mount in mounts)
 
     def _with_current_source(self, mount: Mount) -> Mount:
         volume = self.find(mount.volume)
-        if volume is None or volume.mountpoint == mount.source:
+        if volume is None or (volume.mountpoint, volume.driver) == (mount.source, mount.driver):
             return mount
-        return dataclasses.replace(mount, source=volume.mountpoint)
+        return dataclasses.replace(mount, source=volume.mountpoint, driver=volume.driver)
 
     def remember(self, volume: Volume) -> None:
         with self._lock:
@@ -117,6 +120,27 @@ class VolumeRecords:
     def forget(self, name: str) -> None:
         with self._lock:
             self._take(name)
+
+    @contextmanager
+    def moving(self, volume: Volume, where: str) -> Iterator[None]:
+        """During the block it is neither changed nor removed. Raises Conflict when it is being moved already."""
+        with self._lock:
+            self._refuse_moving(volume, f"move {volume.name}")
+            self._moving[volume.id] = where
+        try:
+            yield
+        finally:
+            with self._lock:
+                del self._moving[volume.id]
+
+    def refuse_moving(self, volume: Volume, subject: str) -> None:
+        """Raises Conflict as long as it is being moved."""
+        with self._lock:
+            self._refuse_moving(volume, subject)
+
+    def _refuse_moving(self, volume: Volume, subject: str) -> None:
+        if where := self._moving.get(volume.id):
+            raise Conflict(subject, f"it is being moved to {where}", "Wait for its end, or interrupt it")
 
     def _find(self, name: str) -> Volume | None:
         return self._volumes.get(name) or self._volumes.get(self._aliases.get(name, ""))

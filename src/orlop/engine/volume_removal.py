@@ -80,6 +80,7 @@ class VolumeRemoval:
     def _retire(self, volume: Volume, reason: str, force: bool = False) -> None:
         """Called with its lock. In a cluster it is withdrawn first: what is cut off then is finished as on every other
         host, which forgets what is not in the catalogue any more."""
+        self._records.refuse_moving(volume, f"remove {volume.name}")
         self._shared.withdraw(volume)
         try:
             self._retire_here(volume, reason, force)
@@ -132,6 +133,11 @@ class VolumeRemoval:
             volume = self._records.find(name)
             # Looked at again: it may have been renamed, or labelled, before its lock was ours.
             if volume is None or volume.name != name or not takes(volume) or self._records.holders(name):
+                continue
+            try:
+                self._records.refuse_moving(volume, f"prune {name}")
+            except Conflict as moving:
+                log.info("volume %s is not pruned: %s", name, moving.why)
                 continue
             if volume.is_protected:
                 log.info("volume %s is not pruned: its label %s protects it", name, PROTECT_LABEL)

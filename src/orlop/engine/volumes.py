@@ -1,8 +1,8 @@
 """Volumes: create, find, hold, use, remove.
 
 This is the front; the work is in volume_mounts (attached for containers), volume_holds (held by them), volume_changes
-(renamed, updated), volume_removal and retirement (gone, and back), volume_reconcile (the start), volume_access (what
-the daemon itself does with the data) and volume_copies.
+(renamed, updated), volume_moves (to other storage), volume_removal and retirement (gone, and back), volume_reconcile
+(the start), volume_access (what the daemon itself does with the data) and volume_copies.
 """
 
 import logging
@@ -36,6 +36,7 @@ from orlop.engine.volume_holds import VolumeHolds
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_mounts import VolumeMounts
+from orlop.engine.volume_moves import VolumeMoves
 from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
@@ -142,6 +143,22 @@ class Volumes:
             self._creation.check,
             self._describe,
             self.shared,
+        )
+        self.moves = VolumeMoves(
+            executor,
+            self._records,
+            drivers,
+            self._locks,
+            events,
+            self._mounts,
+            self.retirements,
+            self.shared,
+            self.facts,
+            lambda volume_id: self.access.is_open(volume_id) or self._mounts.is_visited(volume_id),
+            self.meet,
+            self._creation.check,
+            self._describe,
+            clock,
         )
         self._followed = Followed(
             journal, self._records, drivers, self._locks, self.shared, self._changes, self.retirements, self.others

@@ -152,7 +152,8 @@ class Status:
     finished_at_ns: int = 0
     restart_count: int = 0
     starting: bool = False  # its process exists, and whether it was let go is known only to the runtime
-    frozen_for: str = ""  # it stands still, paused or not, until its storage is back: which, and what is wrong with it
+    frozen_for: str = ""  # it stands still, paused or not: until its storage is back, or while a volume is moved
+    comes_back: str = ""  # it was stopped for that reason, by the daemon, which starts it again
     stopped_by_user: bool = False  # keeps `unless-stopped` and `always` from starting it again
 
 

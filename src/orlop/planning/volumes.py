@@ -10,11 +10,13 @@
     volume.adopt     take over another engine's directory      done or not, in one step
     volume.change    other options and another record          a crash undoes it
     volume.rename    another name                              a crash undoes it
+    volume.move      other storage, its data copied there      a crash undoes it
 
 Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 from orlop.planning.plan import Plan, Step
 
@@ -24,6 +26,10 @@ CREATE, REMOVE, RESTORE, PURGE, PUBLISH, REVEAL = (
 RETIRE = "volume.retire"
 CHANGE, RENAME = "volume.change", "volume.rename"
 ADOPT = "volume.adopt"
+MOVE = "volume.move"
+MAKE_TARGET, COPY, STAND_STILL, RETIRE_SOURCE, NAME_TARGET, GIVE = (
+    f"{MOVE}.{verb}" for verb in ("make", "copy", "stand-still", "retire", "name", "give")
+)
 
 
 def plan_create(name: str, driver: str, record: str) -> Plan:
@@ -78,3 +84,41 @@ def plan_rename(name: str, new_name: str, driver: str, before: str, record: str)
 def plan_adopt(name: str, driver: str, source: str, engine: str, record: str) -> Plan:
     reason = f"{engine} has it, and nothing there refers to it"
     return Plan(ADOPT, name, (Step(ADOPT, name, reason, {"driver": driver, "source": source, "record": record}),))
+
+
+@dataclass(frozen=True, slots=True)
+class MoveFacts:
+    """What each step of a move is told. Records are JSON."""
+
+    name: str
+    source: str  # driver
+    target: str  # driver
+    hidden: str  # the name that the target has until it takes the volume's; the same where its driver cannot rename
+    retired_id: str  # under which the source can be restored
+    before: str  # record of the volume as it is
+    unseen: str  # record of the target as long as it is hidden
+    record: str  # record of the volume as it will be
+    away: str  # record of the source once it is retired
+
+
+def plan_move(facts: MoveFacts) -> Plan:
+    to, held = f"the driver {facts.target}", "nobody writes to it now"
+    arguments = {
+        "driver": facts.source,
+        "target": facts.target,
+        "hidden": facts.hidden,
+        "retired": facts.retired_id,
+        "before": facts.before,
+        "unseen": facts.unseen,
+        "record": facts.record,
+        "away": facts.away,
+    }
+    reasons = {
+        MAKE_TARGET: f"its data is to be kept by {to}",
+        COPY: "most of its data can be copied while it is in use",
+        STAND_STILL: "what was written last has to get there, too, and all of it is to be compared",
+        RETIRE_SOURCE: f"{to} has all of its data, and {held}",
+        NAME_TARGET: f"the copy takes its place, and {held}",
+        GIVE: "who uses it goes on with the copy",
+    }
+    return Plan(MOVE, facts.name, tuple(Step(action, facts.name, why, arguments) for action, why in reasons.items()))

@@ -1,13 +1,15 @@
 """Containers stand still beside their user's pause, and whatever the daemon was killed at."""
 
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from orlop.engine import standstill
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.standstill import Standstill
-from orlop.errors import Unsupported
+from orlop.errors import Unavailable, Unsupported
 from orlop.model.container import Container, ContainerConfig, ContainerState, HostConfig, Status, with_status
 from orlop.store.journal import Journal
 
@@ -22,6 +24,7 @@ class Cgroup:
     def __init__(self) -> None:
         self.frozen = False
         self.refuses = False
+        self.is_stubborn = False
 
     def freeze(self, container_id: str) -> None:
         if self.refuses:
@@ -30,6 +33,9 @@ class Cgroup:
 
     def thaw(self, container_id: str) -> None:
         self.frozen = False
+
+    def is_still(self, container_id: str) -> bool:
+        return self.frozen and not self.is_stubborn
 
 
 class Ship:
@@ -110,3 +116,48 @@ def test_who_is_told_to_stop_is_left_alone(ship: Ship) -> None:
 def test_who_has_gone_is_no_error(ship: Ship) -> None:
     ship.standstill.begin("nobody", WHY)
     ship.standstill.end("nobody")
+
+
+def test_for_a_move_nobody_else_thaws_it_and_a_stop_waits_until_it_is_over(ship: Ship) -> None:
+    ship.standstill.begin_move("c1", "its volume moves")
+    ship.standstill.end("c1")
+    assert ship.cgroup.frozen, "its storage answers, which is not why it stands still"
+    thawed: list[bool] = []
+
+    def stop() -> None:
+        with ship.records.locked("c1") as container:
+            ship.standstill.lift(container)
+            thawed.append(ship.cgroup.frozen)
+
+    stopping = threading.Thread(target=stop)
+    stopping.start()
+    stopping.join(0.1)
+    assert ship.cgroup.frozen and not thawed
+    ship.standstill.end_move("c1")
+    stopping.join(10)
+    assert thawed == [False] and not ship.container.is_frozen
+
+
+def test_who_dies_of_a_kill_is_thawed_in_the_middle_of_a_move(ship: Ship) -> None:
+    ship.standstill.begin_move("c1", "its volume moves")
+    with ship.records.locked("c1") as container:
+        ship.standstill.lift(container, is_dying=True)
+    assert not ship.cgroup.frozen
+
+
+def test_who_does_not_come_to_stand_still_goes_on_and_the_move_is_told(
+    ship: Ship, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(standstill, "STILL_SECONDS", 0.05)
+    ship.cgroup.is_stubborn = True
+    with pytest.raises(Unavailable, match="do not stand still"):
+        ship.standstill.begin_move("c1", "its volume moves")
+    assert not ship.cgroup.frozen and not ship.container.is_frozen
+
+
+def test_what_its_storage_froze_goes_on_after_a_move_and_is_frozen_anew_if_need_be(ship: Ship) -> None:
+    ship.standstill.begin("c1", WHY)
+    ship.standstill.begin_move("c1", "its volume moves")
+    assert ship.told == ["freeze"]
+    ship.standstill.end_move("c1")
+    assert not ship.cgroup.frozen and ship.told == ["freeze", "thaw"]

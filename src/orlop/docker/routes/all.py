@@ -21,6 +21,7 @@ from orlop.docker.routes import (
     volume_changes,
     volume_copies,
     volume_files,
+    volume_moves,
     volume_reports,
     volumes,
 )
@@ -46,6 +47,7 @@ TABLES = (
     volume_reports.routes,
     volume_copies.routes,
     volume_files.routes,
+    volume_moves.routes,
     adoption.routes,
     absent.routes,
 )

@@ -1,10 +1,5 @@
 """/orlop/v1/volumes: copies of volumes, and whole volumes as archives."""
 
-import asyncio
-import threading
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
-
 import msgspec
 
 from orlop.docker.consume import stream_input
@@ -14,15 +9,12 @@ from orlop.docker.router import Routes
 from orlop.docker.routes.container_files import TAR
 from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
+from orlop.docker.working import Work
 from orlop.engine.volume_archives import Imported, ImportWish
 from orlop.engine.volume_copies import Changes, CopyResult
 from orlop.errors import Malformed, OrlopError
 
 routes = Routes()
-
-T = TypeVar("T")
-Progress = Callable[[int, int], None]
-_PROGRESS_SECONDS = 0.2
 
 
 class Copy(msgspec.Struct):
@@ -47,7 +39,9 @@ async def copy(service: Service, request: Request) -> Reply:
     def show(result: CopyResult) -> dict[str, object]:
         return show_copy(result, [service.engine.volumes.describe_container(each) for each in result.holders])
 
-    work = _Work(service, lambda progress: copies.copy(source, wish.Name, changes, progress))
+    work: Work[CopyResult, tuple[int, int]] = Work(
+        service, lambda tell: copies.copy(source, wish.Name, changes, lambda *done: tell(done))
+    )
     if not request.flag("progress"):
         return json_response(show(await work.result()), 201)
     await work.begun()
@@ -109,54 +103,3 @@ def show_import(found: Imported) -> dict[str, object]:
         "LeftOutOptions": list(found.left_out),
         "OmittedOptions": list(found.omitted),
     }
-
-
-class _Work:
-    """A call in a pool that says how far it is, and ends when nobody waits for it any more. Iterated: how far it is,
-    from time to time, until it has ended."""
-
-    def __init__(self, service: Service, call: Callable[[Progress], CopyResult]) -> None:
-        self._loop = asyncio.get_running_loop()
-        self._left = threading.Event()
-        self._changed = asyncio.Event()
-        self._done = (0, 0)
-        self._running = service.long(call, self._progress)
-        self._running.add_done_callback(lambda ended: self._changed.set())
-
-    def _progress(self, entries: int, size: int) -> None:
-        """In the call's thread."""
-        if self._left.is_set():
-            raise ConnectionResetError("the client went away")
-        self._done = (entries, size)
-        self._loop.call_soon_threadsafe(self._changed.set)
-
-    async def begun(self) -> None:
-        """It has made progress or ended well; what it raised until then is raised here, for a proper answer."""
-        await self._leaving(self._changed.wait())
-        if self._running.done():
-            self._running.result()
-
-    async def result(self) -> CopyResult:
-        return await self._leaving(asyncio.shield(self._running))
-
-    def __aiter__(self) -> "_Work":
-        return self
-
-    async def __anext__(self) -> tuple[int, int]:
-        await self._leaving(self._changed.wait())
-        if self._running.done():
-            raise StopAsyncIteration
-        self._changed.clear()
-        await self._leaving(asyncio.sleep(_PROGRESS_SECONDS))
-        return self._done
-
-    async def _leaving(self, waiting: "asyncio.Future[T] | Coroutine[Any, Any, T]") -> T:
-        """Wait; when that is cancelled, because the client has gone, end the call and wait for its end."""
-        try:
-            return await waiting
-        except asyncio.CancelledError:
-            self._left.set()
-            if not self._running.done():
-                await asyncio.wait((self._running,))
-            self._running.cancelled() or self._running.exception()
-            raise

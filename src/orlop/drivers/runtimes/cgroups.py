@@ -5,6 +5,7 @@ one tree. A *hybrid* host has v1 controllers and an empty v2 tree beside them at
 """
 
 import contextlib
+import errno
 import os
 import signal
 import time
@@ -122,6 +123,19 @@ def is_frozen(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
         return (root / "freezer" / relative / "freezer.state").read_text().strip() == "FROZEN"
     except FileNotFoundError:
         return False
+
+
+def is_still(path: str, layout: CgroupLayout, root: Path = ROOT) -> bool:
+    """Whether everything in it has stopped, and not only been told to. A cgroup that is gone has."""
+    relative = path.lstrip("/")
+    try:
+        if layout is CgroupLayout.UNIFIED:
+            return "frozen 1" in (root / relative / "cgroup.events").read_text()
+        return (root / "freezer" / relative / "freezer.state").read_text().strip() == "FROZEN"
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENODEV):
+            return True
+        raise
 
 
 def set_frozen(path: str, layout: CgroupLayout, frozen: bool, root: Path = ROOT) -> None:

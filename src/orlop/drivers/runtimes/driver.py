@@ -197,3 +197,6 @@ class Freezing(Protocol):
         """Frozen, or gone, already is success. Raises Unsupported where the kernel cannot."""
 
     def thaw(self, container_id: str) -> None: ...
+
+    def is_still(self, container_id: str) -> bool:
+        """Whether all of its processes stand still by now. One that is gone does."""

@@ -163,6 +163,9 @@ class OciRuntime:
     def thaw(self, container_id: str) -> None:
         cgroups.set_frozen(self._cgroup_path(container_id), self._found.layout, False)
 
+    def is_still(self, container_id: str) -> bool:
+        return cgroups.is_still(self._cgroup_path(container_id), self._found.layout)
+
     def delete(self, container_id: str) -> None:
         self._going.add(container_id)
         try:

@@ -1,0 +1,39 @@
+"""Waiting for a container's process to end, and what is said of one that does not."""
+
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeout
+
+from orlop.drivers.runtimes.driver import StartedProcess
+from orlop.engine.container_records import WaitResult
+from orlop.engine.patience import silent_storage
+from orlop.errors import HostFailure
+from orlop.model.container import Container
+
+KILL_PATIENCE_SECONDS = 10
+
+
+def ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
+    try:
+        ended.result(timeout=seconds)
+    except FutureTimeout:
+        return False
+    return True
+
+
+def deathless(what: str, reference: str, container: Container) -> HostFailure:
+    silent = silent_storage(mount.source for mount in container.mounts)
+    waits_for = f"the storage under {', '.join(silent)}" if silent else "storage"
+    return HostFailure(
+        f"cannot {what} container: {reference}",
+        f"its process did not end within {KILL_PATIENCE_SECONDS} s of SIGKILL",
+        f"It {'waits' if silent else 'is probably waiting'} for {waits_for}, which gives no answer",
+    )
+
+
+def duration_seconds(container: Container) -> int:
+    return max(0, container.status.finished_at_ns - container.status.started_at_ns) // 1_000_000_000
+
+
+def process_of(container: Container) -> StartedProcess:
+    status = container.status
+    return StartedProcess(status.pid, status.supervisor_pid, status.supervisor_started)

@@ -1,0 +1,192 @@
+"""The data of a volume that is moved: brought pass by pass into another directory by a mirror (store/mirror.py), whose
+receiver is a process of its own.
+
+The mirror works in a thread of its own, which may come to hang in storage that gives no answer. Whoever waits for it
+does not: without any progress for a while the move is given up, so that nobody stands still for long.
+"""
+
+import errno
+import os
+import queue
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, wait
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, TypeVar
+
+from orlop.engine.patience import WAY_OUT
+from orlop.engine.volume_move_terms import MoveProgress, MoveWish, Phase, Tell
+from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable
+from orlop.kernel.filesystems import filesystem_name
+from orlop.store.mirror import Mirror, Pass
+from orlop.store.mirror import MirrorProgress as Done
+from orlop.store.mirror_aside import ReceiverAside
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 120.0  # without progress; a disk may write for long what it took at once
+STILL_PATIENCE_SECONDS = 30.0  # while users stand still: most is on the disk already
+_LOOK_SECONDS = 0.1
+_ENDING_SECONDS = 5.0
+_MOST_TOLD = 1000
+_FEW = 3
+_EXT_ROOT = 2
+
+
+class MoveCopy:
+    """Takes the two descriptors over. `scratch` is a directory for notes."""
+
+    def __init__(
+        self, subject: str, source_fd: int, target_fd: int, wish: MoveWish, tell: Tell, scratch: Path | None
+    ) -> None:
+        self._subject = subject
+        self._fds = [source_fd, target_fd]
+        self._tell = tell
+        self._at = MoveProgress(Phase.COPYING)
+        self._ticks = 0
+        self._is_left = False
+        self._is_closed = False
+        self._receiver = ReceiverAside(target_fd)
+        self._thread = OneThread(subject)
+        self._mirror = self._thread.do(
+            lambda: Mirror(
+                source_fd,
+                self._receiver.stream,
+                self._note,
+                scratch=scratch,
+                forgone=wish.may_lose,
+                passed_over=passed_over(source_fd) | passed_over(target_fd),
+            )
+        ).result()
+        self.last = Pass(0)
+        self.passes = 0
+        self.entries = 0
+        self.sent_bytes = 0
+        self.lost: tuple[str, ...] = ()
+
+    def bring(self, phase: Phase) -> Pass:
+        self.passes += 1
+        self._at = MoveProgress(phase, self.passes)
+        self.last = self._patiently(self._mirror.bring, phase)
+        self.sent_bytes += self.last.sent_bytes
+        return self.last
+
+    def compare(self, phase: Phase) -> None:
+        """All of the copy, read from its disk, with what was brought."""
+        self._at = MoveProgress(Phase.COMPARING, self.passes)
+        checked = self._patiently(self._mirror.verify, phase)
+        self.entries = checked.entries
+        self.lost = tuple(sorted(aspect.value for aspect in self._mirror.lost()))
+
+    @property
+    def left_out(self) -> list[tuple[str, str]]:
+        return self.last.missed.entries[:_MOST_TOLD]
+
+    @property
+    def left_out_count(self) -> int:
+        return self.last.missed.count
+
+    def close(self) -> None:
+        """Called again is success. Where a call hangs, what it uses is left to it."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        if not self._is_left:
+            with suppress(OrlopError, OSError):  # the receiver has gone, and its error was told
+                self._patiently(self._mirror.end, Phase.SETTLING, is_told=False)
+        self._receiver.close()
+        self._thread.end()
+        if not self._is_left:
+            for fd in self._fds:
+                os.close(fd)
+
+    def _note(self, done: Done) -> None:
+        """In the mirror's thread."""
+        self._ticks += 1
+        phase = Phase.COMPARING if done.stage == "verify" else self._at.phase
+        self._at = MoveProgress(phase, self.passes, done.entries, done.read_bytes)
+
+    def _patiently(self, call: Callable[[], T], phase: Phase, is_told: bool = True) -> T:
+        running = self._thread.do(call)
+        try:
+            self._await(running, PATIENCE_SECONDS if phase is Phase.COPYING else STILL_PATIENCE_SECONDS, is_told)
+        except BaseException:
+            self._receiver.close()  # the mirror notices at its next word
+            self._is_left = bool(wait([running], _ENDING_SECONDS).not_done)
+            raise
+        try:
+            return running.result()
+        except (OrlopError, OSError) as error:
+            raise _told(self._subject, error) from error
+
+    def _await(self, running: Future[T], patience_seconds: float, is_told: bool) -> None:
+        seen, since = "", time.monotonic()
+        while wait([running], _LOOK_SECONDS).not_done:
+            if is_told:
+                self._tell(self._at)  # also where nothing is new: so a client who has gone is noticed
+            counted = f"{self._ticks} {self._receiver.counted()}"
+            if counted != seen:
+                seen, since = counted, time.monotonic()
+            elif time.monotonic() - since > patience_seconds:
+                why = f"the storage that it is in, or that it goes to, gave no answer for {patience_seconds:g} s"
+                raise Unavailable(self._subject, why, WAY_OUT)
+
+
+class OneThread:
+    """A thread for calls that may come to hang: nobody waits for its end, not even the interpreter's."""
+
+    def __init__(self, name: str) -> None:
+        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        threading.Thread(target=self._work, name=name, daemon=True).start()
+
+    def do(self, call: Callable[[], T]) -> Future[T]:
+        future: Future[T] = Future()
+        self._calls.put((future, call))
+        return future
+
+    def end(self) -> None:
+        """After what was to be done."""
+        self._calls.put(None)
+
+    def _work(self) -> None:
+        while (item := self._calls.get()) is not None:
+            future, call = item
+            try:
+                future.set_result(call())
+            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
+                future.set_exception(error)
+
+
+def check_target(subject: str, target_fd: int, size_bytes: int, wish: MoveWish) -> None:
+    """Raises Conflict where it cannot take as much (-1: nobody counted), or holds something."""
+    details = os.fstatvfs(target_fd)
+    if details.f_flag & os.ST_RDONLY:
+        raise Conflict(subject, "the target cannot be written to: its options make it read-only", "Leave that out")
+    there = sorted(set(os.listdir(target_fd)) - passed_over(target_fd))
+    if there and not wish.may_overwrite:
+        some = ", ".join(there[:_FEW]) + (", ..." if len(there) > _FEW else "")
+        hint = "Choose an empty place. --overwrite makes it what the volume is: what else is there is deleted"
+        raise Conflict(subject, f"the target holds something already: {some}", hint)
+    room = details.f_bavail * details.f_frsize
+    if details.f_blocks > 0 and room < size_bytes:
+        why = f"the target has room for {room} bytes, and the volume holds {size_bytes}"
+        raise Conflict(subject, why, "Give it a larger one")
+
+
+def passed_over(top_fd: int) -> set[str]:
+    """What is nobody's data in a directory that is the top of a file system of its own."""
+    is_ext = filesystem_name(top_fd) == "extfs" and os.fstat(top_fd).st_ino == _EXT_ROOT
+    return {"lost+found"} if is_ext else set()
+
+
+def _told(subject: str, error: OrlopError | OSError) -> OrlopError:
+    if isinstance(error, OSError):
+        where = f" ({error.filename})" if error.filename else ""
+        hint = ""
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = "Give the target a larger size, or choose another; the volume is what it was"
+        return HostFailure(subject, f"{error.strerror or error}{where}", hint)
+    kind = HostFailure if isinstance(error, HostFailure) else type(error)
+    return kind(subject, f"{error.subject}: {error.why}", error.hint)
