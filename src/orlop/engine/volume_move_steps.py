@@ -21,15 +21,8 @@ from typing import Protocol
 
 import msgspec
 
-from orlop.drivers.volumes.driver import (
-    Independent,
-    Removal,
-    Renaming,
-    Retirement,
-    SelfDescribing,
-    Settling,
-    VolumeDriver,
-)
+from orlop.drivers.volumes.abilities import Independent, Removal, Renaming, Retirement, SelfDescribing, Settling
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.executor import Executor, OperationKind, StepActions
 from orlop.engine.volume_mounts import use_id
 from orlop.engine.volume_move_users import MoveUsers

@@ -8,7 +8,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Fleeting, Uploading, VolumeDriver
+from orlop.drivers.volumes.abilities import Fleeting, Uploading
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
 from orlop.engine.volume_move_copy import MoveCopy, check_target

@@ -19,7 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.driver import Independent, Renaming, Retirement, StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Independent, Renaming, Retirement
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.retirement import Retirements
