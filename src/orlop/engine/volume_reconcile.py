@@ -14,6 +14,7 @@ Where there are very many, the start goes by their names, and what is wrong with
 
 import secrets
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -48,12 +49,15 @@ class Reconciliation:
     def run(self) -> list[str]:
         """What was found and done, in words."""
         reports: list[str] = []
+        by_driver: dict[str, list[Volume]] = defaultdict(list)
+        for volume in self._records.all():
+            by_driver[volume.driver].append(volume)
         for name, driver in self._drivers.items():
             if isinstance(driver, Independent):
                 continue  # nobody waits for it at the start: engine.volume_others looks, a moment later
-            mine = self._of(name)
+            mine = by_driver[name]
             try:
-                stored = self._stored(driver, mine)
+                glanced_at, stored = self._found(driver, mine)
                 retired = set(driver.list_retired()) if isinstance(driver, Retirement) else set()
             except (OrlopError, OSError) as error:
                 reports.append(f"volume driver {name} does not answer: {error}")
@@ -61,14 +65,15 @@ class Reconciliation:
                     self._records.mark(volume.name, f"its driver does not answer: {error}")
                 continue
             changes: list[Change] = []
-            changes += self._known(mine, stored, retired, reports)
+            changes += self._known(mine, glanced_at, stored, retired, reports)
             changes += self._unknown(name, driver, stored, reports)
             changes += self._retired_ones(name, driver, retired, reports)
             if changes:
                 self._journal.commit(*changes)
-        for volume in self._records.all():
-            if volume.driver not in self._drivers:
-                self._records.mark(volume.name, f"its driver {volume.driver} is not there")
+        for name, volumes in by_driver.items():
+            if volumes and name not in self._drivers:
+                for volume in volumes:
+                    self._records.mark(volume.name, f"its driver {name} is not there")
         return reports
 
     def look_closely(self) -> list[str]:
@@ -89,36 +94,40 @@ class Reconciliation:
                         reports.append(f"volume {name}: {problem}")
         return reports
 
-    def _stored(self, driver: VolumeDriver, mine: Sequence[Volume]) -> dict[str, StoredVolume]:
-        known = {volume.name: volume for volume in mine}
-        if len(known) < MANY or not isinstance(driver, Glancing):
-            return {found.name: found for found in driver.list_volumes()}
-        there = set(driver.names())
-        glanced_at = sorted(known.keys() & there)
-        sample = driver.look(glanced_at[:1])
-        if not sample or sample[0].mountpoint != known[sample[0].name].mountpoint:  # the data root was moved
-            return {found.name: found for found in driver.list_volumes()}
-        self._glanced_at.append((driver, glanced_at))
-        found = {each.name: each for each in driver.look(sorted(there - known.keys()))}
-        for volume in map(known.__getitem__, glanced_at):
-            found[volume.name] = StoredVolume(volume.name, volume.mountpoint, volume.created_at_ns)
-        return found
-
-    def _of(self, driver: str) -> list[Volume]:
-        return [volume for volume in self._records.all() if volume.driver == driver]
+    def _found(self, driver: VolumeDriver, mine: Sequence[Volume]) -> tuple[set[str], dict[str, StoredVolume]]:
+        """Names of those that are taken for what the journal says of them, and what the driver says of the others."""
+        if len(mine) >= MANY and isinstance(driver, Glancing):
+            known = {volume.name: volume for volume in mine}
+            there = set(driver.names())
+            glanced_at = there & known.keys()
+            sample = driver.look(sorted(glanced_at)[:1])
+            if sample and sample[0].mountpoint == known[sample[0].name].mountpoint:  # or the data root was moved
+                self._glanced_at.append((driver, sorted(glanced_at)))
+                return glanced_at, {found.name: found for found in driver.look(sorted(there - glanced_at))}
+        return set(), {found.name: found for found in driver.list_volumes()}
 
     def _known(
-        self, mine: Sequence[Volume], stored: Mapping[str, StoredVolume], retired: set[str], reports: list[str]
+        self,
+        mine: Sequence[Volume],
+        glanced_at: set[str],
+        stored: Mapping[str, StoredVolume],
+        retired: set[str],
+        reports: list[str],
     ) -> list[Change]:
         changes: list[Change] = []
         for volume in mine:
+            if volume.name in glanced_at:
+                if volume.problem:
+                    self._records.mark(volume.name, "")
+                continue
             found = stored.get(volume.name)
             if found is not None:
                 if found.mountpoint != volume.mountpoint:  # the data root was moved
                     moved = replace(volume, mountpoint=found.mountpoint, problem="")
                     self._records.remember(moved)
                     changes.append(Put("volumes", volume.name, moved))
-                self._records.mark(volume.name, found.problem)
+                if found.problem or volume.problem:
+                    self._records.mark(volume.name, found.problem)
                 if found.problem:
                     reports.append(f"volume {volume.name}: {found.problem}")
             elif volume.id in retired:

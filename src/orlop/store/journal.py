@@ -95,7 +95,8 @@ class Journal:
         try:
             with self._using:
                 rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - one of KINDS
-            return {row_id: msgspec.json.decode(record, type=record_type) for row_id, record in rows}
+            decode = msgspec.json.Decoder(record_type).decode
+            return {row_id: decode(record) for row_id, record in rows}
         except sqlite3.DatabaseError as error:
             raise HostFailure(f"journal {self._path}", f"it is damaged: {error}", recovery_hint(self._path)) from error
         except msgspec.DecodeError as error:

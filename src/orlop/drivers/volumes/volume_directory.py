@@ -126,8 +126,8 @@ class VolumesRoot:
     def names(self) -> list[str]:
         """What may be a volume. Read by a descriptor of its own: two that list with one would share the position, and
         btrfs shows nothing that is newer than the descriptor."""
-        with entered(self.fd, ".") as fd, os.scandir(fd) as entries:
-            return sorted(entry.name for entry in entries if not entry.name.startswith("."))
+        with entered(self.fd, ".") as fd:
+            return sorted(name for name in os.listdir(fd) if not name.startswith("."))
 
     @contextmanager
     def open_within(self, folder: str, entry: str, name: str = "") -> Iterator[VolumeDirectory]:
