@@ -44,7 +44,14 @@ _NO_USER = "user name is empty"
 _NO_AUTHENTICATION = "authentication is not enabled"
 
 
-class Uncertain(Unavailable):
+PATIENCE_SECONDS = 3.0  # with what somebody waits for: three members are asked for a second each
+
+
+class NoAnswer(Unavailable):
+    """Etcd is away, as far as can be told."""
+
+
+class Uncertain(NoAnswer):
     """The answer was lost: it may have happened, and may happen still."""
 
 
@@ -139,7 +146,7 @@ class Link:
                     self._leave(endpoint)
                     raise Uncertain("cluster", f"etcd's answer was lost ({troubles[-1]})", _HINT) from error
             self._leave(endpoint)
-        raise Unavailable("cluster", f"etcd does not answer ({'; '.join(troubles)})", _HINT)
+        raise NoAnswer("cluster", f"etcd does not answer ({'; '.join(troubles)})", _HINT)
 
     def _leave(self, endpoint: Endpoint) -> None:
         """Others are asked first from now on."""
@@ -326,7 +333,7 @@ def _fault(status: int, data: bytes) -> Exception:
     try:
         fault = decode(Fault, data)
     except msgspec.DecodeError:
-        return _Lost(f"HTTP {status}, which is not etcd's")
+        return _Lost(f"HTTP {status}: {data[:100].decode(errors='replace')!r}")
     why = (fault.message or fault.error).removeprefix("etcdserver: ")
     if fault.code in _TEMPORARY:
         return _NotSent(why) if any(text in why for text in _NOTHING_WAS_TAKEN) else _Lost(why)

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Protocol
 
 from orlop.cluster.etcd import Absent, Comparison, Delete, Entry, Operation, Outcome, Put, Read, Unchanged
-from orlop.cluster.etcd_link import EtcdFault, Uncertain
+from orlop.cluster.etcd_link import PATIENCE_SECONDS, EtcdFault, Uncertain
 from orlop.cluster.keys import Keys, render
 from orlop.cluster.term import Term, boot_clock
 from orlop.cluster.writing_record import held_elsewhere, writer_at
@@ -167,7 +167,7 @@ class Writers:
         with self._lock:
             lease = self._lease
         key = self._keys.wish(volume.id)
-        self._store.transact([], [Put(key, self._node.encode(), lease)])
+        self._store.transact([], [Put(key, self._node.encode(), lease)], (), PATIENCE_SECONDS)
         try:
             return self.acquire(volume, containers, 2.0 * self._wished.seconds + 5)
         except WriterElsewhere as error:
@@ -189,7 +189,7 @@ class Writers:
         with self._changing:
             while True:
                 lease = self._granted()
-                writers, epochs, wishes = self._store.transact([], self._reads(volume.id)).found
+                writers, epochs, wishes = self._store.transact([], self._reads(volume.id), (), PATIENCE_SECONDS).found
                 if writers and writers[0].lease == lease:
                     return self._taken(volume, writer_at(volume.id, writers[0].key, writers[0].value), lease), 0
                 if writers:
@@ -215,7 +215,7 @@ class Writers:
         ]
         puts = [Put(counter, str(writer.epoch).encode()), Put(key, render(writer), lease)]
         try:
-            return self._store.transact(same, puts).is_done
+            return self._store.transact(same, puts, (), PATIENCE_SECONDS).is_done
         except Uncertain:
             with self._lock:
                 self._doubtful[key] = lease
@@ -246,7 +246,7 @@ class Writers:
                 if self._lease:
                     return self._lease
             lease, asked = secrets.randbits(_ENOUGH_LEASES) + 1, self._clock()
-            self._store.grant(lease, self._wished.seconds)
+            self._store.grant(lease, self._wished.seconds, PATIENCE_SECONDS)
             with self._lock:
                 self._lease, self._asked_ns, self._term = lease, asked, self._wished
                 self._save()

@@ -81,9 +81,10 @@ class Lifecycle:
             try:
                 self._start(with_status(container, stopped_by_user=False, restart_count=0))
             except Unavailable as error:
-                if awaited_since is not None:  # a try in between does not end the waiting
+                if awaited_since is not None:
                     self._awaited_since[container.id] = awaited_since
-                    self._is_worth_waiting(container, error)
+                if awaited_since is not None or state is ContainerState.RESTARTING:
+                    self._is_worth_waiting(container, error)  # a try in between does not end what its policy began
                 raise
         return True
 
