@@ -7,8 +7,9 @@ is a generation: it takes the number after the newest that it finds. Whatever ha
 - every record that was said to be synced is there;
 - the file system is whole.
 
-Clock steps are not played: the clock of a host is the machine's, and nobody's time is counted by it (CLOCK_BOOTTIME
-cannot be set). How clocks that run at different speeds are borne is tried in unit/cluster/test_writers.py.
+Each host has a wall clock that is set back and forth (support/wall_clock), and a CLOCK_BOOTTIME that begins anywhere
+(a time namespace). The kernel lets nobody set the second while it runs; clocks of different speeds are tried in
+unit/cluster/test_writers.py.
 """
 
 import os
@@ -18,12 +19,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from support.daemon import wait_for
+from support.daemon import CHECKOUT, wait_for
 from support.etcd_members import MEMBERS, needs_etcd
 from support.hosts import Host, Hosts
 from support.iscsi_target import needs_san
@@ -49,6 +51,8 @@ done
 def pair(hosts: Hosts, busybox_tar: Path) -> Iterator[tuple[Host, Host]]:
     made = [hosts.add(name, "--cluster-lease", f"{LEASE_SECONDS}s") for name in ("a", "b")]
     for host in made:
+        path = f"{CHECKOUT / 'tests/support/wall_clock'}:{CHECKOUT / 'src'}"
+        host.environment |= {"PYTHONPATH": path, "ORLOP_TEST_CLOCK": str(_clock_of(host))}
         host.start()
         host.docker("import", busybox_tar, "busybox")
     hosts.san.lun(1, 256 << 20)
@@ -70,19 +74,32 @@ def pair(hosts: Hosts, busybox_tar: Path) -> Iterator[tuple[Host, Host]]:
 
 
 class Faults:
+    """What can happen to a host, to etcd, and to what is between them. Every one is undone in the end."""
+
     def __init__(self, hosts: Hosts, chance: random.Random) -> None:
         self._hosts = hosts
         self._chance = chance
         self._undo: list[Callable[[], object]] = []
         self.told: list[str] = []
+        self._of_hosts = [
+            *(self._cut, self._cut, self._signal_helper, self._stop_daemon, self._kill_daemon, self._pause),
+            *(self._stop_all_that_could_let_go, self._power_off, self._step_clock, self._take_over),
+        ]
+        self._of_etcd = [self._lose_leader, self._hang_leader, self._lose_majority, self._hang_majority]
 
-    def happen(self, host: Host) -> None:
-        kinds = [self._cut, self._signal_helper, self._stop_daemon, self._kill_daemon, self._pause, self._power_off]
-        kinds += [self._lose_leader, self._take_over]
-        kind = self._chance.choice(kinds)
-        self.told.append(f"{host.name}: {kind.__name__.strip('_')}")
+    def happen(self, host: Host) -> float:
+        """One or two at once. For how many leases they are to last."""
+        kinds: list[Callable[[Host], object]] = [self._chance.choice([*self._of_hosts, *self._of_etcd])]
+        if self._chance.random() < 0.4:
+            second = self._of_etcd if kinds[0] in self._of_hosts else self._of_hosts
+            kinds.append(self._chance.choice([*second, self._cut]))
+        self.told.append(f"{host.name}:")
+        for kind in kinds:
+            if host.is_on and host.is_running:
+                self.told[-1] += f" {getattr(kind, '__name__', '').strip('_')}"
+                kind(host)
         print(time.strftime("%H:%M:%S"), self.told[-1], flush=True)
-        kind(host)
+        return self._chance.uniform(0.2, 2.2)
 
     def undo(self) -> None:
         while self._undo:
@@ -90,18 +107,26 @@ class Faults:
 
     def _cut(self, host: Host) -> None:
         etcd, storage = self._chance.choice([(True, False), (False, True), (True, True)])
+        self.told[-1] += f" ({'etcd ' * etcd}{'storage' * storage})"
         self._hosts.cut(host, etcd=etcd, storage=storage)
         self._undo.append(lambda: self._hosts.heal(host))
 
     def _signal_helper(self, host: Host) -> None:
+        """The program that reaches the storage, its keeper, or who supervises a container."""
         number = self._chance.choice([signal.SIGSTOP, signal.SIGKILL])
-        pids = host.pids("qemu-storage-daemon")
+        pids = host.pids(self._chance.choice(["qemu-storage-daemon", "orlop.kernel.leash", "conmon"]))
         for pid in self._chance.sample(pids, min(len(pids), 1)):
-            os.kill(pid, number)
+            _signal(pid, number)
         self._undo.append(host.go_on)
 
     def _stop_daemon(self, host: Host) -> None:
         os.kill(host.pid, signal.SIGSTOP)
+        self._undo.append(host.go_on)
+
+    def _stop_all_that_could_let_go(self, host: Host) -> None:
+        """The writer itself runs on: only the kernel is left to stop it."""
+        for pid in (host.pid, *host.pids("orlop.kernel.leash"), *host.pids("conmon")):
+            _signal(pid, signal.SIGSTOP)
         self._undo.append(host.go_on)
 
     def _kill_daemon(self, host: Host) -> None:
@@ -117,14 +142,47 @@ class Faults:
         self._undo.append(host.start)
         self._undo.append(host.power_on)
 
-    def _lose_leader(self, host: Host) -> None:
-        leader = self._hosts.etcd.leader() or MEMBERS[0]
-        self._hosts.etcd.kill_member(leader)
-        self._undo.append(lambda: self._hosts.etcd.start_member(leader))
+    def _step_clock(self, host: Host) -> None:
+        seconds = self._chance.choice([-1, 1]) * int(10 ** self._chance.uniform(0, 8))
+        self.told[-1] += f" ({seconds} s)"
+        _clock_of(host).write_text(str(seconds))
 
     def _take_over(self, host: Host) -> None:
         other = next(each for each in self._hosts.members.values() if each is not host)
         other.orlop("volume", "takeover", "db", code=None)
+
+    # etcd
+
+    def _lose_leader(self, host: Host) -> None:
+        self._lose(self._hosts.etcd.leader() or MEMBERS[0])
+
+    def _lose_majority(self, host: Host) -> None:
+        for member in self._chance.sample(MEMBERS, 2):
+            self._lose(member)
+
+    def _lose(self, member: str) -> None:
+        self._hosts.etcd.kill_member(member)
+        self._undo.append(lambda: self._hosts.etcd.start_member(member))
+
+    def _hang_leader(self, host: Host) -> None:
+        self._hang(self._hosts.etcd.leader() or MEMBERS[0])
+
+    def _hang_majority(self, host: Host) -> None:
+        for member in self._chance.sample(MEMBERS, 2):
+            self._hang(member)
+
+    def _hang(self, member: str) -> None:
+        self._hosts.etcd.signal(member, signal.SIGSTOP)
+        self._undo.append(lambda: self._hosts.etcd.signal(member, signal.SIGCONT))
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    with suppress(ProcessLookupError):  # it ended meanwhile
+        os.kill(pid, number)
+
+
+def _clock_of(host: Host) -> Path:
+    return host.home / "seconds-off"
 
 
 def synced(pair: tuple[Host, Host]) -> set[tuple[int, int]]:
@@ -162,13 +220,28 @@ def test_never_two_writers_and_nothing_synced_is_lost(
     while time.monotonic() < ends:
         before = len(synced(pair))
         writing = [host for host in pair if host.pids("qemu-storage-daemon")] or list(pair)
-        faults.happen(chance.choice(writing))
-        time.sleep(chance.uniform(0.2, 1.6) * LEASE_SECONDS)
+        leases = faults.happen(chance.choice(writing))
+        time.sleep(leases * LEASE_SECONDS)
         faults.undo()
         for host in pair:
             host.docker("start", "writer", code=None)
-        wait_for(f"records after {faults.told[-1]} (seed {seed})", lambda n=before: len(synced(pair)) > n + 5, 90)  # type: ignore[misc]
+        with told_on_failure(hosts, pair):
+            what = f"records after {faults.told[-1]} (seed {seed})"
+            wait_for(what, lambda n=before: len(synced(pair)) > n + 5, 90)  # type: ignore[misc]
     judge(hosts, pair, f"seed {seed}: {faults.told}")
+
+
+@contextmanager
+def told_on_failure(hosts: Hosts, pair: tuple[Host, Host]) -> Iterator[None]:
+    try:
+        yield
+    except AssertionError as error:
+        held = hosts.etcd.ctl("get", "--prefix", "/orlop/w") + hosts.etcd.ctl("endpoint", "status")
+        told = [f"{error}\netcd holds {held}"]
+        for host in pair:
+            seen = host.docker("ps", "-a", code=None, timeout=20)
+            told.append(f"HOST {host.name}: {seen.stdout}{seen.stderr}{host.pids()}\n{host.whole_log()[-20000:]}")
+        raise AssertionError("\n".join(told)) from error
 
 
 def judge(hosts: Hosts, pair: tuple[Host, Host], story: str) -> None:

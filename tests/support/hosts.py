@@ -1,4 +1,4 @@
-"""Hosts: each a network, a mount and a process namespace with a daemon and a data root of its own.
+"""Hosts: each a network, a mount, a process and a time namespace with a daemon and a data root of its own.
 
 Hosts(place)            the network, three members of etcd, a SAN; `add("a")` for each host
 host.power_off()        every process of it is gone in one instant, and what it had in memory with it
@@ -8,9 +8,11 @@ hosts.cut(host, ...)    it hears no more of etcd, of the storage, or of both
 
 import fcntl
 import os
+import random
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -51,7 +53,8 @@ class Host(LiveDaemon):
     def power_on(self) -> None:
         """Without a daemon yet: `start`."""
         own = ["unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--mount-proc", "--kill-child"]
-        command = [*WITH_US, *self._hosts.network.prefix(self.name), *own, "--", sys.executable, "-c", _INIT]
+        boot = ["--time", "--boottime", str(_any_boot_time())]
+        command = [*WITH_US, *self._hosts.network.prefix(self.name), *own, *boot, "--", sys.executable, "-c", _INIT]
         with (self.home / "init.log").open("ab") as log:
             self._init = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log)
         assert self._init.stdout is not None
@@ -80,7 +83,7 @@ class Host(LiveDaemon):
 
     def enter(self) -> list[str]:
         """In front of a command that is to run on this host."""
-        return ["nsenter", "-t", str(self._init_pid), "-m", "-p", "-n", "--"]
+        return ["nsenter", "-t", str(self._init_pid), "-m", "-p", "-n", "-T", "--"]
 
     def _command(self) -> list[str]:
         return [*self.enter(), *super()._command()]
@@ -167,6 +170,11 @@ class Hosts:
                 stack.callback(host.close)
             for host in self.members.values():
                 self.heal(host)
+
+
+def _any_boot_time() -> int:
+    """How many seconds the CLOCK_BOOTTIME of a host is to have more than the machine's: hosts began at other times."""
+    return random.randrange(60 - int(time.clock_gettime(time.CLOCK_BOOTTIME)), 10**6)
 
 
 def _child_of(pid: int) -> int:
