@@ -8,7 +8,7 @@ the cluster stands beside one of the same driver without a cluster, and beside a
 import argparse
 import re
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from bench import fleet
 from bench.http import Client, Refused, timed
 from bench.material import Material
 from bench.rounds import TooLong, interleaved, within
@@ -53,18 +54,29 @@ class Ships:
 
 
 def names(options: argparse.Namespace) -> list[str]:
-    return [name for name in NAMES if not options.case or any(part in name for part in options.case)]
+    return [*_chosen(NAMES, options), *_chosen(fleet.NAMES, options)]
+
+
+def _chosen(among: Sequence[str], options: argparse.Namespace) -> list[str]:
+    return [name for name in among if not options.case or any(part in name for part in options.case)]
 
 
 def measure_all(material: Material, options: argparse.Namespace) -> Table:
     table = Table(SIDES)
     table.begin()
+    if chosen := _chosen(NAMES, options):
+        _measure_ships(table, chosen, material, options)
+    if _chosen(fleet.NAMES, options):  # all of them: each is what the one before leaves
+        fleet.measure_all(table, material.folder / "fleet", material.scale)
+    return table
+
+
+def _measure_ships(table: Table, chosen: Sequence[str], material: Material, options: argparse.Namespace) -> None:
     with _ships(material.folder / "hosts") as ships:
         cluster = _Cluster(ships, material, table, options)
-        for name in names(options):
+        for name in chosen:
             table.announce(name)
             cluster.measure(name)
-    return table
 
 
 @contextmanager
