@@ -120,3 +120,33 @@ def test_a_daemon_that_comes_back_in_time_goes_on_with_what_it_had(pair: tuple[H
         f"{said}\n{a.logs()}\nB {b.is_running} {b.process and b.process.returncode} {b.pids()}: {b.logs()}"
     )
     assert a.inspect("container", "writer")["State"]["Pid"] == pid
+
+
+def test_what_is_written_to_when_its_host_joins_is_kept_for_it_until_that_has_stopped(
+    hosts: Hosts, pair: tuple[Host, Host], busybox_tar: Path
+) -> None:
+    late, b = hosts.add("late", joins=False), pair[1]
+    number = len(hosts.san.luns) + 1
+    hosts.san.lun(number)
+    options = [word for key, value in hosts.san.options(number).items() for word in ("-o", f"{key}={value}")]
+    late.start()
+    late.docker("import", busybox_tar, "busybox")
+    late.docker("volume", "create", "-d", "san", *options, "early")
+    run_writer(late, "early")
+    pid = late.inspect("container", "writer")["State"]["Pid"]
+    late.stop()
+    late.arguments += ["--cluster", hosts.etcd.address, "--node", "late", "--cluster-lease", f"{LEASE_SECONDS}s"]
+    late.start()
+    wait_for("the news", lambda: "early" in b.docker("volume", "ls", "-q").stdout.split())
+    refused = b.docker("run", "--rm", "-v", "early:/d", "busybox", "true", code=None).stderr
+    assert "node late writes to it since before it joined the cluster" in refused
+    assert "since before it joined" in b.orlop("volume", "takeover", "early", code=None).stderr
+    assert "early is written to by containers that ran before" in late.orlop("volume", "ls").stderr
+    late.restart()
+    assert late.docker("exec", "writer", "tail", "-n1", "/d/log").stdout.strip().isdigit()
+    assert late.inspect("container", "writer")["State"]["Pid"] == pid
+    late.docker("rm", "-f", "writer")
+    mount = "type=volume,src=early,dst=/d,volume-opt=wait=30s"
+    found = wait_for("b", lambda: b.docker("run", "--rm", "--mount", mount, "busybox", "tail", "-n1", "/d/log").stdout)
+    assert found.strip().isdigit()
+    assert "early" not in late.orlop("volume", "ls").stderr

@@ -1,18 +1,23 @@
 """Encrypted volumes over a device of a SAN: the contract, ciphertext on the device, and still one writer to it."""
 
+import os
+import signal
+import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from orlop.drivers.volumes.device_lease import DeviceLeases, HostLeases, NoLeases
+from orlop.drivers.volumes.device_lease import DeviceLeases, HostLeases
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.encrypted import EncryptedVolumes
 from orlop.drivers.volumes.mount_program import MountProgram
 from orlop.drivers.volumes.san import SanVolumes
 from orlop.drivers.volumes.san_chain import is_writing
-from orlop.errors import Conflict, Unsupported
+from orlop.errors import Conflict, Unavailable
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
+from orlop.kernel.process import child_pids
 from orlop.testing.volumes import VolumeDriverContract, new_id
 from support.daemon import wait_for
 from support.iscsi_target import IscsiTarget, iscsi_target, needs_san
@@ -84,11 +89,62 @@ class TestEncryptedOverSan(VolumeDriverContract):
             driver.attach("data", use)
         plain.detach("plain", use)
 
-    def test_without_a_part_in_the_leases_of_hosts_nothing_is_written(self, driver: VolumeDriver) -> None:
-        self.leases = NoLeases()
-        shared = self.another()
-        shared.create("data", self.options_of("data"), RECORD)
-        before = self.target.luns[1].read_bytes()
-        with pytest.raises(Unsupported, match="may have a writer on another host"):
-            shared.attach("data", new_id())
-        assert self.target.luns[1].read_bytes() == before
+    def test_what_encrypts_hangs_on_the_leash_too_and_begins_anew_on_the_next(self, driver: VolumeDriver) -> None:
+        assert isinstance(driver, EncryptedVolumes)
+        driver.create("data", self.options_of("data"), RECORD)
+        driver.tie("data", self.leash("first", 60))
+        data = driver.attach("data", new_id())
+        left_open = os.open(data / "open", os.O_WRONLY | os.O_CREAT)
+        os.write(left_open, b"kept\n")
+        driver.cut("data", 5)
+        assert not driver.is_reached("data") and not self.programs()
+        with pytest.raises(OSError):
+            (data / "late").touch()
+        with pytest.raises(Unavailable, match="lost its write access"):
+            driver.attach("data", new_id())
+        driver.tie("data", self.leash("second", 60))
+        data = driver.attach("data", new_id())
+        assert (data / "open").read_text() == "kept\n", "the last flush was in time"
+        with pytest.raises(OSError):
+            os.write(left_open, b"late\n")
+        with suppress(OSError):
+            os.close(left_open)
+        assert sorted(path.name for path in data.iterdir()) == ["open"]
+
+    def test_the_kernel_ends_both_programs_when_the_leash_is_over(self, driver: VolumeDriver) -> None:
+        assert isinstance(driver, EncryptedVolumes)
+        driver.create("data", self.options_of("data"), RECORD)
+        driver.tie("data", self.leash("leash", 4))
+        data, use = driver.attach("data", new_id()), new_id()
+        for program in self.programs():
+            os.kill(program, signal.SIGSTOP)
+        wait_for("their end", lambda: not self.programs())
+        with pytest.raises(OSError):
+            (data / "late").touch()
+        driver.tie("data", self.leash("next", 60))
+        (driver.attach("data", use) / "note").write_text("mine")
+
+    def test_another_host_finds_the_same_and_takes_no_other_for_it(self, driver: VolumeDriver) -> None:
+        assert isinstance(driver, EncryptedVolumes)
+        assert (driver.scope_of(self.options_of("data")), driver.scope_of({"driver": "local"})) == ("global", "local")
+        driver.create("data", self.options_of("data"), RECORD)
+        assert driver.identity("data") == ""
+        use = new_id()
+        (driver.attach("data", use) / "note").write_text("mine")
+        driver.detach("data", use)
+        driver.create("two", self.options_of("two"), RECORD)
+        driver.expect("two", driver.identity("data"))
+        with pytest.raises(Conflict, match="another"):
+            driver.attach("two", use)
+        assert driver.identity("data").count(" ") == 1
+
+    def leash(self, name: str, seconds: float) -> Path:
+        path = self.place / name
+        path.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)))
+        return path
+
+    def programs(self) -> list[int]:
+        """Keepers, and what they keep."""
+        records = [*self.place.glob("run/*/programs/*/program.json"), *self.place.glob("run/encrypted/*/program.json")]
+        keepers = [pid for record in records if (pid := MountProgram(record.parent).pid)]
+        return [*keepers, *(child for keeper in keepers for child in child_pids(keeper))]

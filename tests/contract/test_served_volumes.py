@@ -10,7 +10,8 @@ import pytest
 from orlop.drivers.volumes.abilities import LastingUses, Pending, Renaming
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram, find_program
-from orlop.drivers.volumes.served import Served, ServedVolumes
+from orlop.drivers.volumes.served import ServedVolumes
+from orlop.drivers.volumes.served_backend import Served
 from orlop.errors import HostFailure, Malformed
 from orlop.kernel.mounts import MNT_DETACH, MountEntry, is_mount_point, mounts_at_or_below, unmount
 from orlop.kernel.process import working_in

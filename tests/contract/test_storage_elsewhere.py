@@ -13,7 +13,8 @@ from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.encrypted import EncryptedVolumes
 from orlop.drivers.volumes.juicefs import JuicefsBackend
 from orlop.drivers.volumes.nas import NasBackend
-from orlop.drivers.volumes.served import Backend, ServedVolumes
+from orlop.drivers.volumes.served import ServedVolumes
+from orlop.drivers.volumes.served_backend import Backend
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.testing.volume_changes import ChangingContract, LastingUsesContract, RenamingContract
 from orlop.testing.volume_fixtures import VolumeFixtures

@@ -26,7 +26,8 @@ from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.mount_program import MountProgram
 from orlop.drivers.volumes.nas import NasBackend
 from orlop.drivers.volumes.san import SanVolumes
-from orlop.drivers.volumes.served import Backend, ServedVolumes
+from orlop.drivers.volumes.served import ServedVolumes
+from orlop.drivers.volumes.served_backend import Backend
 from orlop.errors import ActiveMounts, NotFound
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from support.daemon import wait_for

@@ -2,7 +2,8 @@
 
 Each write is a transaction that compares before it sets, first of all whether this is still the same cluster. An answer
 that was lost is no answer: the same is asked again, and each wish is made so that the second time finds what the first
-one did.
+one did. Not for long: of an etcd that hangs nobody can tell that it is not merely slow, so the first who waits in vain
+says so to all (follower), and who comes after is refused at once.
 """
 
 import time
@@ -25,7 +26,7 @@ from orlop.cluster.etcd import (
     Unchanged,
     after,
 )
-from orlop.cluster.etcd_link import DEADLINE_SECONDS, Uncertain
+from orlop.cluster.etcd_link import PATIENCE_SECONDS, Uncertain
 from orlop.cluster.follower import Follower
 from orlop.cluster.keys import Keys, parse, render
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable
@@ -66,7 +67,7 @@ class Catalogue:
 
     def change(self, volume: GlobalVolume) -> None:
         def changed(now: GlobalVolume) -> GlobalVolume:
-            return replace(volume, identity=now.identity)
+            return replace(volume, identity=now.identity, bound=now.bound)
 
         self._change(volume, changed)
 
@@ -75,6 +76,12 @@ class Catalogue:
             return replace(now, identity=now.identity or identity)
 
         return self._change(volume, changed).identity
+
+    def unbind(self, volume: GlobalVolume) -> None:
+        def changed(now: GlobalVolume) -> GlobalVolume:
+            return replace(now, bound="" if now.bound == volume.bound else now.bound)
+
+        self._change(volume, changed)
 
     def _change(self, volume: GlobalVolume, change: Callable[[GlobalVolume], GlobalVolume]) -> GlobalVolume:
         key = self._keys.volume(volume.name)
@@ -120,7 +127,7 @@ class Catalogue:
     def _stored(self, volume: GlobalVolume) -> Stored | None:
         """As it is in the store now; None where it is not, or another one has the name."""
         key = self._keys.volume(volume.name)
-        entry = self._ask(lambda: self._etcd.get(key))
+        entry = self._ask(lambda: self._etcd.get(key, PATIENCE_SECONDS))
         if entry is None or (found := parse(GlobalVolume, key, entry.value)).id != volume.id:
             return None
         return Stored(found, entry.changed)
@@ -158,7 +165,8 @@ class Catalogue:
     ) -> Outcome:
         identity = self._copy.identity
         same = Holds(self._keys.cluster, identity)
-        done = self._ask(lambda: self._etcd.transact([same, *comparisons], then, [*(otherwise or []), Read(same.key)]))
+        or_else = [*(otherwise or []), Read(same.key)]
+        done = self._ask(lambda: self._etcd.transact([same, *comparisons], then, or_else, PATIENCE_SECONDS))
         if not done.is_done and [entry.value for entry in done.found[-1]] != [identity]:
             error = Unavailable("cluster", "etcd does not hold the cluster any more that this node belongs to")
             self._follower.failed(error)
@@ -177,7 +185,7 @@ class Catalogue:
 
     def _until_it_is_so(self, attempt: Callable[[], T | None]) -> T:
         """None from an attempt: somebody else was faster, look again."""
-        deadline = time.monotonic() + 2 * DEADLINE_SECONDS
+        deadline = time.monotonic() + PATIENCE_SECONDS
         last: OrlopError = Unavailable("cluster", "others change the same all the time", "Try again")
         while time.monotonic() < deadline:
             try:

@@ -19,7 +19,8 @@ by each node; its bytes are where they were: only a purge destroys, on the node 
 is well. Time is counted from before the renewal was sent, by a clock that goes on while the host is suspended
 (CLOCK_BOOTTIME). `on_lost` is called well before the lease may end elsewhere: whoever is called has frozen the
 containers and torn the storage down when it returns. Only then, or when the lease has run out, may another node have
-it.
+it. What a node writes to since before it joined hangs on no leash: such a volume is published as *bound* to that node,
+and nobody acquires it before that one has let go of it.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -70,6 +71,10 @@ class Cluster(Protocol):
     def identify(self, volume: GlobalVolume, identity: str) -> str:
         """What the volume's storage is known by: the first that was told stands, on all hosts. Raises NotFound,
         Unavailable."""
+
+    def unbind(self, volume: GlobalVolume) -> None:
+        """Nothing writes to it without a lease any more: the node that it is `bound` to has let go of it, or is gone
+        for good. Raises NotFound, Unavailable."""
 
     def withdraw(self, volume: GlobalVolume) -> None:
         """Gone already is success. Raises Conflict naming node and container that use it elsewhere, Unavailable."""

@@ -14,6 +14,7 @@ from orlop.cluster.address import Credentials, Endpoint
 from orlop.cluster.catalogue import Catalogue
 from orlop.cluster.copy import Copy
 from orlop.cluster.etcd import Etcd
+from orlop.cluster.etcd_link import NoAnswer
 from orlop.cluster.follower import Follower
 from orlop.cluster.keys import Keys
 from orlop.cluster.membership import RENEW_SECONDS, NameTaken, Places
@@ -186,6 +187,9 @@ class JoinedCluster:
     def identify(self, volume: GlobalVolume, identity: str) -> str:
         return self._catalogue.identify(volume, identity)
 
+    def unbind(self, volume: GlobalVolume) -> None:
+        self._catalogue.unbind(volume)
+
     def withdraw(self, volume: GlobalVolume) -> None:
         self._catalogue.withdraw(volume)
 
@@ -205,13 +209,23 @@ class JoinedCluster:
     # One writer
 
     def acquire(self, volume: GlobalVolume, containers: Sequence[str], wait_seconds: float = 0.0) -> Writer:
-        return self._writers.acquire(volume, containers, wait_seconds)
+        return self._ask(lambda: self._writers.acquire(volume, containers, wait_seconds), volume.id)
 
     def release(self, volume_id: str) -> None:
         self._writers.release(volume_id)
 
     def take_over(self, volume: GlobalVolume) -> Writer:
-        return self._writers.take_over(volume)
+        return self._ask(lambda: self._writers.take_over(volume), volume.id)
+
+    def _ask(self, ask: Callable[[], Writer], volume_id: str) -> Writer:
+        """What this node has needs no answer. Who waits for one in vain says so to all."""
+        if volume_id not in self._writers.held():
+            self.follower.require()
+        try:
+            return ask()
+        except NoAnswer as error:
+            self.follower.failed(error)
+            raise
 
     def held(self) -> Mapping[str, Writer]:
         return self._writers.held()

@@ -21,7 +21,7 @@ from orlop.drivers.registries.distribution import Distribution
 from orlop.drivers.runtimes.driver import Runtime
 from orlop.drivers.runtimes.oci import OciRuntime
 from orlop.drivers.volumes.cloud import CloudBackend
-from orlop.drivers.volumes.device_lease import DeviceLeases, HostLeases, NoLeases
+from orlop.drivers.volumes.device_lease import HostLeases
 from orlop.drivers.volumes.driver import DriverContext, VolumeDriver
 from orlop.drivers.volumes.encrypted import INNER, EncryptedVolumes
 from orlop.drivers.volumes.gocryptfs import Inner
@@ -126,7 +126,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         managed=managed.drivers,
         managed_run=exec_root.managed / "uses",
     )
-    installed = every_volume_driver(data_root, exec_root, secrets_kept.resolve, bool(settings.cluster))
+    installed = every_volume_driver(data_root, exec_root, secrets_kept.resolve)
     drivers_of_volumes = VolumeDrivers(installed.drivers, plugins)
 
     cleanup = LayerCleanup(layers)
@@ -280,10 +280,9 @@ def every_volume_driver(
     data_root: DataRoot,
     exec_root: ExecRoot,
     resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]],
-    is_shared: bool = False,
 ) -> Installed:
     """Those that are built in, and those that are installed beside Orlop."""
-    built_in = volume_drivers(data_root, exec_root, resolve_secrets, is_shared)
+    built_in = volume_drivers(data_root, exec_root, resolve_secrets)
 
     def make_context(name: str) -> DriverContext:
         data, run = data_root.installed(name), exec_root.installed(name)
@@ -307,9 +306,7 @@ def volume_drivers(
     data_root: DataRoot,
     exec_root: ExecRoot,
     resolve_secrets: Callable[[Mapping[str, str]], Mapping[str, str]] = dict,
-    is_shared: bool = False,
 ) -> dict[str, VolumeDriver]:
-    """`is_shared`: other hosts reach the same storage, and agree with this one about volumes that they know."""
     drivers: dict[str, VolumeDriver] = {"local": LocalVolumes(data_root.volumes, resolve_secrets=resolve_secrets)}
     encrypted = data_root.volumes_of("encrypted")
     below: dict[str, Inner] = {"local": LocalVolumes(encrypted / INNER / "local", resolve_secrets=resolve_secrets)}
@@ -321,8 +318,7 @@ def volume_drivers(
     runs = exec_root.programs("san"), exec_root.programs("encrypted-san")
     leases = HostLeases(runs[0] / "leases", lambda holder: any(is_writing(run, holder) for run in runs))
     drivers["san"] = SanVolumes(data_root.volumes_of("san"), runs[0], resolve_secrets, leases)
-    unshared: DeviceLeases = NoLeases() if is_shared else leases  # encrypted volumes are known to this host alone
-    below["san"] = SanVolumes(encrypted / INNER / "san", runs[1], resolve_secrets, unshared)
+    below["san"] = SanVolumes(encrypted / INNER / "san", runs[1], resolve_secrets, leases)
     drivers["encrypted"] = EncryptedVolumes(encrypted, exec_root.programs("encrypted"), below, resolve_secrets)
     return drivers
 

@@ -18,7 +18,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import TypeVar
 
-from orlop.drivers.volumes.abilities import Filling
+from orlop.drivers.volumes.abilities import Filling, scope_of
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.events import Events
@@ -149,7 +149,7 @@ class VolumeCopies:
             "",
             wish.labels,
             wish.options,
-            self._drivers[driver_name].scope,
+            scope_of(self._drivers[driver_name], wish.options),
         )
         token = f"fill-{secrets.token_hex(8)}"
         record = render_record(volume)

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
-from orlop.drivers.volumes.abilities import Independent
+from orlop.drivers.volumes.abilities import Independent, scope_of
 from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -101,8 +101,9 @@ class VolumeCreation:
         if stored is not None:
             volume = self._take_in(stored, maker, options, labels, holds)
         else:
-            volume = Volume(name, secrets.token_hex(32), maker.name, self._clock(), "", labels, options, maker.scope)
-            if named and self._shared.concerns(maker):
+            scope = scope_of(maker, options)
+            volume = Volume(name, secrets.token_hex(32), maker.name, self._clock(), "", labels, options, scope)
+            if named and self._shared.concerns(maker, options):
                 volume = self._make_for_all(volume, container_id, holds)
             else:
                 volume = self._make(volume, holds)
@@ -117,7 +118,7 @@ class VolumeCreation:
         self._check(name, self._driver(f"create {name}", driver), options)
 
     def _check(self, name: str, driver: VolumeDriver, options: Mapping[str, str]) -> None:
-        if self._shared.concerns(driver):
+        if self._shared.concerns(driver, options):
             options = self._shared.check(f"create {name}", driver, options)
         check_options(name, driver, options)
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.abilities import Independent, Renaming, Retirement
+from orlop.drivers.volumes.abilities import Independent, Renaming, Retirement, scope_of
 from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -111,7 +111,7 @@ class VolumeMoves:
             raise Unsupported(
                 subject, "it is a volume of the cluster, and other hosts use it", "Make another, and copy"
             )
-        if self._shared.concerns(driver):
+        if self._shared.concerns(driver, wish.options):
             why = f"volumes of the driver {driver.name} are the whole cluster's, and this one is of this host alone"
             raise Unsupported(subject, why, "Make another volume, and copy: orlop volume cp")
         if volume.driver not in self._drivers:
@@ -128,7 +128,7 @@ class VolumeMoves:
             options=options or None,
             labels=labels if labels or volume.labels is not None else None,
             mountpoint="",
-            scope=driver.scope,
+            scope=scope_of(driver, options),
             problem="",
         )
         return volume, target

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.abilities import Leashed, Shareable
+from orlop.drivers.volumes.abilities import Leashed, Shareable, scope_of
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.volume_records import VolumeRecords
@@ -40,6 +40,7 @@ class SharedVolumes:
         self._drivers = drivers
         self.name_of: Callable[[str], str] = lambda container_id: container_id[:12]
         self.is_running: Callable[[str], bool] = lambda container_id: False
+        self.remarks: dict[str, str] = {}  # by the volume's id: why it is not as others of the cluster
         self._views: dict[str, tuple[GlobalVolume, Volume]] = {}  # by name, so that listings need not make them anew
         records.elsewhere = self.why_taken
 
@@ -53,8 +54,8 @@ class SharedVolumes:
         found = self.find(name)
         return f"{name} is a volume of the cluster, made on node {found.node}" if found else ""
 
-    def concerns(self, driver: VolumeDriver) -> bool:
-        return self.cluster is not None and driver.scope == GLOBAL
+    def concerns(self, driver: VolumeDriver, options: Options | None) -> bool:
+        return self.cluster is not None and scope_of(driver, options) == GLOBAL
 
     def check(self, subject: str, driver: VolumeDriver, options: Options) -> Options:
         """What the driver is to check. Raises Malformed for options that hold a secret, Unsupported for an access that
@@ -85,7 +86,7 @@ class SharedVolumes:
         driver, options = self._drivers[volume.driver], volume.options or {}
         return Access(options.get(ACCESS) or accesses(driver, options)[0])
 
-    def publish(self, volume: Volume) -> Volume:
+    def publish(self, volume: Volume, bound: str = "") -> Volume:
         """As it stands in the catalogue: this one, or the one that was there and is as wished. Raises Conflict naming
         the node of the one that is not, Unavailable."""
         cluster = self.required(f"create {volume.name}")
@@ -100,6 +101,7 @@ class SharedVolumes:
             cluster.node,
             volume.labels,
             volume.options,
+            bound=bound,
         )
         with _walked("publish"):
             return view(cluster.publish(wish))
@@ -223,7 +225,19 @@ class SharedVolumes:
     def warnings(self) -> list[str]:
         if self.cluster is None:
             return []
-        return [*self.cluster.warnings(), *(hidden(volume, found) for volume, found in self.hidden())]
+        remarks = [self.remark(volume) for volume in self._records.all() if volume.id in self.remarks]
+        hidden_ones = [hidden(volume, found) for volume, found in self.hidden()]
+        return [*self.cluster.warnings(), *filter(None, remarks), *hidden_ones]
+
+    def remark(self, volume: Volume) -> str:
+        """What people should know of it in this cluster; "" where there is nothing."""
+        why = self.remarks.get(volume.id)
+        return f"volume {volume.name} {why}" if why else ""
+
+    def bound_to(self, entry: GlobalVolume) -> str:
+        """The node, unless it was taken out of the cluster since."""
+        is_member = self.cluster is not None and any(node.name == entry.bound for node in self.cluster.nodes())
+        return entry.bound if entry.bound and is_member else ""
 
     def hidden(self) -> list[tuple[Volume, GlobalVolume]]:
         """Volumes of this host alone whose names others mean another one by."""

@@ -3,7 +3,8 @@
 changed       its labels and options follow
 withdrawn     it is retired here, as by a removal: what this host kept of it can be had back for a while. Only while
               the store is there: what an old copy does not name is not gone
-made before   a volume of global scope that was made without a cluster is published, when its name is free there
+made before   a volume of global scope that was made without a cluster is published, when its name is free there; one
+              with one writer that is in use meanwhile is bound to this host until its containers have stopped
 """
 
 import logging
@@ -13,7 +14,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.abilities import Independent
+from orlop.drivers.volumes.abilities import Independent, Leashed
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.retirement import Retirements
 from orlop.engine.volume_changes import VolumeChanges
@@ -22,7 +23,8 @@ from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import GLOBAL, SharedVolumes
 from orlop.engine.volume_survey import describe
-from orlop.errors import OrlopError, Unavailable
+from orlop.engine.volume_writing import BOUND, VolumeWriting
+from orlop.errors import Conflict, OrlopError, Unavailable
 from orlop.model.cluster import Access, GlobalVolume
 from orlop.model.volume import Volume
 from orlop.store.journal import Journal, Put
@@ -43,7 +45,9 @@ class Followed:
         changes: VolumeChanges,
         retirements: Retirements,
         others: OthersVolumes,
+        writing: VolumeWriting,
     ) -> None:
+        self._writing = writing
         self._journal = journal
         self._records = records
         self._drivers = drivers
@@ -85,11 +89,13 @@ class Followed:
         found = cluster.find(name)
         if not volume.is_shared:
             if volume.scope == GLOBAL and not volume.is_anonymous and (found is None or _is_same(found, volume)):
-                self._offer(volume)
+                self._offer(cluster, volume)
         elif found is None or found.id != volume.id:
             self._forget(volume)
         elif (found.labels, found.options) != (volume.labels, volume.options):
             self._changes.follow(volume, found.labels, found.options)
+        elif found.bound == cluster.node:
+            self._writing.unbind_unused(volume)
 
     def _forget(self, volume: Volume) -> None:
         why = "it was removed from the cluster"
@@ -103,22 +109,30 @@ class Followed:
         for error in self._retirements.retire([volume], why).values():
             raise error
 
-    def _offer(self, volume: Volume) -> None:
+    def _offer(self, cluster: Cluster, volume: Volume) -> None:
         """The same wish under the same name, on two hosts, was for the same storage: then it is one volume."""
         driver = self._drivers.get(volume.driver)
         if driver is None or volume.id in self._refused:
             return
-        if self._shared.access_of(volume) is Access.RWO and self._records.holders(volume.name):
-            return  # what reaches its storage hangs on no leash: offered at the next start that nobody has it
+        # What writes to it already hangs on no leash.
+        is_written = isinstance(driver, Leashed) and driver.is_reached(volume.name)
         try:
             self._shared.check(f"create {volume.name}", driver, volume.options or {})
-            published = self._shared.publish(volume)
+            is_bound = is_written and self._shared.access_of(volume) is Access.RWO
+            published = self._shared.publish(volume, cluster.node if is_bound else "")
+            found = cluster.find(volume.name)
+            if is_bound and found is not None and found.bound != cluster.node:
+                why = f"it is in use here, and node {found.node} had it before: two hosts may write to its storage"
+                raise Conflict(f"publish {volume.name}", why, "Stop its containers here, now")
         except Unavailable:
             return  # asked again when the store is back
         except OrlopError as error:
             self._refused.add(volume.id)
+            self._shared.remarks[volume.id] = f"stays with this host alone: {error.why}"
             log.warning("volume %s stays with this host alone: %s", volume.name, error)
             return
+        if is_bound:
+            self._shared.remarks[published.id] = BOUND
         volume = replace(volume, id=published.id, is_shared=True)
         for remark in describe(driver, volume):
             log.warning("volume %s: %s", volume.name, remark)

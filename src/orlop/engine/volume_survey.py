@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import msgspec
 
-from orlop.drivers.volumes.abilities import SelfDescribing
+from orlop.drivers.volumes.abilities import SelfDescribing, scope_of
 from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.volume_steps import render_record
 from orlop.errors import OrlopError
@@ -47,7 +47,7 @@ def survey_volume(driver: VolumeDriver, stored: StoredVolume) -> Surveyed:
     except (OrlopError, OSError) as error:
         return Surveyed(bare, NOTHING, remarks=(f"it says nothing of itself: {error}",))
     options, remarks = _options(driver, stored.name)
-    plain = replace(bare, options=options or None)
+    plain = replace(bare, options=options or None, scope=scope_of(driver, options))
     source = OPTIONS if options else NOTHING
     try:
         found = msgspec.json.decode(text or "{}", type=Volume)
@@ -59,7 +59,8 @@ def survey_volume(driver: VolumeDriver, stored: StoredVolume) -> Surveyed:
     if found.driver != driver.name:
         why = f"its record is the one of a volume of driver {found.driver}: only the id is taken from it"
         return Surveyed(replace(plain, id=found.id), source, is_recorded=True, remarks=(*remarks, why))
-    volume = replace(found, name=stored.name, mountpoint=stored.mountpoint, scope=driver.scope, problem="")
+    scope = scope_of(driver, found.options)
+    volume = replace(found, name=stored.name, mountpoint=stored.mountpoint, scope=scope, problem="")
     if found.name != stored.name:
         remarks += (f"its record is the one of {found.name}: id, labels and options are taken from it",)
     wished = found.options or {}

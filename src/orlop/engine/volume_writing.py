@@ -6,7 +6,8 @@
                   start again by their restart policy, which waits for the access
 
 Whatever is in doubt counts as no access: a shared volume that the catalogue does not name now, a daemon without a
-cluster, an answer that was lost. Uses by the daemon itself (copies, archives) are uses like others.
+cluster, an answer that was lost. Uses by the daemon itself (copies, archives) are uses like others. What this host has
+written to since before it joined goes on without a lease, and is bound to it in the catalogue: nobody else gets it.
 """
 
 import logging
@@ -17,13 +18,13 @@ from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.abilities import Leashed
+from orlop.drivers.volumes.abilities import Leashed, scope_of
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.standstill import Standstill
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_shared import SharedVolumes
-from orlop.errors import OrlopError, Unavailable
+from orlop.engine.volume_shared import GLOBAL, SharedVolumes
+from orlop.errors import OrlopError, Unavailable, WriterElsewhere
 from orlop.model.cluster import Access, GlobalVolume, Writer
 from orlop.model.container import Container
 from orlop.model.mount import MountKind
@@ -36,6 +37,7 @@ _FLUSH_SECONDS = 3.0
 _LOOK_SECONDS = 1.0
 _UNUSED_SECONDS = 60.0
 _AT_ONCE = 8
+BOUND = "is written to by containers that ran before this host joined: no other host gets it before they have stopped"
 
 
 class VolumeWriting:
@@ -71,11 +73,15 @@ class VolumeWriting:
 
     def begin(self, volume: Volume, use: str, container_id: str = "", wait_seconds: float = 0.0) -> None:
         """Raises WriterElsewhere, Unavailable."""
+        self._refuse_unleashed(volume)
         if not self._is_written_by_one(volume):
             return
-        entry = self._entry(volume)
-        driver, writers = self._drivers[volume.driver], self._writers
+        driver, writers, entry = self._drivers[volume.driver], self._writers, self._entry(volume)
         assert writers is not None and isinstance(driver, Leashed)
+        if entry.bound:
+            if entry.bound == writers.node and driver.is_reached(volume.name):
+                return  # as those who have it: they, too, use what was mounted before there was a lease
+            self._unbind(entry)
         with self._lock:
             is_first = not self._uses.get(volume.id)
         try:
@@ -91,8 +97,34 @@ class VolumeWriting:
         with self._lock:
             self._uses.setdefault(volume.id, set()).add(use)
 
+    def _refuse_unleashed(self, volume: Volume) -> None:
+        """What the cluster does not know, and another host could write to all the same."""
+        driver = self._drivers.get(volume.driver)
+        if self._writers is None or volume.is_shared or not isinstance(driver, Leashed):
+            return
+        if scope_of(driver, volume.options) == GLOBAL and self._shared.access_of(volume) is Access.RWO:
+            why = self._shared.remarks.get(volume.id) or "the cluster does not know it"
+            why = f"its storage may have a writer on another host, and it has no part in their leases: {why}"
+            hint = (
+                "Give it a name that is free in the cluster and options without a secret: orlop volume rename, update"
+            )
+            raise Unavailable(f"write to {volume.name}", why, hint)
+
+    def _unbind(self, entry: GlobalVolume) -> None:
+        """Raises WriterElsewhere, Unavailable."""
+        writers, node = self._writers, self._shared.bound_to(entry)
+        assert writers is not None
+        if node and node != writers.node:
+            raise bound_elsewhere(entry)
+        writers.unbind(entry)
+        self._shared.remarks.pop(entry.id, None)
+
     def end(self, volume: Volume, use: str) -> None:
         """Never raises: what cannot be ended keeps its access until it can."""
+        entry = self._shared.find(volume.name) if volume.is_shared else None
+        if entry is not None and entry.id == volume.id and self._is_ours_unleashed(entry):
+            self._unbind_unused(volume, entry)
+            return
         with self._lock:
             uses = self._uses.get(volume.id)
             if uses is None or use not in uses:
@@ -102,6 +134,24 @@ class VolumeWriting:
                 return
             del self._uses[volume.id]
         self._give_back(volume)
+
+    def _is_ours_unleashed(self, entry: GlobalVolume) -> bool:
+        return bool(entry.bound) and self._writers is not None and entry.bound == self._writers.node
+
+    def unbind_unused(self, volume: Volume) -> None:
+        """Of this host, with the volume's lock. Never raises."""
+        entry = self._shared.find(volume.name)
+        if entry is not None and entry.id == volume.id and self._is_ours_unleashed(entry):
+            self._unbind_unused(volume, entry)
+
+    def _unbind_unused(self, volume: Volume, entry: GlobalVolume) -> None:
+        driver = self._drivers.get(volume.driver)
+        if not isinstance(driver, Leashed) or driver.is_reached(volume.name):
+            return
+        try:
+            self._unbind(entry)
+        except OrlopError as error:
+            log.warning("volume %s stays bound to this host until it is used again: %s", volume.name, error)
 
     def _give_back(self, volume: Volume) -> None:
         driver = self._drivers.get(volume.driver)
@@ -149,7 +199,10 @@ class VolumeWriting:
 
     def remember(self, volume: Volume, use: str) -> None:
         """At start: a container that runs on has it."""
-        if self._is_written_by_one(volume):
+        entry = self._shared.find(volume.name)
+        if entry is not None and self._is_ours_unleashed(entry):
+            self._shared.remarks[volume.id] = BOUND
+        elif self._is_written_by_one(volume):
             with self._lock:
                 self._uses.setdefault(volume.id, set()).add(use)
 
@@ -185,6 +238,8 @@ class VolumeWriting:
             raise Unavailable(subject, "it is no volume of the cluster", "Look at: docker volume ls")
         if entry.access is not Access.RWO:
             raise Unavailable(subject, "all hosts may use it at once", "Use it: there is nothing to take over")
+        if self._shared.bound_to(entry):
+            raise bound_elsewhere(entry)
         writer = self._writers.take_over(entry)
         threading.Thread(target=self._give_back_unused, args=(entry,), name=f"taken {name}", daemon=True).start()
         return writer
@@ -256,3 +311,10 @@ class VolumeWriting:
                 log.error("container %s does not end although its storage was cut off", container.name)
         except OrlopError as error:
             log.warning("ending container %s: %s", container.name, error)
+
+
+def bound_elsewhere(entry: GlobalVolume) -> WriterElsewhere:
+    """It has no lease that would end, and nothing there lets go when it is told to."""
+    why = f"node {entry.bound} writes to it since before it joined the cluster"
+    hint = f"Stop its containers there; if that host is gone for good: orlop node rm {entry.bound}"
+    return WriterElsewhere(f"volume {entry.name}", why, hint)

@@ -161,7 +161,15 @@ class Volumes:
             clock,
         )
         self._followed = Followed(
-            journal, self._records, drivers, self._locks, self.shared, self._changes, self.retirements, self.others
+            journal,
+            self._records,
+            drivers,
+            self._locks,
+            self.shared,
+            self._changes,
+            self.retirements,
+            self.others,
+            self.writing,
         )
         self.archives = VolumeArchives(self.access, self.copies)
         self._removal = VolumeRemoval(

@@ -33,6 +33,7 @@ class GlobalVolume:
     labels: Mapping[str, str] | None = None
     options: Mapping[str, str] | None = None
     identity: str = ""  # of its storage, once a host has seen it: no host takes another one for it
+    bound: str = ""  # access rwo: the node that has written to it since before it joined, without a lease
 
     def is_as_wished(self, driver: str, options: Mapping[str, str] | None) -> bool:
         """Whether the same was asked for: nothing asked for is as wished."""

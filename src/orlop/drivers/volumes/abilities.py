@@ -12,7 +12,7 @@ from typing import Protocol, runtime_checkable
 
 from orlop.drivers.volumes.asking import Asking as Asking
 from orlop.drivers.volumes.asking import Question as Question
-from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.model.abilities import Ability
 from orlop.model.value import dataclass
 
@@ -311,11 +311,20 @@ class Renaming(Ability, Protocol):
 
 
 @runtime_checkable
+class ScopeByOptions(Ability, Protocol):
+    """The ability to have volumes for one host and volumes for all: its `scope` is that of most."""
+
+    def scope_of(self, options: Mapping[str, str]) -> str:
+        """local or global."""
+
+
+@runtime_checkable
 class Shareable(Ability, Protocol):
-    """The ability of a driver of global scope to say how several hosts may use the storage of one volume."""
+    """The ability of a driver with volumes of global scope to say how several hosts may use the storage of one."""
 
     def accesses(self, options: Mapping[str, str]) -> Sequence[str]:
-        """Of rwx, rwo and rox (model/cluster.py) what the storage keeps safe; the first is the default."""
+        """Of rwx, rwo and rox (model/cluster.py) what the storage keeps safe; the first is the default. rwo only of
+        what is Leashed, too."""
 
     def options_for(self, options: Mapping[str, str], access: str) -> Mapping[str, str]:
         """As the volume is made on a host that uses it so."""
@@ -351,3 +360,8 @@ ABILITIES = tuple(each for each in list(globals().values()) if getattr(each, "_i
 
 def abilities_of(driver: object) -> list[type]:
     return [ability for ability in ABILITIES if isinstance(driver, ability)]
+
+
+def scope_of(driver: VolumeDriver, options: Mapping[str, str] | None) -> str:
+    """Of a volume with these options."""
+    return driver.scope_of(options or {}) if isinstance(driver, ScopeByOptions) else driver.scope

@@ -22,7 +22,7 @@ from orlop.drivers.volumes.rclone import (
 )
 from orlop.drivers.volumes.rclone_remote import Remote
 from orlop.drivers.volumes.remote_options import COMMON, Options, check_common, check_known, require, switch
-from orlop.drivers.volumes.served import Served
+from orlop.drivers.volumes.served_backend import Served
 from orlop.drivers.volumes.storage_mark import IF_EMPTY
 from orlop.errors import Malformed
 from orlop.kernel.mounts import MountEntry

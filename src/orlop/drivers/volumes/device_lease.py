@@ -14,7 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from orlop.errors import Conflict, Unsupported
+from orlop.errors import Conflict
 from orlop.model.value import dataclass
 from orlop.store.files import write_durably
 
@@ -58,17 +58,6 @@ class HostLeases:
                 found = _read(path)
                 if found is not None and found.id == holder.id:
                     path.unlink(missing_ok=True)
-
-
-class NoLeases:
-    """Where devices are shared among hosts, and what asks here has no lease that they share: nothing is written."""
-
-    def acquire(self, subject: str, device: str, holder: Holder) -> None:
-        why = f"{device} may have a writer on another host, and this volume has no part in their leases"
-        raise Unsupported(subject, why, "Use a volume of the driver san, which has")
-
-    def release(self, holder: Holder) -> None:
-        return
 
 
 def _read(path: Path) -> Holder | None:

@@ -10,6 +10,10 @@ is, stays where it is whatever name ours has, removed or not, and is destroyed w
 
     attach   the volume below -> gocryptfs over it          purge     ours: the decision, one rename
     detach   gocryptfs ends -> the volume below             cleanup   the volume below -> what is left of ours
+
+Several hosts may have it where one of them at a time writes, and nothing can be written any more once its programs are
+killed. More than one writer gocryptfs does not bear: two that write to one file at the same moment make it unreadable,
+and what one remembers of a directory another may have made anew.
 """
 
 import logging
@@ -24,16 +28,20 @@ from orlop.drivers.volumes.abilities import (
     Health,
     HealthState,
     Interrupting,
+    Leashed,
     Mending,
+    MountedAnew,
     Pending,
+    Shareable,
     Uploading,
     Watched,
 )
 from orlop.drivers.volumes.driver import StoredVolume
-from orlop.drivers.volumes.gocryptfs import GocryptfsBackend, Inner, hold, inner_options
+from orlop.drivers.volumes.gocryptfs import DEFAULT_DRIVER, GocryptfsBackend, Inner, hold, inner_options
 from orlop.drivers.volumes.served import ServedVolumes
 from orlop.errors import Forbidden, HostFailure, Malformed, NotFound, OrlopError, Unsupported
 from orlop.kernel.mounts import is_mount_point
+from orlop.model.cluster import Access
 from orlop.model.secret import is_reference
 
 log = logging.getLogger(__name__)
@@ -68,6 +76,10 @@ class EncryptedVolumes:
     @property
     def scope(self) -> str:
         return self._backend.scope
+
+    def scope_of(self, options: Options) -> str:
+        is_known = (options.get("driver") or DEFAULT_DRIVER) in self._inner
+        return "global" if is_known and Access.RWO in self.accesses(options) else "local"
 
     # Create and find
 
@@ -133,9 +145,63 @@ class EncryptedVolumes:
     def _below(self, name: str) -> tuple[Inner, str]:
         return self._backend.inner(self._outer.options(name)), self._outer.served_id(name)
 
+    # Among several hosts: one at a time writes
+
+    def accesses(self, options: Options) -> Sequence[str]:
+        inner = self._backend.inner(options)
+        if not (isinstance(inner, Shareable) and isinstance(inner, Leashed)):
+            return ()
+        return [access for access in inner.accesses(inner_options(options)) if access != Access.RWX]
+
+    def options_for(self, options: Options, access: str) -> Options:
+        return {**options, "read-only": "true"} if access == Access.ROX else options
+
+    def identity(self, name: str) -> str:
+        """Of what is encrypted, and of the storage that it lies on."""
+        mark = self._outer.identity(name)
+        inner, served_id = self._below(name)
+        below = ""
+        with suppress(NotFound):
+            below = inner.identity(served_id) if mark and isinstance(inner, Shareable) else ""
+        return f"{mark} {below}".strip()
+
+    def expect(self, name: str, identity: str) -> None:
+        mark, _, below = identity.partition(" ")
+        self._outer.expect(name, mark)
+        inner, served_id = self._below(name)
+        if below and isinstance(inner, Shareable):
+            try:
+                inner.get(served_id)
+            except NotFound:
+                inner.create(served_id, inner_options(self._outer.options(name)), "{}")
+            inner.expect(served_id, below)
+
+    def tie(self, name: str, leash: Path) -> None:
+        inner, served_id = self._below(name)
+        if isinstance(inner, Leashed):
+            inner.tie(served_id, leash)
+        self._outer.tie(name, leash)
+
+    def is_reached(self, name: str) -> bool:
+        with suppress(NotFound):
+            inner, served_id = self._below(name)
+            return self._outer.is_reached(name) or (isinstance(inner, Leashed) and inner.is_reached(served_id))
+        return False
+
+    def cut(self, name: str, seconds: float) -> None:
+        """gocryptfs may hang in what is below, so it is not waited for before that is cut off, too."""
+        self._outer.flush(name, seconds / 2)
+        with suppress(NotFound):
+            self._outer.interrupt(name)
+            inner, served_id = self._below(name)
+            if isinstance(inner, Leashed):
+                inner.cut(served_id, seconds / 2)
+        self._outer.cut(name, 0)
+
     # Use
 
     def attach(self, name: str, use_id: str) -> Path:
+        self._end_above_dead(name)
         try:
             return self._outer.attach(name, use_id)
         except HostFailure as error:
@@ -143,6 +209,14 @@ class EncryptedVolumes:
                 raise
             hint = "Give the secret the value that it had when the volume was made: orlop secret create --force"
             raise Forbidden(error.subject, "its key does not fit the encrypted data", hint) from error
+
+    def _end_above_dead(self, name: str) -> None:
+        """Where what is below died, and lost what was not on its device: gocryptfs begins anew with it."""
+        inner, served_id = self._below(name)
+        if isinstance(inner, Watched) and isinstance(inner, MountedAnew) and inner.mounts_anew:
+            with suppress(NotFound):
+                if self._outer.is_reached(name) and inner.health(served_id).state is HealthState.STALE:
+                    self._outer.interrupt(name)
 
     def detach(self, name: str, use_id: str) -> None:
         self._outer.detach(name, use_id)

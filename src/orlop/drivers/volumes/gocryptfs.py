@@ -14,7 +14,7 @@ from orlop.drivers.volumes.abilities import LastingUses, Pending, Retirement
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
 from orlop.drivers.volumes.remote_options import Options, choose, require
-from orlop.drivers.volumes.served import Served
+from orlop.drivers.volumes.served_backend import Served
 from orlop.drivers.volumes.storage_mark import NEVER
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MountEntry
@@ -42,6 +42,7 @@ class Inner(VolumeDriver, Retirement, LastingUses, Protocol):
 class GocryptfsBackend:
     name = "encrypted"
     scope = "local"
+    writes_through = True  # as far as the volume below does
     shown = ("driver",)
 
     def __init__(self, inner: Mapping[str, Inner], guessing_cost: int) -> None:
@@ -153,6 +154,9 @@ def _make(subject: str, data: Path, key: str, guessing_cost: int) -> None:
         _ask(subject, _program(), *wish, "--", str(data), given=given, seconds=_MAKE_SECONDS)
     finally:
         os.close(given)
+    # It will be remembered that they are there, and then nobody makes them anew.
+    made = (str(data / _CONFIG), str(data / _ROOT_MARK), str(data))
+    _ask(subject, "sync", "--", *made, seconds=_MAKE_SECONDS)
 
 
 def _ask(subject: str, *argv: str, given: int = -1, seconds: float = _LOOK_SECONDS) -> bytes:

@@ -25,7 +25,7 @@ from orlop.drivers.volumes.juicefs_meta import (
 )
 from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram
 from orlop.drivers.volumes.remote_options import Options, check_known, check_size, choose, require, switch
-from orlop.drivers.volumes.served import Served
+from orlop.drivers.volumes.served_backend import Served
 from orlop.errors import Conflict, HostFailure, Malformed, Unavailable
 from orlop.kernel.mount_process import unmount_within
 from orlop.kernel.mounts import MountEntry, is_mount_point
@@ -45,6 +45,7 @@ UNMOUNT_SECONDS, FLUSH_SECONDS, _LOOK_SECONDS = 20.0, 60.0, 0.05
 class JuicefsBackend:
     name = "juicefs"
     scope = "global"
+    writes_through = True
     shown = tuple(key for key in KNOWN if key not in ("meta", "meta-password", "access-key", "secret-key"))
 
     def check(self, subject: str, options: Options) -> None:

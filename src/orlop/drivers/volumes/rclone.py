@@ -21,7 +21,7 @@ from orlop.drivers.volumes.abilities import Health, HealthState, Pending
 from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram, find_program
 from orlop.drivers.volumes.rclone_look import last_line, look_at
 from orlop.drivers.volumes.rclone_remote import REMOTE, Remote, configuration
-from orlop.drivers.volumes.served import Served
+from orlop.drivers.volumes.served_backend import Served
 from orlop.drivers.volumes.storage_mark import NO_MARK, PATTERN, remembered
 from orlop.errors import HostFailure, Unavailable
 from orlop.kernel.mounts import MountEntry

@@ -23,6 +23,7 @@ from pathlib import Path
 from orlop.drivers.volumes.abilities import Health
 from orlop.drivers.volumes.device_lease import DeviceLeases, Holder, HostLeases
 from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.leash_ties import LeashTies
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.mount_program import end_unrecorded
 from orlop.drivers.volumes.mounted_uses import (
@@ -67,7 +68,7 @@ class SanVolumes:
         self._run = run.resolve()
         self._resolve = resolve
         self._leases = leases or HostLeases(self._run / "leases", lambda holder: is_writing(self._run, holder))
-        self._ties: dict[str, Path | None] = {}  # leashes by name; None: it was cut, and is not tied anew
+        self._ties = LeashTies()
         self._late: set[tuple[str, str]] = set()  # uses that ended while the storage did not answer
         self._closed = threading.Event()
         self._health = SanHealth()
@@ -137,7 +138,7 @@ class SanVolumes:
             self._late.discard((name, use_id))
             record = read_record(volume)
             options = parse_san_options(f"attaching volume {name}", self._resolve(record.options))
-            chain = SanChain(self._run, record.id, self._leash(name))
+            chain = SanChain(self._run, record.id, self._ties.leash(name))
             self._let_go_of_dead(volume, chain)
             if exists(volume.fd, USES) and is_ours(volume):
                 self._health.require_answer(f"attaching volume {name}", chain)
@@ -163,13 +164,7 @@ class SanVolumes:
                 write_record(volume, replace(record, uuid=identity, is_being_made=False))
 
     def tie(self, name: str, leash: Path) -> None:
-        self._ties[name] = leash
-
-    def _leash(self, name: str) -> Path | None:
-        leash = self._ties.get(name)
-        if leash is None and name in self._ties:
-            raise Unavailable(f"attaching volume {name}", "this host lost its write access", "Try again in a moment")
-        return leash
+        self._ties.tie(name, leash)
 
     def is_reached(self, name: str) -> bool:
         with suppress(NotFound), self._tree.opened(name) as volume:
@@ -177,7 +172,7 @@ class SanVolumes:
         return False
 
     def cut(self, name: str, seconds: float) -> None:
-        self._ties[name] = None
+        self._ties.cut(name)
         with suppress(NotFound), self._tree.opened(name) as volume:
             chain = SanChain(self._run, read_record(volume).id)
             if seconds > 0 and chain.is_alive:

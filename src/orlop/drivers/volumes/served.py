@@ -17,13 +17,13 @@ import json
 import logging
 import secrets
 import threading
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from orlop.drivers.volumes.abilities import Health, HealthState, Pending
 from orlop.drivers.volumes.driver import StoredVolume
+from orlop.drivers.volumes.leash_ties import LeashTies
 from orlop.drivers.volumes.leftover_programs import Leftover, end_leftover, find_leftovers
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.mount_health import MountHealth
@@ -41,14 +41,15 @@ from orlop.drivers.volumes.mounted_uses import (
     mount_anew,
 )
 from orlop.drivers.volumes.remote_options import refuse_named
+from orlop.drivers.volumes.served_backend import Asking, Backend, Following, Options, Served, Showing, WritingThrough
 from orlop.drivers.volumes.served_record import SERVED, is_started_for, parse_served, read_served, stamped
 from orlop.drivers.volumes.storage_asking import StorageAsking
 from orlop.drivers.volumes.volume_directory import PURGING, VolumeDirectory, exists, read_file, replace_file
 from orlop.drivers.volumes.volume_name import check_name
 from orlop.errors import Conflict, HostFailure, NotFound, OrlopError, Unavailable
-from orlop.kernel.mounts import MountEntry, is_mount_point
+from orlop.kernel.device_look import run_within
+from orlop.kernel.mounts import is_mount_point
 from orlop.model.cluster import Access
-from orlop.model.value import dataclass
 
 log = logging.getLogger(__name__)
 
@@ -57,75 +58,6 @@ START_SECONDS = 60.0
 END_SECONDS = 10.0
 FINISH_SECONDS = 2.0  # how often it is tried again to unmount what had something to upload
 _NOBODY = "nobody"  # a use that nobody has
-
-Options = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class Served:
-    """What a backend works with."""
-
-    name: str
-    options: Options  # secrets resolved
-    given: Options  # the same as they were given: secrets by name
-    mountpoint: Path
-    place: Path  # of the program; gone after a reboot
-    cache: Path  # on the disk of the volumes; stays until the volume is purged
-    identity: Path  # a file beside the data, for the backend to know the storage again
-
-
-class Backend(Protocol):
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def scope(self) -> str: ...
-
-    def check(self, subject: str, options: Options) -> None:
-        """Raises Malformed for options that could never work, before anything is asked of the storage. Secrets are
-        resolved, so a message never says a value."""
-
-    def command(self, served: Served) -> Command:
-        """The program that mounts on `served.mountpoint`. Raises Unsupported where it is not installed."""
-
-    def is_own(self, entry: MountEntry) -> bool:
-        """Whether a mount is of this backend's kind."""
-
-    def before_unmount(self, served: Served, program: MountProgram) -> None:
-        """Nobody uses it any more: what was written and is not yet where it belongs goes there now. Raises Unavailable
-        where that cannot be in good time; then it stays mounted, goes on by itself, and is asked again."""
-
-    def pending(self, place: Path, cache: Path) -> Pending | None:
-        """What was written and is not yet where it belongs, whether or not the program runs."""
-
-
-@runtime_checkable
-class Showing(Protocol):
-    """The ability of a backend to say what its program shows to everybody on this host."""
-
-    shown: Collection[str]  # options that become arguments
-
-
-@runtime_checkable
-class Following(Protocol):
-    """The ability of a backend to follow what becomes of its program."""
-
-    def is_ready(self, served: Served) -> bool:
-        """Whether what is mounted may be used."""
-
-    def mounted(self, served: Served) -> None:
-        """It has just mounted."""
-
-    def ended(self, served: Served) -> None:
-        """It is not there any more, or never came to mount. May be told twice."""
-
-
-@runtime_checkable
-class Asking(Protocol):
-    """The ability of a backend to ask the storage behind a mount that is there."""
-
-    def ask(self, place: Path, identity: Path) -> Health:
-        """Of the program in that place. Asked by a thread that may wait some ten seconds."""
 
 
 class ServedVolumes:
@@ -140,6 +72,7 @@ class ServedVolumes:
         self._unfinished: set[str] = set()  # mounted, though nobody uses them
         self._unsent: set[str] = set()  # not mounted, with something in the cache that is not where it belongs
         self._told: set[str] = set()  # of whose trouble the log knows
+        self._ties = LeashTies()
         self._closed = threading.Event()
         self._mounts = MountHealth()
         self._storage = StorageAsking()
@@ -213,7 +146,8 @@ class ServedVolumes:
     # Several hosts
 
     def accesses(self, options: Options) -> Sequence[str]:
-        return (Access.RWX, Access.RWO, Access.ROX)
+        bears_one = isinstance(self._backend, WritingThrough) and self._backend.writes_through
+        return (Access.RWX, Access.RWO, Access.ROX) if bears_one else (Access.RWX, Access.ROX)
 
     def options_for(self, options: Options, access: str) -> Options:
         return {**options, "read-only": "true"} if access == Access.ROX else options
@@ -227,17 +161,44 @@ class ServedVolumes:
             if read_file(volume.fd, IDENTITY).strip() != identity:
                 replace_file(volume.fd, IDENTITY, identity)
 
+    def tie(self, name: str, leash: Path) -> None:
+        self._ties.tie(name, leash)
+
+    def is_reached(self, name: str) -> bool:
+        with suppress(NotFound), self._tree.opened(name) as volume:
+            return MountProgram(self._run / read_served(volume)[0]).is_alive()
+        return False
+
+    def cut(self, name: str, seconds: float) -> None:
+        self.flush(name, seconds)
+        with suppress(NotFound), self._tree.opened(name) as volume:
+            MountProgram(self._run / read_served(volume)[0]).finish()
+
+    def flush(self, name: str, seconds: float) -> None:
+        """The first half of `cut`: nothing is mounted any more from here on, and what was written is written out."""
+        self._ties.cut(name)
+        with suppress(NotFound, TimeoutError), self._tree.opened(name) as volume:
+            if seconds > 0 and MountProgram(self._run / read_served(volume)[0]).is_alive():
+                run_within(seconds, ("sync", "-f", str(volume.data_path)))
+
     # Use
 
     def attach(self, name: str, use_id: str) -> Path:
         with self._tree.opened(name, exclusive=True) as volume:
             # A dead mount may be there without a use, too: what a crash left, and nobody has cleared away yet.
-            is_dead = (is_in_use(volume) or is_ours(volume)) and self.health(name).state is HealthState.STALE
+            is_dead = (is_in_use(volume) or is_ours(volume)) and self._is_dead(volume)
             if is_dead or self._is_outdated(volume):
                 self._attach_anew(volume, use_id)
             else:
                 attach_mounted(volume, use_id, mount=lambda: self._mount(volume))
             return volume.data_path
+
+    def _is_dead(self, volume: VolumeDirectory) -> bool:
+        """Or about to be: on another leash than the one that there is now."""
+        leash = self._ties.leash(volume.name)
+        if leash is not None and MountProgram(self._run / read_served(volume)[0]).leash != leash:
+            return True
+        return self.health(volume.name).state is HealthState.STALE
 
     def _is_outdated(self, volume: VolumeDirectory) -> bool:
         """Nobody uses it, and its program still has something to bring away, by a key or options that were changed
@@ -264,9 +225,9 @@ class ServedVolumes:
         return stamped(self._backend.command(served), served.options)
 
     def _start(self, served: Served, program: MountProgram, command: Command) -> None:
-        subject = f"attaching volume {served.name}"
+        subject, leash = f"attaching volume {served.name}", self._ties.leash(served.name)
         try:
-            program.start(subject, command, lambda: self._is_ready(served), START_SECONDS)
+            program.start(subject, command, lambda: self._is_ready(served), START_SECONDS, leash)
         except BaseException:
             self._tell_end(served)
             raise
