@@ -13,7 +13,7 @@ from orlop.drivers.volumes.mount_program import DIRECTORY, Command, MountProgram
 from orlop.drivers.volumes.served import ServedVolumes
 from orlop.drivers.volumes.served_backend import Served
 from orlop.errors import HostFailure, Malformed
-from orlop.kernel.mounts import MNT_DETACH, MountEntry, is_mount_point, mounts_at_or_below, unmount
+from orlop.kernel.mounts import MNT_DETACH, MountEntry, bind, is_mount_point, mounts_at_or_below, unmount
 from orlop.kernel.process import working_in
 from orlop.testing.volumes import RetirementContract, SelfDescribingContract, VolumeDriverContract, new_id
 from support.daemon import wait_for
@@ -109,6 +109,24 @@ class TestServed(VolumeDriverContract, RetirementContract, SelfDescribingContrac
         driver.detach("data", other)
         assert not mounts_at_or_below(self.place) and not any((self.place / "run").iterdir())
         assert kept[0].exists()
+
+    def test_a_start_that_was_cut_off_leaves_nothing_mounted_and_costs_nothing_that_was_kept(
+        self, driver: VolumeDriver
+    ) -> None:
+        self.made(driver)
+        use = new_id()
+        driver.attach("data", use)
+        (place,) = (self.place / "run").iterdir()
+        driver.detach("data", use)
+        kept = self.place / "volumes/data/cache/kept"
+        kept.write_text("not uploaded yet")
+        (place / "directory").mkdir(parents=True)
+        bind(kept.parent, place / "directory")
+        again = self.reopened(driver)
+        assert isinstance(again, LastingUses)
+        again.detach_others([])
+        wait_for("it to be gone", lambda: not place.exists())
+        assert not mounts_at_or_below(self.place) and kept.read_text() == "not uploaded yet"
 
     def test_a_use_that_a_crash_ended_is_let_go_of_at_the_start(self, driver: VolumeDriver) -> None:
         self.made(driver)
