@@ -40,6 +40,7 @@ from orlop.engine.container_records import ContainerRecords
 from orlop.engine.container_steps import LOG_FILE, ContainerSteps
 from orlop.engine.containers import Containers
 from orlop.engine.disk_usage import DiskUsages
+from orlop.engine.endings import process_of
 from orlop.engine.engine import Engine
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
@@ -248,6 +249,7 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
         records.all,
         standstill,
         lambda container: steps.runtime_of(container).processes(container.id),
+        lambda container: steps.runtime_of(container).is_alive(process_of(container)),
         trees,
         lifecycle.stop_for_a_while,
         lifecycle.start_again,

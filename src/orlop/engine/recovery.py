@@ -3,12 +3,11 @@
     1  each intent left in the journal is undone or finished (executor)
     2  managed plugins that run are taken over; those that should and do not are started once the API is served
     3  containers that were running: still alive -> taken over; ended meanwhile -> treated as an exit now
-    4  containers whose volume was being moved are given what it is, and go on
-    5  networks are told who is in; everything else of theirs goes
-    6  containers that do not run: whatever is left of their last run is put away
-    7  containers marked for removal go
-    8  layers, folders and uploads that nobody knows go
-    9  restart policies, once the API is served
+    4  networks are told who is in; everything else of theirs goes
+    5  containers that do not run: whatever is left of their last run is put away
+    6  containers marked for removal go
+    7  layers, folders and uploads that nobody knows go
+    8  restart policies, once the API is served
 
 Each part reports what it did and goes on after a failure: one broken container must not keep the others from running.
 """
@@ -98,8 +97,6 @@ class Recovery:
                 log.error("recovering container %s: %s", container.name, error)
                 self._remember_volumes(container)  # it may well run, and then it has them
         self._volumes.detach_others()
-        for report in self._volumes.moves.go_on():
-            log.info("recovery: %s", report)
         self._networks.restore([(item.id, item.network) for item in alive if item.network is not None])
         for container in self._records.all():
             if not container.is_running:

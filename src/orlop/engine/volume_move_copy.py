@@ -44,6 +44,7 @@ class MoveCopy:
         self._subject = subject
         self._fds = [source_fd, target_fd]
         self._tell = tell
+        self._forgone = wish.may_lose
         self._at = MoveProgress(Phase.COPYING)
         self._ticks = 0
         self._is_left = False
@@ -78,7 +79,7 @@ class MoveCopy:
         self._at = MoveProgress(Phase.COMPARING, self.passes)
         checked = self._patiently(self._mirror.verify, phase)
         self.entries = checked.entries
-        self.lost = tuple(sorted(aspect.value for aspect in self._mirror.lost()))
+        self.lost = tuple(sorted(aspect.value for aspect in self._forgone & self._mirror.lost()))
 
     @property
     def left_out(self) -> list[tuple[str, str]]:

@@ -3,19 +3,18 @@
     make          a volume of the target driver, under a name that no listing shows   undo: thrown away
     copy          its data, while the volume is in use                                undo: both sides let go
     stand-still   nobody writes any more: the rest, and a comparison                  undo: -
+    give          who uses the volume has the copy                                    undo: has the source again
     retire        the source, out of sight, restorable                                undo: in sight again
     name          the copy gets the volume's name                                     undo: its own again
-    give          who uses the volume has the copy                                    undo: has it no more
 
 Until the journal has the outcome the source is the volume, and whatever happened is taken back: by an error, or at the
-start after a crash. The same code does both; only what is in memory (who stands still, what is open) is a `Moving`,
-which after a crash there is none of. Who stands still then is given back what the volume is, and goes on, once all
-containers are known (`undone`).
+start after a crash. The same code does both; only what is in memory (who stands still, what is open) is a `Moving`, of
+which there is none after a crash: then another one gives back what those have who stand still.
 """
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Protocol
 
@@ -45,6 +44,7 @@ class Moving(Protocol):
     def stand_still(self) -> None: ...
     def let_go_of_source(self) -> None: ...
     def give(self) -> None: ...
+    def give_back(self) -> None: ...
     def close(self) -> None: ...
 
 
@@ -54,15 +54,15 @@ class VolumeMoveSteps:
     def __init__(self, executor: Executor, drivers: Mapping[str, VolumeDriver]) -> None:
         self._drivers = drivers
         self.under_way: dict[str, Moving] = {}  # by the target's hidden name
-        self.undone: list[str] = []  # names of volumes whose moves a crash cut off
         self.users: MoveUsers | None = None
+        self.left_by_crash: Callable[[str], Moving | None] = lambda name: None  # of the volume of that name
         actions = {
             plans.MAKE_TARGET: StepActions(self._make, self._throw_away),
             plans.COPY: StepActions(lambda step: self._moving(step).copy(), self._close),
             plans.STAND_STILL: StepActions(lambda step: self._moving(step).stand_still()),
+            plans.GIVE: StepActions(lambda step: self._moving(step).give(), self._give_back),
             plans.RETIRE_SOURCE: StepActions(self._retire, self._take_back),
             plans.NAME_TARGET: StepActions(self._name, self._hide),
-            plans.GIVE: StepActions(lambda step: self._moving(step).give(), self._take),
         }
         executor.register(OperationKind(plans.MOVE, actions, "undo"))
 
@@ -91,8 +91,6 @@ class VolumeMoveSteps:
 
     def _throw_away(self, step: Step) -> None:
         """It never was anybody's: nothing is lost but a copy. What is not known to be it stays."""
-        if _hidden(step) not in self.under_way:
-            self.undone.append(step.subject)
         driver, name = self._target(step), _hidden(step)
         if isinstance(driver, Independent):
             self._remove_from_others(driver, name, is_sure=name in self.under_way)
@@ -154,18 +152,17 @@ class VolumeMoveSteps:
 
     # Who uses it
 
-    def _take(self, step: Step) -> None:
-        """Of the target, by whichever name it has now."""
+    def _give_back(self, step: Step) -> None:
+        """The source has its name again, and the target its own."""
+        moving = self.under_way.get(_hidden(step)) or self.left_by_crash(step.subject)
+        if moving is not None:
+            moving.give_back()
         driver = self._target(step)
-        names = {_hidden(step)}
-        if step.arguments["target"] != step.arguments["driver"] or self._is_retired(step):
-            names.add(step.subject)
         volume = msgspec.json.decode(step.arguments["before"], type=Volume)
         uses = self.users.of(volume) if self.users is not None else []
-        for name in names:
-            for use in uses:
-                with suppress(NotFound):
-                    driver.detach(name, use_id(use.mount, use.container.id))
+        for use in uses:
+            with suppress(NotFound):
+                driver.detach(_hidden(step), use_id(use.mount, use.container.id))
 
     def _close(self, step: Step) -> None:
         moving = self.under_way.get(_hidden(step))

@@ -49,6 +49,7 @@ class MoveUsers:
         containers: Callable[[], Iterable[Container]],
         standstill: Standstill,
         processes: Callable[[Container], Sequence[int]],
+        is_alive: Callable[[Container], bool],
         trees: MountTrees,
         stop: Callable[[str, str], bool],
         start: Callable[[str], None],
@@ -57,6 +58,7 @@ class MoveUsers:
         self._containers = containers
         self._standstill = standstill
         self._processes = processes
+        self._is_alive = is_alive
         self._trees = trees
         self._stop = stop
         self._start = start
@@ -65,6 +67,11 @@ class MoveUsers:
     def running(self, volume: Volume) -> list[LiveUse]:
         """Also those that are just being started or stopped."""
         return [use for use in self.of(volume) if use.container.is_running]
+
+    def alive(self, volume: Volume) -> list[LiveUse]:
+        """Those whose process is there: after a crash the journal may name one that ended meanwhile, and another may
+        have its number."""
+        return [use for use in self.running(volume) if self._is_alive(use.container)]
 
     def of(self, volume: Volume) -> list[LiveUse]:
         """Of containers that do not run, too."""

@@ -233,35 +233,67 @@ class MoveWork:
 
     # The switch, all under the volume's lock
 
-    def let_go_of_source(self) -> None:
+    def give(self) -> None:
+        """Under the name that the target still has: who has a volume attached does not notice that it is renamed."""
         assert self._copy is not None
         self._tell(MoveProgress(Phase.SWITCHING))
         self._copy.close()
         self._is_switching = True
         self._leaving.enter_context(self._tools.mounts.leaving(_ids(self._live)))
+        path = self._attach_all(self._target, self._hidden)
         for use in self._live:
-            self._tools.mounts.unpin(use.mount, use.container.id)
+            assert self._tools.users is not None
+            self._tools.users.give(use, self._pinned(path, use))
+
+    def let_go_of_source(self) -> None:
+        """Nobody has it any more."""
+        for use in self._live:
             self._source.detach(self._volume.name, use_id(use.mount, use.container.id))
         self._source.detach(self._volume.name, MOVE_USE)
 
-    def give(self) -> None:
-        path = self._attach_all(self._target, self.moved.name)
-        users = self._tools.users
-        for use in self._live:
-            assert users is not None
-            users.give(use, self._pinned(path, use))
-        self._target_path = path
+    def settle(self) -> Volume:
+        """As it is now, once the target has its name."""
+        mountpoint = self._target.get(self.moved.name).mountpoint
+        self.moved = replace(self.moved, mountpoint=mountpoint)
+        return self.moved
 
     def _attach_all(self, driver: VolumeDriver, name: str) -> Path:
         path = driver.attach(name, MOVE_USE)
         for use in self._live:
             driver.attach(name, use_id(use.mount, use.container.id))
-        self.moved = replace(self.moved, mountpoint=driver.get(name).mountpoint or str(path))
         return path
 
     def _pinned(self, path: Path, use: LiveUse) -> Path:
         mounts = self._tools.mounts
         return mounts.pin_again(path, use.mount, use.container.id) if use.mount.subpath else path
+
+    def give_back(self) -> None:
+        """Undo of `give`. The source is the volume again; after a crash, for all who stand still."""
+        users = self._tools.users
+        if users is None:
+            return
+        if not self._hidden:
+            self._live = tuple(use for use in users.alive(self._volume) if use.container.is_frozen)
+        if self._live and (self._is_switching or not self._hidden):
+            self._give_back(users)
+        if not self._hidden:
+            users.thaw({use.container.id for use in self._live})
+
+    def _give_back(self, users: MoveUsers) -> None:
+        try:
+            path = self._attach_all(self._source, self._volume.name)
+        except (OrlopError, OSError) as error:
+            for container in {use.container.id: use.container for use in self._live}.values():
+                users.end(container, f"its volume {self._volume.name} cannot be attached: {error}")
+            return
+        for use in self._live:
+            try:
+                source = self._pinned(path, use)
+            except (OrlopError, OSError) as error:
+                users.end(use.container, f"its part of volume {self._volume.name} is not found: {error}")
+                continue
+            users.give_or_end(use, source)
+        self._detach(self._source, self._volume.name)
 
     # The end
 
@@ -280,48 +312,14 @@ class MoveWork:
 
     def finish(self) -> None:
         """However it ended. What fails here is told, and hides no error."""
-        try:
-            if self.is_done:
-                self._detach(self._target, self.moved.name)
-            elif self._is_switching:
-                self._give_back()
-            if self._still_since:
-                self._stood_still_seconds = time.monotonic() - self._still_since
-        finally:
-            self._leaving.close()
-            self._let_go()
-            if self._stopped and self._tools.users is not None:
-                self._failures = self._tools.users.start_again(dict.fromkeys(self._stopped))
-
-    def give_back(self) -> None:
-        """After a crash: those who stand still have what the volume is, and go on."""
-        users = self._tools.users
-        assert users is not None
-        frozen = [use for use in self._running() if use.container.is_frozen]
-        self._live = tuple(frozen)
-        with self._tools.locks.hold([self._volume.name]):
-            self._give_back()
-        users.thaw({use.container.id for use in frozen})
-
-    def _give_back(self) -> None:
-        """The source is the volume again."""
-        users = self._tools.users
-        if users is None or not self._live:
-            return
-        try:
-            path = self._attach_all(self._source, self._volume.name)
-        except (OrlopError, OSError) as error:
-            for container in {use.container.id: use.container for use in self._live}.values():
-                users.end(container, f"its volume {self._volume.name} cannot be attached: {error}")
-            return
-        for use in self._live:
-            try:
-                source = self._pinned(path, use)
-            except (OrlopError, OSError) as error:
-                users.end(use.container, f"its part of volume {self._volume.name} is not found: {error}")
-                continue
-            users.give_or_end(use, source)
-        self._detach(self._source, self._volume.name)
+        if self.is_done:
+            self._detach(self._target, self.moved.name)
+        if self._still_since:
+            self._stood_still_seconds = time.monotonic() - self._still_since
+        self._leaving.close()
+        self._let_go()
+        if self._stopped and self._tools.users is not None:
+            self._failures = self._tools.users.start_again(dict.fromkeys(self._stopped))
 
     def result(self, retired: RetiredVolume | None) -> MoveResult:
         assert self._copy is not None

@@ -81,6 +81,7 @@ class VolumeMoves:
         self._describe = describe
         self._clock = clock
         self.steps = VolumeMoveSteps(executor, drivers)
+        self.steps.left_by_crash = self._left_by_crash
         self._tools = Tools(records, drivers, locks, mounts, is_visited, describe)
 
     def set_up(self, users: MoveUsers, scratch: Path) -> None:
@@ -186,7 +187,7 @@ class VolumeMoves:
         return work.result(away if is_kept else None)
 
     def _outcome(self, work: MoveWork, away: RetiredVolume | None) -> list[Change]:
-        changes: list[Change] = [Put("volumes", work.moved.name, work.moved)]
+        changes: list[Change] = [Put("volumes", work.moved.name, work.settle())]
         if away is not None:
             changes.append(Put("retired", away.id, away))
         return changes
@@ -213,18 +214,13 @@ class VolumeMoves:
 
     # After a crash
 
-    def go_on(self) -> list[str]:
-        """At start, when running containers are known: those whose volume was being moved are given what it is, and go
-        on. What was done, in words."""
-        reports = []
-        for name in dict.fromkeys(self.steps.undone):
-            volume = self._records.find(name)
-            if volume is not None and self._tools.users is not None:
-                work = MoveWork(self._tools, volume, volume, "", MoveWish(volume.driver), lambda told: None)
-                work.give_back()
-                reports.append(f"volume {name} is where it was before its move, which was cut off")
-        self.steps.undone.clear()
-        return reports
+    def _left_by_crash(self, name: str) -> MoveWork | None:
+        """Of a move that another daemon was at, what gives back."""
+        volume = self._records.find(name)
+        if volume is None:
+            return None
+        log.info("volume %s is where it was: its move was cut off", name)
+        return MoveWork(self._tools, volume, volume, "", MoveWish(volume.driver), lambda told: None)
 
 
 def _find(driver: VolumeDriver, name: str) -> StoredVolume | None:

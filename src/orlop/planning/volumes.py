@@ -27,8 +27,8 @@ RETIRE = "volume.retire"
 CHANGE, RENAME = "volume.change", "volume.rename"
 ADOPT = "volume.adopt"
 MOVE = "volume.move"
-MAKE_TARGET, COPY, STAND_STILL, RETIRE_SOURCE, NAME_TARGET, GIVE = (
-    f"{MOVE}.{verb}" for verb in ("make", "copy", "stand-still", "retire", "name", "give")
+MAKE_TARGET, COPY, STAND_STILL, GIVE, RETIRE_SOURCE, NAME_TARGET = (
+    f"{MOVE}.{verb}" for verb in ("make", "copy", "stand-still", "give", "retire", "name")
 )
 
 
@@ -117,8 +117,8 @@ def plan_move(facts: MoveFacts) -> Plan:
         MAKE_TARGET: f"its data is to be kept by {to}",
         COPY: "most of its data can be copied while it is in use",
         STAND_STILL: "what was written last has to get there, too, and all of it is to be compared",
-        RETIRE_SOURCE: f"{to} has all of its data, and {held}",
-        NAME_TARGET: f"the copy takes its place, and {held}",
-        GIVE: "who uses it goes on with the copy",
+        GIVE: f"{to} has all of its data: who uses it goes on with the copy",
+        RETIRE_SOURCE: f"the copy takes its place, and {held}",
+        NAME_TARGET: "the name is free",
     }
     return Plan(MOVE, facts.name, tuple(Step(action, facts.name, why, arguments) for action, why in reasons.items()))
