@@ -14,7 +14,7 @@ from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.drivers.volumes.encrypted import EncryptedVolumes
 from orlop.drivers.volumes.mount_program import MountProgram
 from orlop.drivers.volumes.san import SanVolumes
-from orlop.drivers.volumes.san_chain import is_writing
+from orlop.drivers.volumes.san_ways import is_writing
 from orlop.errors import Conflict, Unavailable
 from orlop.kernel.mounts import MNT_DETACH, mounts_at_or_below, unmount
 from orlop.kernel.process import child_pids

@@ -16,7 +16,7 @@ from pathlib import Path
 KERNEL = shutil.which("linux.uml")
 MODULES = Path("/usr/lib/uml/modules")
 CHECKOUT = Path(__file__).parents[2]
-_WANTED = ("drivers/block/loop", "fs/quota/quota_tree", "fs/quota/quota_v2")
+_WANTED = ("loop", "quota_tree", "quota_v2")
 
 _INSERT = """
 import ctypes, os, sys
@@ -25,7 +25,7 @@ for path in sys.argv[1:]:
     assert ctypes.CDLL(None).syscall(313, fd, b"", 0) == 0, path  # finit_module(2) of x86-64
 """
 _INIT = """#!/bin/sh
-mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs run /run
+mount -t proc proc /proc; mount -t sysfs sys /sys; mount -t tmpfs run /run; mkdir /run/lock
 mount -t devtmpfs dev /dev 2>/dev/null
 export PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/run PYTHONDONTWRITEBYTECODE=1 PYTHONPATH={checkout}/src
 cd {checkout}
@@ -36,18 +36,19 @@ halt -f
 """
 
 
-def run_in_another_kernel(directory: Path, commands: Sequence[Sequence[str]], seconds: float = 100) -> str:
+def run_in_another_kernel(
+    directory: Path, commands: Sequence[Sequence[str]], seconds: float = 100, modules: Sequence[str] = _WANTED
+) -> str:
     """What the commands said, each followed by its exit code. They have TMPDIR on a file system in memory."""
     assert KERNEL is not None
     steps = [f"TMPDIR=/run {shlex.join(command)} 2>&1; echo EXIT: $?" for command in commands]
-    modules = [next(MODULES.glob(f"*/kernel/{name}.ko")) for name in _WANTED]
     init = directory / "init"
     init.write_text(
         _INIT.format(
             checkout=shlex.quote(str(CHECKOUT)),
             python=shlex.quote(sys.executable),
             insert=shlex.quote(_INSERT),
-            modules=" ".join(map(str, modules)),
+            modules=" ".join(map(str, _with_needed(modules))),
             commands="\n".join(steps),
         )
     )
@@ -69,3 +70,15 @@ def run_in_another_kernel(directory: Path, commands: Sequence[Sequence[str]], se
         kernel.wait()
         raise
     return said.decode(errors="replace").replace("\r", "")
+
+
+def _with_needed(names: Sequence[str]) -> list[Path]:
+    """Each module after those that it needs."""
+    (table,) = MODULES.glob("*/modules.dep")
+    needs = {path: rest.split() for path, _, rest in (line.partition(":") for line in table.read_text().splitlines())}
+    paths = {Path(path).stem.replace("-", "_"): path for path in needs}
+    wanted: dict[str, None] = {}
+    for name in names:
+        for path in (*reversed(needs[paths[name]]), paths[name]):
+            wanted.setdefault(path)
+    return [table.parent / path for path in wanted]

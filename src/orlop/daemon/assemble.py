@@ -31,7 +31,7 @@ from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.nas import NasBackend
 from orlop.drivers.volumes.plugin_source import DEFAULT_DIRECTORIES, PluginSource
 from orlop.drivers.volumes.san import SanVolumes
-from orlop.drivers.volumes.san_chain import is_writing
+from orlop.drivers.volumes.san_ways import is_writing
 from orlop.drivers.volumes.served import ServedVolumes
 from orlop.engine.archives import Archives
 from orlop.engine.container_create import ContainerCreation

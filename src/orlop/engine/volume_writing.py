@@ -85,11 +85,11 @@ class VolumeWriting:
         with self._lock:
             is_first = not self._uses.get(volume.id)
         try:
-            writers.acquire(entry, [self.name_of(container_id)] if container_id else [], wait_seconds)
+            writer = writers.acquire(entry, [self.name_of(container_id)] if container_id else [], wait_seconds)
             leash = writers.leash(volume.id)
             if leash is None:
                 raise Unavailable(f"write to {volume.name}", "write access was lost at once", "Try again")
-            driver.tie(volume.name, leash)
+            driver.tie(volume.name, leash, writer.epoch)
         except BaseException:
             if is_first:
                 writers.release(volume.id)
@@ -223,7 +223,7 @@ class VolumeWriting:
                 else:
                     self._writers.release(volume_id)
             elif leash is not None and isinstance(driver, Leashed):
-                driver.tie(volume.name, leash)
+                driver.tie(volume.name, leash, held[volume_id].epoch)
         for volume_id in [known for known in self._uses if known not in held]:
             threading.Thread(target=self.lost, args=(volume_id,), name="write access", daemon=True).start()
 

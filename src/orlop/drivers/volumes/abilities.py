@@ -339,10 +339,11 @@ class Shareable(Ability, Protocol):
 @runtime_checkable
 class Leashed(Ability, Protocol):
     """The ability to reach storage only for as long as a file says (kernel/leash.py), for access=rwo. `tie`: from the
-    next first attach on; what hangs on another leash is ended. `cut`: written out, if that takes no longer than
-    `seconds`, then ended, whoever works on it: nothing is written from here any more before it is tied anew."""
+    next first attach on; what hangs on another leash is ended. Storage that can, refuses who has a smaller `epoch`.
+    `cut`: written out, if that takes no longer than `seconds`, then ended, whoever works on it: nothing is written from
+    here any more before it is tied anew."""
 
-    def tie(self, name: str, leash: Path) -> None: ...
+    def tie(self, name: str, leash: Path, epoch: int = 0) -> None: ...
     def is_reached(self, name: str) -> bool: ...
     def cut(self, name: str, seconds: float) -> None: ...
 

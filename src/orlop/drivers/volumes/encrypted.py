@@ -176,11 +176,11 @@ class EncryptedVolumes:
                 inner.create(served_id, inner_options(self._outer.options(name)), "{}")
             inner.expect(served_id, below)
 
-    def tie(self, name: str, leash: Path) -> None:
+    def tie(self, name: str, leash: Path, epoch: int = 0) -> None:
         inner, served_id = self._below(name)
         if isinstance(inner, Leashed):
-            inner.tie(served_id, leash)
-        self._outer.tie(name, leash)
+            inner.tie(served_id, leash, epoch)
+        self._outer.tie(name, leash, epoch)
 
     def is_reached(self, name: str) -> bool:
         with suppress(NotFound):

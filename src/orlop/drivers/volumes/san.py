@@ -4,6 +4,7 @@
     <root>/<name>/san.json    0600, which device and which file system (san_record)
     <run>/programs/<id>/      the program that speaks to the device (san_program)
     <run>/disks/<id>          the device as a file (san_chain)
+    <run>/sessions/<id>/      or the kernel speaks to it (san_session)
     <run>/leases/             who may write to which device (device_lease)
 
 The data is elsewhere: what is removed, restored and renamed is the volume, never the device.
@@ -23,7 +24,7 @@ from pathlib import Path
 from orlop.drivers.volumes.abilities import Health
 from orlop.drivers.volumes.device_lease import DeviceLeases, Holder, HostLeases
 from orlop.drivers.volumes.driver import StoredVolume
-from orlop.drivers.volumes.leash_ties import LeashTies
+from orlop.drivers.volumes.leash_ties import LeashTies, Tie
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.mount_program import end_unrecorded
 from orlop.drivers.volumes.mounted_uses import (
@@ -35,14 +36,14 @@ from orlop.drivers.volumes.mounted_uses import (
     keep_marks,
 )
 from orlop.drivers.volumes.remote_options import refuse_named
-from orlop.drivers.volumes.san_chain import SanChain, is_writing
 from orlop.drivers.volumes.san_health import SanHealth
 from orlop.drivers.volumes.san_mount import grow_mounted, mount_device, unmount_device
-from orlop.drivers.volumes.san_options import parse_san_options
+from orlop.drivers.volumes.san_options import SanOptions, parse_san_options
 from orlop.drivers.volumes.san_record import SAN, SanRecord, read_record, render_record, write_record
+from orlop.drivers.volumes.san_ways import Chain, chains_for, is_writing, places, present_chain
 from orlop.drivers.volumes.volume_directory import Resolve, VolumeDirectory, exists
 from orlop.drivers.volumes.volume_name import check_name
-from orlop.errors import Conflict, NotFound, OrlopError, Unavailable
+from orlop.errors import Conflict, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.kernel import mounts
 from orlop.kernel.device_look import run_within
 from orlop.kernel.mounts import is_mount_point
@@ -138,12 +139,29 @@ class SanVolumes:
             self._late.discard((name, use_id))
             record = read_record(volume)
             options = parse_san_options(f"attaching volume {name}", self._resolve(record.options))
-            chain = SanChain(self._run, record.id, self._ties.leash(name))
+            tie = self._ties.tie_of(name)
+            chain = present_chain(self._run, record.id, tie)
             self._let_go_of_dead(volume, chain)
             if exists(volume.fd, USES) and is_ours(volume):
                 self._health.require_answer(f"attaching volume {name}", chain)
-            attach_mounted(volume, use_id, lambda: mount_device(volume, record, options, chain, self._leases))
+            attach_mounted(volume, use_id, lambda: self._mount(volume, record, options, tie))
             return volume.data_path
+
+    def _mount(self, volume: VolumeDirectory, record: SanRecord, options: SanOptions, tie: Tie | None) -> None:
+        present = present_chain(self._run, record.id, tie)
+        if present.is_alive:
+            mount_device(volume, record, options, present, self._leases)
+            return
+        present.clear()
+        refusal: Unsupported | None = None
+        for chain in chains_for(self._run, record.id, tie, f"attaching volume {volume.name}", options):
+            try:
+                mount_device(volume, record, options, chain, self._leases)
+                return
+            except Unsupported as error:
+                refusal = refusal or error
+        assert refusal is not None
+        raise refusal
 
     # Among several hosts
 
@@ -163,27 +181,27 @@ class SanVolumes:
             if record.uuid != identity:
                 write_record(volume, replace(record, uuid=identity, is_being_made=False))
 
-    def tie(self, name: str, leash: Path) -> None:
-        self._ties.tie(name, leash)
+    def tie(self, name: str, leash: Path, epoch: int = 0) -> None:
+        self._ties.tie(name, leash, epoch)
 
     def is_reached(self, name: str) -> bool:
         with suppress(NotFound), self._tree.opened(name) as volume:
-            return SanChain(self._run, read_record(volume).id).program.is_alive()
+            return present_chain(self._run, read_record(volume).id).is_reached
         return False
 
     def cut(self, name: str, seconds: float) -> None:
         self._ties.cut(name)
         with suppress(NotFound), self._tree.opened(name) as volume:
-            chain = SanChain(self._run, read_record(volume).id)
+            chain = present_chain(self._run, read_record(volume).id)
             if seconds > 0 and chain.is_alive:
                 with suppress(TimeoutError):
                     run_within(seconds, ("sync", "-f", str(volume.data_path)))
-            chain.program.finish()
+            chain.cut()
 
-    def _let_go_of_dead(self, volume: VolumeDirectory, chain: SanChain) -> None:
+    def _let_go_of_dead(self, volume: VolumeDirectory, chain: Chain) -> None:
         """Who still has what its program's end left sees errors until they let go; nothing is written by it."""
         if exists(volume.fd, USES) and is_ours(volume) and not chain.is_alive:
-            log.warning("volume %s: its program has ended; it is mounted anew", volume.name)
+            log.warning("volume %s: its device is gone; it is mounted anew", volume.name)
             mounts.unmount(volume.data_path, mounts.MNT_DETACH)
             chain.clear()
 
@@ -201,7 +219,7 @@ class SanVolumes:
             detach_mounted(volume, use_id)
             return
         record = read_record(volume)
-        chain = SanChain(self._run, record.id)
+        chain = present_chain(self._run, record.id)
         if is_ours(volume):
             unmount_device(volume, chain)
         detach_mounted(volume, use_id)
@@ -244,13 +262,9 @@ class SanVolumes:
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
                 is_clear = False  # what is of no volume that we know may be of this one
-        strays = {found: owners.get(found, "") for found in self._places() if found not in used}
+        strays = {found: owners.get(found, "") for found in places(self._run) if found not in used}
         strays = {found: owner for found, owner in strays.items() if owner or is_clear}
         threading.Thread(target=self._end_unused, args=(unused, strays), name="end san", daemon=True).start()
-
-    def _places(self) -> set[str]:
-        folders = (self._run / "programs", self._run / "disks")
-        return {place.name for folder in folders if folder.exists() for place in folder.iterdir()}
 
     def _end_unused(self, unused: Sequence[str], strays: Mapping[str, str]) -> None:
         for name in unused:
@@ -274,20 +288,20 @@ class SanVolumes:
                     volume = held.enter_context(self._tree.opened(owner, exclusive=True))
                     if exists(volume.fd, USES):
                         return
-            SanChain(self._run, san_id).end()
+            present_chain(self._run, san_id).end()
 
     # Health
 
     def health(self, name: str) -> Health:
         with self._tree.opened(name) as volume:
-            return self._health.health(volume, SanChain(self._run, read_record(volume).id))
+            return self._health.health(volume, present_chain(self._run, read_record(volume).id))
 
     def watch_only(self, names: Collection[str]) -> None:
         self._health.watch_only(names)
 
     def interrupt(self, name: str) -> None:
         with self._tree.opened(name) as volume:
-            SanChain(self._run, read_record(volume).id).program.kill()
+            present_chain(self._run, read_record(volume).id).kill()
 
     # Change and rename
 
@@ -298,7 +312,7 @@ class SanVolumes:
             self._refuse_shared(f"update {name}", name, options)
             record = read_record(volume)
             write_record(volume, replace(record, options=dict(options)))
-            chain = SanChain(self._run, record.id)
+            chain = present_chain(self._run, record.id)
             if is_mount_point(volume.data_path) and chain.is_alive:
                 grow_mounted(volume, chain)
         self._tree.describe(name, metadata)

@@ -1,4 +1,5 @@
-"""From a device of the SAN to a block device of this host, and back: program -> file -> loop device.
+"""From a device of the SAN to a block device of this host, and back, without the kernel's initiators (`via=userspace`):
+program -> file -> loop device.
 
     <run>/programs/<id>/    the program (mount_program, san_program)
     <run>/disks/<id>        the file that it shows the device as: a FUSE mount
@@ -24,13 +25,14 @@ from orlop.errors import HostFailure, OrlopError, Unavailable
 from orlop.kernel import mounts
 from orlop.kernel.answering import require_answer
 from orlop.kernel.loop import backed_by, loop_device
+from orlop.model.value import dataclass
 
 CONNECT_SECONDS = 30.0
 END_SECONDS = 15.0
 _ANSWER_SECONDS = 20.0
 _LOOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
-_SECTOR = 512
+SECTOR = 512
 
 _REFUSED = re.compile(
     r"(?i)authentication failure|login.{0,40}(failed|refused)|not found|no such|illegal_request|not available"
@@ -41,13 +43,17 @@ _CHECK = "Check the address, and that the storage runs and can be reached from h
 _CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and what the storage allows this host"
 
 
-def is_writing(run: Path, san_id: str) -> bool:
-    """Whether anything may still be written by that volume's program."""
-    return MountProgram(run / "programs" / san_id).is_alive()
+@dataclass(frozen=True, slots=True)
+class Growth:
+    """A block device whose storage has more than the kernel, or what is mounted, knows of."""
+
+    device: str
+    size_bytes: int
+    disk: str = ""  # the file that the device has to be told to look at again
 
 
 class SanChain:
-    """Of one volume. The caller sees to it that nobody else works on it at the same time."""
+    """A `Chain` (san_ways)."""
 
     def __init__(self, run: Path, san_id: str, leash: Path | None = None) -> None:
         """With a `leash` the program lives no longer than that file says, and one on another leash counts as dead."""
@@ -93,22 +99,44 @@ class SanChain:
             os.close(fd)
 
     @property
-    def loop_devices(self) -> list[str]:
+    def is_reached(self) -> bool:
+        return self.program.is_alive()
+
+    @property
+    def health_path(self) -> str:
+        return str(self.disk)
+
+    @property
+    def why_dead(self) -> str:
+        words = self.program.last_words()
+        return "the program that speaks to its device ended" + (f"; it said last: {words}" if words else "")
+
+    @property
+    def passes_discards(self) -> bool:
+        return True  # what it does not do, it refuses
+
+    @property
+    def _loop_devices(self) -> list[str]:
         return backed_by(str(self.disk))
 
-    def growth(self, subject: str) -> int:
-        """How large the device is now where that is more than the loop device has; 0 where it is not."""
-        for path in self.loop_devices[:1]:
-            known = int(Path(f"/sys/block/{Path(path).name}/size").read_text()) * _SECTOR
+    def growth(self, subject: str) -> Growth | None:
+        for path in self._loop_devices[:1]:
+            known = known_size(Path(path).name)
             now = refresh_size(subject, self.program.place, known)
-            return now if now >= known + _SECTOR else 0
-        return 0
+            return Growth(path, now, str(self.disk)) if now >= known + SECTOR else None
+        return None
+
+    def kill(self) -> None:
+        self.program.kill()
+
+    def cut(self) -> None:
+        self.program.finish()
 
     def end(self) -> bool:
         """Nobody has it mounted any more. False where somebody does after all, in a mount namespace of their own: then
         it goes on."""
         deadline = time.monotonic() + _LOOP_SECONDS
-        while self.program.is_alive() and self.loop_devices:
+        while self.program.is_alive() and self._loop_devices:
             if time.monotonic() > deadline:
                 return False
             time.sleep(_LOOK_SECONDS)
@@ -126,6 +154,11 @@ class SanChain:
             mounts.unmount(self.disk, mounts.MNT_DETACH)
         with suppress(FileNotFoundError):
             self.disk.unlink()
+
+
+def known_size(disk: str) -> int:
+    """Of a block device, in bytes, as the kernel knows it."""
+    return int(Path(f"/sys/block/{disk}/size").read_text()) * SECTOR
 
 
 def _explained(subject: str, options: SanOptions, error: OrlopError) -> OrlopError:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 
 from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.mount_health import HANGING_SECONDS, MountHealth
-from orlop.drivers.volumes.san_chain import SanChain
+from orlop.drivers.volumes.san_ways import Chain
 from orlop.drivers.volumes.volume_directory import VolumeDirectory
 from orlop.errors import Unavailable
 from orlop.kernel.mount_looks import READER, MountLooks
@@ -26,16 +26,13 @@ class SanHealth:
         self._devices = MountLooks(READER)
         self._disks: dict[str, str] = {}  # by the volume's name, of those that are looked at
 
-    def health(self, volume: VolumeDirectory, chain: SanChain) -> Health:
+    def health(self, volume: VolumeDirectory, chain: Chain) -> Health:
         if not chain.is_alive:
-            words = chain.program.last_words()
-            said = f"; it said last: {words}" if words else ""
-            why = f"the program that speaks to its device ended{said}; what is not written yet is lost"
-            return Health(HealthState.STALE, why)
+            return Health(HealthState.STALE, f"{chain.why_dead}; what is not written yet is lost")
         if not is_mount_point(volume.data_path):
             return Health(HealthState.STALE, "nothing is mounted there any more")
-        self._disks[volume.name] = str(chain.disk)
-        answer = self._devices.look(str(chain.disk))
+        disk = self._disks[volume.name] = chain.health_path
+        answer = self._devices.look(disk)
         if answer.waiting_seconds > HANGING_SECONDS:
             return Health(HealthState.HANGING, "its device gives no answer")
         if answer.waiting_seconds:
@@ -44,9 +41,9 @@ class SanHealth:
             return Health(HealthState.AWAY, f"its device cannot be read: {os.strerror(answer.errno)}")
         return self._mounts.health(volume.name, volume.data_path)
 
-    def require_answer(self, subject: str, chain: SanChain) -> None:
+    def require_answer(self, subject: str, chain: Chain) -> None:
         """Raises Unavailable where the storage of a device that is mounted gives none in time."""
-        if self._devices.look(str(chain.disk), _ATTACH_SECONDS).waiting_seconds:
+        if self._devices.look(chain.health_path, _ATTACH_SECONDS).waiting_seconds:
             why = "its device gives no answer"
             raise Unavailable(subject, why, "Check that the storage runs and can be reached from here")
 

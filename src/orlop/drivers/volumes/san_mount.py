@@ -11,7 +11,6 @@ import uuid
 from dataclasses import replace
 
 from orlop.drivers.volumes.device_lease import DeviceLeases, Holder
-from orlop.drivers.volumes.san_chain import SanChain
 from orlop.drivers.volumes.san_device import (
     MAKE_SECONDS,
     Content,
@@ -22,6 +21,7 @@ from orlop.drivers.volumes.san_device import (
 )
 from orlop.drivers.volumes.san_options import SanOptions
 from orlop.drivers.volumes.san_record import SanRecord, write_record
+from orlop.drivers.volumes.san_ways import Chain
 from orlop.drivers.volumes.san_work import work_within
 from orlop.drivers.volumes.volume_directory import VolumeDirectory
 from orlop.errors import HostFailure, OrlopError, Unavailable
@@ -39,7 +39,7 @@ _AWAY = "Check that the storage runs and can be reached from here"
 
 
 def mount_device(
-    volume: VolumeDirectory, record: SanRecord, options: SanOptions, chain: SanChain, leases: DeviceLeases
+    volume: VolumeDirectory, record: SanRecord, options: SanOptions, chain: Chain, leases: DeviceLeases
 ) -> None:
     """On `_data`. Raises Conflict for a device that is not the volume's or that another volume uses, Unavailable where
     it does not answer; then all is as before."""
@@ -52,7 +52,7 @@ def mount_device(
             content = look_at_device(subject, device)
             if not _is_mounted_somewhere(device):
                 content = _prepare(subject, volume, record, options, device, content, leases)
-            _mount(subject, volume, options, device, content)
+            _mount(subject, volume, options, device, content, options.discard and chain.passes_discards)
     except BaseException as error:
         if isinstance(error, TimeoutError):
             chain.clear()
@@ -111,9 +111,11 @@ def _make(subject: str, volume: VolumeDirectory, record: SanRecord, options: San
     return record
 
 
-def _mount(subject: str, volume: VolumeDirectory, options: SanOptions, device: str, content: Content) -> None:
+def _mount(
+    subject: str, volume: VolumeDirectory, options: SanOptions, device: str, content: Content, discards: bool
+) -> None:
     flags = mounts.MS_RDONLY if options.read_only else 0
-    words = ["discard"] if options.discard and not options.read_only else []
+    words = ["discard"] if discards and not options.read_only else []
     words += ["nouuid"] if content.fs_type == "xfs" else []  # one that died may still be held by who used it
     try:
         mount_within(MOUNT_SECONDS, device, str(volume.data_path), content.fs_type, flags, ",".join(words))
@@ -129,15 +131,14 @@ def _mount(subject: str, volume: VolumeDirectory, options: SanOptions, device: s
         _grow(subject, volume, device, content.size_bytes, content.fs_type)
 
 
-def grow_mounted(volume: VolumeDirectory, chain: SanChain) -> None:
+def grow_mounted(volume: VolumeDirectory, chain: Chain) -> None:
     """Where the device has grown, what is mounted grows too. Where that cannot be, it is as large as before."""
     subject = f"growing volume {volume.name}"
     try:
-        size, devices = chain.growth(subject), chain.loop_devices
-        if size and devices:
-            entry = next(entry for entry in mounts.read_mounts() if entry.source == devices[0])
-            _grow(subject, volume, devices[0], size, entry.fs_type, str(chain.disk))
-    except (OrlopError, StopIteration) as error:
+        if growth := chain.growth(subject):
+            entry = next(entry for entry in mounts.read_mounts() if entry.source == growth.device)
+            _grow(subject, volume, growth.device, growth.size_bytes, entry.fs_type, growth.disk)
+    except (OrlopError, OSError, StopIteration) as error:
         log.warning("%s: it stays as large as it was: %s", subject, error)
 
 
@@ -152,13 +153,13 @@ def _grow(subject: str, volume: VolumeDirectory, device: str, size: int, fs_type
         log.warning("%s: it stays as large as it was: %s", subject, error)
 
 
-def unmount_device(volume: VolumeDirectory, chain: SanChain) -> None:
+def unmount_device(volume: VolumeDirectory, chain: Chain) -> None:
     """Everything that was written is on the device when this returns. Raises Unavailable where it is not yet: then it
     stays mounted."""
     subject = f"detaching volume {volume.name}"
     path = str(volume.data_path)
     if not chain.is_alive:
-        log.error("%s: its program has ended, and what was written last may not have reached the device", subject)
+        log.error("%s: its device is gone, and what was written last may not have reached the device", subject)
         mounts.unmount(path, mounts.MNT_DETACH)
         return
     try:

@@ -2,7 +2,7 @@
 
 iSCSI   portal, target, lun, initiator, chap-user, chap-password
 NBD     host, port, export
-both    fstype, format, fsck, read-only, discard, uid, gid, mode
+both    via, fstype, format, fsck, read-only, discard, uid, gid, mode
 """
 
 import re
@@ -17,7 +17,7 @@ FILE_SYSTEMS = ("ext4", "xfs")
 
 _OF_ISCSI = ("portal", "target", "lun", "initiator", "chap-user", "chap-password")
 _OF_NBD = ("host", "port", "export")
-_OF_BOTH = ("protocol", "fstype", "format", "fsck", "read-only", "discard", "uid", "gid", "mode")
+_OF_BOTH = ("protocol", "via", "fstype", "format", "fsck", "read-only", "discard", "uid", "gid", "mode")
 
 # RFC 3720: iqn.YYYY-MM.reversed.domain[:anything], eui.<16 hex>, naa.<16 or 32 hex>
 _ISCSI_NAME = re.compile(r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[^\s:/]+(:\S+)?|eui\.[0-9a-fA-F]{16}|naa\.[0-9a-fA-F]{16,32}")
@@ -28,6 +28,14 @@ _MOST_LUN = 16383
 _MOST_ID = 2**32 - 2
 _YES, _NO = ("", "true", "yes", "on", "1"), ("false", "no", "off", "0")
 _ISCSI_PORT, _NBD_PORT = 3260, 10809
+
+
+class Via(StrEnum):
+    """Who speaks to the storage."""
+
+    AUTO = "auto"  # the kernel where it can, in a program where it cannot
+    KERNEL = "kernel"
+    USERSPACE = "userspace"
 
 
 class Format(StrEnum):
@@ -84,6 +92,7 @@ class NbdDevice:
 @dataclass(frozen=True, slots=True)
 class SanOptions:
     device: IscsiDevice | NbdDevice
+    via: Via = Via.AUTO
     fs_type: str = ""  # "": what is there, and ext4 where nothing is
     format: Format = Format.BLANK_ONLY
     fsck: Fsck = Fsck.AUTO
@@ -104,6 +113,7 @@ def parse_san_options(subject: str, options: Mapping[str, str]) -> SanOptions:
         raise Malformed(subject, "an option holds a NUL byte")
     found = SanOptions(
         _iscsi(subject, options) if protocol == ISCSI else _nbd(subject, options),
+        Via(_one_of(subject, "via", options, tuple(Via)) or Via.AUTO),
         _one_of(subject, "fstype", options, FILE_SYSTEMS),
         Format(_one_of(subject, "format", options, tuple(Format)) or Format.BLANK_ONLY),
         Fsck(_one_of(subject, "fsck", options, tuple(Fsck)) or Fsck.AUTO),

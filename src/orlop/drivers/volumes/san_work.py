@@ -3,6 +3,8 @@ answer, and whoever waits for it then sleeps in the kernel.
 
     dress   a new one: no lost+found (an application that wants an empty directory would refuse it), owner and mode
     grow    a mounted one: the loop device takes the size of its file, the file system that of the loop device
+    scan    a SCSI host: is a unit there; it gets a block device
+    rescan  a block device: how large it is now
 """
 
 import json
@@ -63,8 +65,16 @@ def grow(device: str, disk: str, size: int, data: str, fs_type: str) -> None:
         ext4.resize(top_fd, size // os.fstatvfs(top_fd).f_bsize)
 
 
+def scan(host: str, lun: int) -> None:
+    Path(f"/sys/class/scsi_host/{host}/scan").write_text(f"0 0 {lun}")
+
+
+def rescan(disk: str) -> None:
+    Path(f"/sys/block/{disk}/device/rescan").write_text("1")
+
+
 def main() -> None:
-    works: dict[str, Callable[..., None]] = {"dress": dress, "grow": grow}
+    works: dict[str, Callable[..., None]] = {"dress": dress, "grow": grow, "scan": scan, "rescan": rescan}
     work = works[sys.argv[1]]
     try:
         work(**json.loads(sys.argv[2]))

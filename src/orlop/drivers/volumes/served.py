@@ -161,8 +161,8 @@ class ServedVolumes:
             if read_file(volume.fd, IDENTITY).strip() != identity:
                 replace_file(volume.fd, IDENTITY, identity)
 
-    def tie(self, name: str, leash: Path) -> None:
-        self._ties.tie(name, leash)
+    def tie(self, name: str, leash: Path, epoch: int = 0) -> None:
+        self._ties.tie(name, leash, epoch)
 
     def is_reached(self, name: str) -> bool:
         with suppress(NotFound), self._tree.opened(name) as volume:

@@ -1,0 +1,235 @@
+"""SAN volumes by the kernel's own initiator, which this machine's kernel lacks: test_elsewhere.py has another one run
+these. The target is that kernel's own as well: it knows persistent reservations."""
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orlop.drivers.volumes.abilities import HealthState
+from orlop.drivers.volumes.open_iscsi import is_listening
+from orlop.drivers.volumes.san import SanVolumes
+from orlop.errors import Conflict, HostFailure, Unsupported
+from orlop.testing.volume_fixtures import RECORD, new_id
+from support.daemon import wait_for
+from support.iscsi_target import IscsiTarget
+from support.lio_target import LioTarget
+
+LUNS = iter(range(1, 100))
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory: pytest.TempPathFactory) -> LioTarget:
+    return LioTarget(tmp_path_factory.mktemp("lio"))
+
+
+@pytest.fixture
+def hosts(tmp_path: Path) -> Iterator[list[SanVolumes]]:
+    made = [SanVolumes(tmp_path / name / "volumes", tmp_path / name / "run") for name in ("first", "second")]
+    yield made
+    for host in made:
+        host.detach_others(())
+    wait_for("every session to be gone", lambda: not sessions(), 40)
+    for host in made:
+        host.close()
+
+
+@pytest.fixture
+def host(hosts: list[SanVolumes]) -> SanVolumes:
+    return hosts[0]
+
+
+def sessions() -> list[str]:
+    return [path.name for path in Path("/sys/class/iscsi_session").iterdir()]
+
+
+def disk(data: Path) -> str:
+    return next(
+        line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(data)
+    )
+
+
+def write(path: Path, text: str) -> None:
+    with path.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def fails_to_write(path: Path) -> bool:
+    try:
+        write(path, "late")
+    except OSError:
+        return True
+    return False
+
+
+def leash(place: Path, name: str) -> Path:
+    path = place / name
+    path.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(100e9)))
+    return path
+
+
+def test_a_blank_unit_gets_a_file_system_and_the_password_for_it_is_left_nowhere(
+    host: SanVolumes, target: LioTarget, tmp_path: Path
+) -> None:
+    lun = next(LUNS)
+    image = target.lun(lun)
+    chap = {"chap-user": "me", "chap-password": "planted-word"}
+    target.require(*chap.values())
+    try:
+        host.create("data", target.options(lun, **{**chap, "chap-password": "another-word"}), RECORD)
+        with pytest.raises(HostFailure, match="authorization"):
+            host.attach("data", new_id())
+        host.change("data", target.options(lun, mode="0750", **chap), RECORD)
+        use = new_id()
+        data = host.attach("data", use)
+        write(data / "file", "kept")
+        assert disk(data).startswith("/dev/sd") and data.stat().st_mode & 0o777 == 0o750
+        left = [path for path in (tmp_path / "first" / "run").rglob("*") if path.is_file()]
+        assert left and not [path for path in left if b"planted-word" in path.read_bytes()]
+        host.detach("data", use)
+    finally:
+        target.open()
+    assert not sessions() and not list((tmp_path / "first" / "run" / "sessions").iterdir())
+    assert image.read_bytes()[1080:1082] == b"\x53\xef"  # ext4
+
+
+def test_what_holds_something_else_is_refused_and_not_touched(host: SanVolumes, target: LioTarget) -> None:
+    lun = next(LUNS)
+    image = target.lun(lun)
+    image.write_bytes(b"mine" * (4 << 20))
+    before = image.read_bytes()
+    host.create("data", target.options(lun), RECORD)
+    with pytest.raises(Conflict, match="holds something"):
+        host.attach("data", new_id())
+    assert image.read_bytes() == before and not sessions()
+
+
+def test_two_units_of_one_target_are_used_at_once_and_give_back_and_grow(host: SanVolumes, target: LioTarget) -> None:
+    luns = [next(LUNS), next(LUNS)]
+    images = [target.lun(lun) for lun in luns]
+    for lun in luns:
+        host.create(f"of{lun}", target.options(lun), RECORD)
+    one, two = (host.attach(f"of{lun}", new_id()) for lun in luns)
+    write(two / "file", "two")
+    assert disk(one) != disk(two) and len(sessions()) == 2
+    (one / "much").write_bytes(os.urandom(32 << 20))
+    os.sync()
+    full = images[0].stat().st_blocks
+    (one / "much").unlink()
+    os.sync()
+    wait_for("it to be given back", lambda: images[0].stat().st_blocks < full - (24 << 11))
+    before = os.statvfs(one).f_blocks
+    target.lun(luns[0], 128 << 20)
+    wait_for("the unit to be back", lambda: host.health(f"of{luns[0]}").state is HealthState.OK, 30)
+    host.change(f"of{luns[0]}", target.options(luns[0]), RECORD)
+    assert os.statvfs(one).f_blocks > before * 3 // 2
+    assert (two / "file").read_text() == "two"
+
+
+def test_storage_that_was_cut_off_is_waited_for_until_somebody_ends_that(host: SanVolumes, target: LioTarget) -> None:
+    lun = next(LUNS)
+    target.lun(lun)
+    host.create("data", target.options(lun), RECORD)
+    use = new_id()
+    data = host.attach("data", use)
+    target.switch(False)
+    writer = threading.Thread(target=write, args=(data / "file", "waited"))
+    writer.start()
+    wait_for("it to be found", lambda: host.health("data").state is HealthState.HANGING, 30)
+    assert writer.is_alive()
+    target.switch(True)
+    writer.join(40)
+    assert not writer.is_alive() and (data / "file").read_text() == "waited"
+    wait_for("it to be well", lambda: host.health("data").state is HealthState.OK)
+    target.switch(False)
+    failed: list[bool] = []
+    writer = threading.Thread(target=lambda: failed.append(fails_to_write(data / "other")))
+    writer.start()
+    wait_for("it to be found", lambda: host.health("data").state is HealthState.HANGING, 30)
+    host.interrupt("data")
+    writer.join(20)
+    assert failed == [True] and host.health("data").state is HealthState.STALE
+    target.switch(True)
+    host.detach("data", use)
+
+
+def test_the_next_daemon_and_the_next_iscsid_go_on_with_it(host: SanVolumes, target: LioTarget, tmp_path: Path) -> None:
+    lun = next(LUNS)
+    target.lun(lun)
+    host.create("data", target.options(lun), RECORD)
+    use, other = new_id(), new_id()
+    data = host.attach("data", use)
+    successor = SanVolumes(host.root, tmp_path / "first" / "run")
+    successor.detach_others([use])
+    write(data / "file", "still")
+    pids = [int(path.parent.name) for path in Path("/proc").glob("[0-9]*/comm") if path.read_text() == "iscsid\n"]
+    for pid in pids:
+        os.kill(pid, signal.SIGKILL)
+    wait_for("it to be gone", lambda: not is_listening())
+    assert (successor.attach("data", other) / "file").read_text() == "still"
+    successor.detach("data", use)
+    successor.detach("data", other)
+    assert not sessions()
+    successor.close()
+
+
+class TestFence:
+    """Two hosts that one unit is shown to, here under two names."""
+
+    @pytest.fixture
+    def lun(self, hosts: list[SanVolumes], target: LioTarget) -> int:
+        number = next(LUNS)
+        target.lun(number)
+        for index, host in enumerate(hosts):
+            host.create("data", target.options(number, initiator=f"iqn.2026-11.test:host{index}"), RECORD)
+        return number
+
+    def test_a_host_that_was_frozen_cannot_write_once_another_does(
+        self, hosts: list[SanVolumes], target: LioTarget, lun: int, tmp_path: Path
+    ) -> None:
+        old, new = hosts
+        old.tie("data", leash(tmp_path, "one"), 1)
+        data = old.attach("data", new_id())
+        write(data / "early", "early")
+        new.tie("data", leash(tmp_path, "two"), 2)
+        use = new_id()
+        theirs = new.attach("data", use)
+        assert (theirs / "early").read_text() == "early"
+        assert fails_to_write(data / "late")
+        fd = os.open(disk(data), os.O_WRONLY | os.O_DSYNC)
+        with pytest.raises(OSError):
+            os.pwrite(fd, bytes(4096), 1 << 20)
+        os.close(fd)
+        write(theirs / "mine", "mine")
+        old.cut("data", 0)
+        old.tie("data", leash(tmp_path, "one"), 1)
+        with pytest.raises(Conflict, match="another host has write access"):
+            old.attach("data", new_id())
+        assert not fails_to_write(theirs / "last")
+        assert target.reserved_by(lun) == "iqn.2026-11.test:host1"
+        new.detach("data", use)
+        assert not target.reserved_by(lun)
+        old.tie("data", leash(tmp_path, "three"), 3)
+        names = {path.name for path in old.attach("data", new_id()).iterdir()}
+        assert {"early", "mine", "last"} <= names and "late" not in names
+
+    def test_a_unit_that_fences_nobody_is_not_reached_by_the_kernel(
+        self, hosts: list[SanVolumes], tmp_path: Path
+    ) -> None:
+        simple = IscsiTarget(tmp_path)
+        simple.lun(1)
+        simple.start()
+        try:
+            hosts[0].create("data", {**simple.options(1), "via": "kernel"}, RECORD)
+            hosts[0].tie("data", leash(tmp_path, "one"), 1)
+            with pytest.raises(Unsupported, match="PREEMPT AND ABORT"):
+                hosts[0].attach("data", new_id())
+            assert not sessions()
+        finally:
+            simple.close()
