@@ -1,7 +1,8 @@
-"""Whatever tree there is: its copy is equal to it, and so is what comes out of its archive, by our unpacker and by GNU
-tar."""
+"""Whatever tree there is: its copy is equal to it, and so are its mirror and what comes out of its archive, by our
+unpacker and by GNU tar."""
 
 import os
+import shutil
 import stat
 import subprocess
 import tempfile
@@ -19,6 +20,7 @@ from orlop.archive.stream import TarStream
 from orlop.archive.unpack import Options, unpack
 from orlop.archive.worker import WholeFile
 from orlop.store.trees import copy_live_tree
+from support.mirrors import mirroring
 from support.trees import ACL, CAPABILITY, describe
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: devices, owners")
@@ -136,7 +138,36 @@ def travelled_with_gnu_tar(source: Path, target: Path) -> None:
     subprocess.run(command, check=True, capture_output=True)
 
 
-@pytest.mark.parametrize(("way", "examples"), [(copied, 150), (travelled, 150), (travelled_with_gnu_tar, 40)])
+def mirrored(source: Path, target: Path) -> None:
+    with mirroring(source, target) as mirror:
+        assert mirror.bring().missed.count == 0
+        mirror.verify()
+
+
+@settings(max_examples=60, deadline=None, database=None)
+@given(ENTRIES, ENTRIES)
+def test_a_mirror_follows_a_tree_that_becomes_another(
+    first: list[dict[str, Any]], second: list[dict[str, Any]]
+) -> None:
+    with tempfile.TemporaryDirectory(prefix="orlop-", dir="/dev/shm") as folder:
+        source, target = Path(folder, "source"), Path(folder, "target")
+        source.mkdir()
+        grow(source, first)
+        with mirroring(source, target) as mirror:
+            mirror.bring()
+            mirror.verify()
+            for number, path in enumerate(source.iterdir()):
+                if number % 2:
+                    shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+            grow(source, second)
+            assert mirror.bring().unsettled == 0
+            mirror.verify()
+        assert describe(target) == describe(source)
+
+
+@pytest.mark.parametrize(
+    ("way", "examples"), [(mirrored, 60), (copied, 150), (travelled, 150), (travelled_with_gnu_tar, 40)]
+)
 def test_what_arrives_is_equal(way: Callable[[Path, Path], None], examples: int) -> None:
     @settings(max_examples=examples, deadline=None, database=None)
     @given(ENTRIES)

@@ -80,8 +80,8 @@ class Content:
             is_new = node is None
             if node is None:
                 node = self._index.add(place.parent, place.name, stat.S_IFREG, key, self._said.number)
-                self._index.spoil(place.parent)
-            send = self._small if before.st_size <= SMALL else self._large
+            has_holes = before.st_blocks * 512 < before.st_size
+            send = self._small if before.st_size <= SMALL and not has_holes else self._large
             facts, digest, is_changed = send(fd, before, facts, place, node, is_new)
             is_settled = self._moment.is_settled(before, os.fstat(fd))
             if is_settled and self._moment.has_just_changed(before):
@@ -132,7 +132,6 @@ class Content:
             is_changed = node is None or packed(facts) != node.facts
             if node is None:
                 self._said.say(place.path, MakeNode(place.name, facts, details.st_atime_ns))
-                self._index.spoil(place.parent)
                 node = self._index.add(place.parent, place.name, kind, key, self._said.number)
             elif is_changed:
                 self._said.say(place.path, Adjust(place.name, facts, details.st_atime_ns))

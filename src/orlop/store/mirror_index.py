@@ -63,6 +63,7 @@ class Node:
     facts: bytes
     atime: int
     digest: bytes
+    is_fresh: bool = False  # nothing of it was compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,7 @@ class Index:
     def __init__(self, folder: Path | None = None) -> None:
         """`folder` is where the file has its bytes while it is in use; it has no name there."""
         path = "" if folder is None else str(folder / f".mirror-{token_hex(8)}")
+        self._spoilt_last = 0
         self._db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
@@ -129,19 +131,22 @@ class Index:
             node = parent
         return b"/".join(reversed(parts))
 
-    # What changes there
+    # What changes there, and in the directory that it is in
 
     def add(self, parent: int, name: bytes, kind: int, key: str | None, number: int) -> Node:
+        """A node of which nothing is known yet but where it is: see `save`."""
         cursor = self._db.execute(
             "INSERT INTO nodes VALUES (NULL, ?, ?, 0, 0, 0, x'', 0, x'', 0, ?)", (key, kind, kind == stat.S_IFDIR)
         )
         assert cursor.lastrowid is not None
-        self.link(parent, name, cursor.lastrowid, number)
-        return Node(cursor.lastrowid, key, kind, 0, 0, 0, b"", 0, b"")
+        self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, 0)", (parent, name, cursor.lastrowid, number))
+        self.spoil(parent)
+        return Node(cursor.lastrowid, key, kind, 0, 0, 0, b"", 0, b"", is_fresh=True)
 
     def link(self, parent: int, name: bytes, node: int, number: int) -> None:
         self._db.execute("INSERT INTO entries VALUES (?, ?, ?, ?, 0)", (parent, name, node, number))
         self._db.execute("UPDATE entries SET checked = 0 WHERE node = ?", (node,))
+        self.spoil(parent)
 
     def unlink(self, parent: int, name: bytes) -> None:
         """With all that is below it."""
@@ -149,6 +154,7 @@ class Index:
         if found is None:
             return
         self._db.execute("DELETE FROM entries WHERE parent = ? AND name = ?", (parent, name))
+        self.spoil(parent)
         self._release(found.id)
         if found.kind == stat.S_IFDIR:
             self._unlink_below(found.id)
@@ -184,6 +190,8 @@ class Index:
             "UPDATE entries SET parent = ?, name = ?, pass = ?, checked = 0 WHERE parent = ? AND name = ?",
             (*new, number, *old),
         )
+        self.spoil(old[0])
+        self.spoil(new[0])
 
     def set_key(self, node: int, key: str | None) -> None:
         self._db.execute("UPDATE nodes SET key = ? WHERE id = ?", (key, node))
@@ -194,7 +202,7 @@ class Index:
             "UPDATE nodes SET changed = ?, size = ?, read_at = ?, facts = ?, atime = ?, digest = ? WHERE id = ?",
             (node.changed, node.size, node.read_at, node.facts, node.atime, node.digest, node.id),
         )
-        if is_changed:
+        if is_changed and not node.is_fresh:
             self._db.execute("UPDATE entries SET checked = 0 WHERE node = ?", (node.id,))
 
     # The bytes of large files: the digests of their blocks, a stretch of them together
@@ -229,6 +237,9 @@ class Index:
 
     def spoil(self, directory: int) -> None:
         """Something was done in it, so its attributes are to be given to it once more."""
+        if directory == self._spoilt_last:
+            return
+        self._spoilt_last = directory
         self._db.execute("UPDATE nodes SET unfit = 1 WHERE id = ? AND NOT unfit", (directory,))
         self._db.execute("UPDATE entries SET checked = 0 WHERE node = ?", (directory,))
 
@@ -242,6 +253,7 @@ class Index:
             yield from (Node(*row) for row in rows)
             last = rows[-1][0]
         self._db.execute("UPDATE nodes SET unfit = 0 WHERE unfit")
+        self._spoilt_last = 0
 
     # What a pass did not see
 

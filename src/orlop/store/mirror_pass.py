@@ -5,7 +5,10 @@ import os
 import stat
 from collections.abc import Callable, Collection
 from dataclasses import field
+from pathlib import Path
 
+from orlop.kernel.mounts import mounts_at_or_below
+from orlop.kernel.openat2 import open_beneath
 from orlop.model.value import dataclass
 from orlop.store.mirror_content import Content, Place, Vanished, key_of
 from orlop.store.mirror_facts import Opened, facts_of
@@ -18,6 +21,7 @@ from orlop.store.mirror_words import Facts, Wire
 from orlop.store.trees import Missed
 
 _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO, errno.EINVAL, errno.EXDEV)
+_MOUNTED = "something is mounted there, which is not copied"
 
 
 @dataclass(slots=True)
@@ -52,6 +56,7 @@ class Walk:
         self._kept = kept
         self._passed_over = passed_over
         self._told = told
+        self._mounted = _mounted_names(source_fd)
         self.result = Pass(number)
         self._moment = Moment.now(source_fd)
         self._said = Said(wire, index, number, kept)
@@ -106,7 +111,7 @@ class Walk:
 
     def _leave_mount(self, known: Node, path: bytes) -> None:
         """The place of a mount is an empty directory."""
-        self.result.missed.note(os.fsdecode(path), "something is mounted there, which is not copied")
+        self.result.missed.note(os.fsdecode(path), _MOUNTED)
         self._index.walked(known.id, self.result.number)
         known.facts = packed(Facts(stat.S_IFDIR | 0o755, 0, 0, 0))
         self._index.save(known, is_changed=True)
@@ -124,6 +129,9 @@ class Walk:
 
     def _look_at(self, place: Place, details: os.stat_result) -> None:
         kind = stat.S_IFMT(details.st_mode)
+        if place.name in self._mounted and kind != stat.S_IFDIR and _is_mount(place):
+            self.result.missed.note(os.fsdecode(place.full), _MOUNTED)
+            return
         if why := self._kept.why_left_out(kind):
             self.result.missed.note(os.fsdecode(place.full), why)
             return
@@ -180,3 +188,20 @@ class Walk:
         self.result.changed = self._said.changed
         self.result.sent_bytes = self._content.sent_bytes
         self._told(self.result)
+
+
+def _mounted_names(top_fd: int) -> frozenset[bytes]:
+    """Names, anywhere below the top, that may be mount points. Directories show it when they are opened."""
+    top = Path(f"/proc/self/fd/{top_fd}").readlink()
+    return frozenset(os.fsencode(Path(each.mount_point).name) for each in mounts_at_or_below(top))
+
+
+def _is_mount(place: Place) -> bool:
+    flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+    try:
+        os.close(open_beneath(place.directory_fd, place.name, flags, no_xdev=True))
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return True
+    return False

@@ -48,12 +48,10 @@ class Said:
 
     def make_directory(self, parent: int, path: bytes, name: bytes, key: str | None) -> Node:
         self.say(path, MakeDirectory(name))
-        self._index.spoil(parent)
         return self._index.add(parent, name, stat.S_IFDIR, key, self.number)
 
     def remove(self, parent: int, path: bytes, name: bytes) -> None:
         self.say(path, Remove(name))
-        self._index.spoil(parent)
         self._index.unlink(parent, name)
 
     def adjust_directories(self) -> None:
@@ -98,7 +96,6 @@ class Said:
         to = b"%d" % known.id
         aside_path = self._index.path(self._aside)
         self.say(aside_path, Move(to, joined(path, name)))
-        self._index.spoil(parent)
         self._index.move((parent, name), (self._aside, to), 0)
 
     def _bring_here(self, other: Node, parent: int, path: bytes, name: bytes, details: os.stat_result) -> bool:
@@ -113,12 +110,9 @@ class Said:
                 self._kept.require_links(joined(path, name))
                 return False
             self.say(path, Link(name, old))
-            self._index.spoil(parent)
             self._index.link(parent, name, other.id, self.number)
             return True
         self.say(path, Move(name, old))
-        self._index.spoil(parent)
-        self._index.spoil(from_parent)
         self._index.move((from_parent, from_name), (parent, name), self.number)
         return True
 
