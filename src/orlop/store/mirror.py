@@ -13,6 +13,7 @@ Besides bytes: owners, modes, times of change, extended attributes, access contr
 links, devices, fifos. Sockets, and what is mounted below, are left out and named.
 """
 
+import os
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -77,7 +78,7 @@ class _FarFailure(Exception):
     def as_raised(self) -> Exception:
         failed = self._failed
         if failed.errno:
-            return OSError(failed.errno, failed.why, failed.path or None)
+            return OSError(failed.errno, failed.why, os.fsdecode(failed.path) or None)
         return HostFailure(_SUBJECT, failed.why)
 
 

@@ -75,15 +75,20 @@ def receive(stream: Stream, target_fd: int) -> None:
 def _tell(wire: Wire, error: OSError | OrlopError) -> None:
     """And heed nothing any more; but take it until the sender has understood, else it would not hear why."""
     if isinstance(error, OSError):
-        shown = error.filename if isinstance(error.filename, str) else os.fsdecode(error.filename or b"")
-        word = Failed(error.errno or errno.EIO, error.strerror or str(error), shown)
+        path = os.fsencode(error.filename) if isinstance(error.filename, str | bytes) else b""
+        word = Failed(error.errno or errno.EIO, _spoken(error.strerror or str(error)), path)
     else:
-        word = Failed(0, error.why, "")
+        word = Failed(0, _spoken(error.why), b"")
     with suppress(Severed, Misspoken):
         wire.say(word)
         wire.flush()
         while True:
             wire.skip()
+
+
+def _spoken(text: str) -> str:
+    """Names may be in it that are no text."""
+    return text.encode(errors="backslashreplace").decode()
 
 
 class _Receiver:

@@ -169,7 +169,7 @@ class Seen(msgspec.Struct, array_like=True, tag="seen"):
 class Failed(msgspec.Struct, array_like=True, tag="failed"):
     errno: int  # 0: it was no call that failed
     why: str
-    path: str
+    path: bytes
 
 
 SenderWord = (
