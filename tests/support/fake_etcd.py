@@ -7,7 +7,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from orlop.cluster.etcd import Absent, Comparison, Delete, Entry, LeasedBy, Operation, Outcome, Put, Read, Unchanged
+from orlop.cluster.etcd import (
+    Absent,
+    Comparison,
+    Delete,
+    Entry,
+    Holds,
+    LeasedBy,
+    Operation,
+    Outcome,
+    Present,
+    Put,
+    Read,
+    Unchanged,
+)
 from orlop.cluster.etcd_link import EtcdFault, Uncertain
 from orlop.errors import Unavailable
 
@@ -35,6 +48,10 @@ class FakeEtcd:
         match comparison:
             case Absent():
                 return found is None
+            case Present():
+                return found is not None
+            case Holds(_, value):
+                return found is not None and found.value == value
             case Unchanged(_, revision):
                 return found is not None and found.changed == revision
             case LeasedBy(_, lease):

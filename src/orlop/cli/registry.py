@@ -81,7 +81,7 @@ GROUPS: Final[dict[str, dict[str, Entry]]] = {
         "prune": Entry("volume_prune", "Remove the volumes that no container uses"),
         "rename": Entry("volume_rename", "Give a volume another name"),
         "update": Entry("volume_update", "Change the labels, the size and the options of a volume"),
-        "move": Entry("volume_move", "Move a volume to other storage, while it is in use"),
+        "move": Entry("volume_move", "Move a volume to other storage, or to another host, while it is in use"),
         "cp": Entry("volume_cp", "Copy a volume, or files into and out of one"),
         "export": Entry("volume_export", "Write a volume as a tar archive, with its labels and options"),
         "import": Entry("volume_import", "Make a volume from a tar archive"),

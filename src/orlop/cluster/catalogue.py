@@ -51,7 +51,7 @@ class Catalogue:
         key, value = self._keys.volume(volume.name), render(volume)
 
         def attempt() -> GlobalVolume | None:
-            done = self._transact([Absent(key)], [Put(key, value)], [Read(key)])
+            done = self.transact([Absent(key)], [Put(key, value)], [Read(key)])
             if done.is_done:
                 self._note(Change(key, value, done.revision))
                 return volume
@@ -94,7 +94,7 @@ class Catalogue:
             if changed == now.volume:
                 return changed
             value = render(changed)
-            done = self._transact([Unchanged(key, now.revision)], [Put(key, value)])
+            done = self.transact([Unchanged(key, now.revision)], [Put(key, value)])
             if done.is_done:
                 self._note(Change(key, value, done.revision))
             return changed if done.is_done else None
@@ -111,9 +111,7 @@ class Catalogue:
                 return True
             unused: list[Comparison] = [Absent(start, end) for start, end in elsewhere]
             reads: list[Operation] = [Read(start, end) for start, end in elsewhere]
-            done = self._transact(
-                [Unchanged(key, now.revision), *unused], [Delete(key), Delete(own, after(own))], reads
-            )
+            done = self.transact([Unchanged(key, now.revision), *unused], [Delete(key), Delete(own, after(own))], reads)
             if done.is_done:
                 self._note(Change(key, None, done.revision))
                 return True
@@ -142,7 +140,7 @@ class Catalogue:
             if stored is None:
                 raise NotFound(f"volume {use.volume_id[:12]}", "it was removed from the cluster meanwhile")
             volume = self._keys.volume(stored.volume.name)
-            done = self._transact([Unchanged(volume, stored.revision)], [Put(key, value)], [Read(volume)])
+            done = self.transact([Unchanged(volume, stored.revision)], [Put(key, value)], [Read(volume)])
             if done.is_done:
                 self._note(Change(key, value, done.revision))
                 return True
@@ -155,12 +153,12 @@ class Catalogue:
         self._until_it_is_so(attempt)
 
     def end_use(self, key: str) -> None:
-        done = self._until_it_is_so(lambda: self._transact([], [Delete(key)]))
+        done = self._until_it_is_so(lambda: self.transact([], [Delete(key)]))
         self._note(Change(key, None, done.revision))
 
     # How it is asked
 
-    def _transact(
+    def transact(
         self, comparisons: list[Comparison], then: list[Operation], otherwise: list[Operation] | None = None
     ) -> Outcome:
         identity = self._copy.identity

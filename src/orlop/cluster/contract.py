@@ -23,11 +23,87 @@ it. What a node writes to since before it joined hangs on no leash: such a volum
 and nobody acquires it before that one has let go of it.
 """
 
+import socket
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
 from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
+from orlop.model.volume_move import Move
+
+
+class Line(Protocol):
+    """To the other node of a move. Nobody else is at its other end."""
+
+    @property
+    def stream(self) -> socket.socket:
+        """For whoever has something to say to the other side, in this process or another."""
+
+    @property
+    def failure(self) -> str:
+        """Why it broke; "" while it has not."""
+
+    def close(self) -> None:
+        """Once all is said."""
+
+    def cut(self) -> None:
+        """At once."""
+
+
+class Door(Protocol):
+    """Where one peer is awaited."""
+
+    @property
+    def address(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    def accept(self, seconds: float) -> Line:
+        """Raises Unavailable when it does not come, or the door was closed."""
+
+    def close(self) -> None: ...
+
+
+class End(Protocol):
+    """One side of one move."""
+
+    @property
+    def certificate(self) -> str:
+        """For the other side, made for this one move."""
+
+    def listen(self, peer_certificate: str) -> Door:
+        """At a port that is free. Raises HostFailure, Unavailable."""
+
+    def dial(self, move: Move) -> Line:
+        """Raises Unavailable."""
+
+
+class Moves(Protocol):
+    """Volumes on their way to another node (model/volume_move.py). Thread-safe; all that ask the store raise
+    Unavailable."""
+
+    def known(self) -> Sequence[Move]:
+        """From the copy."""
+
+    def look(self, volume_id: str) -> Move | None:
+        """As the store has it now."""
+
+    def post(self, move: Move) -> None:
+        """Raises Conflict where the volume is on its way already, NotFound for a target that is no node, Unavailable
+        for one that is not alive."""
+
+    def advance(self, old: Move, new: Move) -> bool:
+        """False where something else stands there than `old` (or `new`, which is success): it was ended."""
+
+    def call_off(self, move: Move) -> bool:
+        """End this attempt, in whatever state it is by now. True: it is ended, was not committed, and no commit of it
+        that is under way can count any more. False: it is committed."""
+
+    def finish(self, move: Move) -> None:
+        """It has arrived, and both sides are done."""
+
+    def make_end(self, name: str) -> End: ...
 
 
 class Cluster(Protocol):
@@ -114,6 +190,15 @@ class Cluster(Protocol):
     def leash(self, volume_id: str) -> Path | None:
         """A file that says until when what reaches the volume's storage may live (kernel/leash.py); None for what this
         node has no write access to."""
+
+    # Volumes on their way
+
+    @property
+    def moves(self) -> Moves: ...
+
+    def on_move(self, told: Callable[[str], None]) -> None:
+        """Called with the id of each volume whose move changed or ended; in a thread of the cluster's: short, and never
+        raising. What changed while the store was away is told when it is there again, but for what ended."""
 
     # What the engine is told
 

@@ -16,6 +16,7 @@ from orlop.cluster.keys import Keys, Membership, parse
 from orlop.errors import OrlopError
 from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
 from orlop.model.value import dataclass
+from orlop.model.volume_move import Move
 from orlop.store.files import write_durably
 
 log = logging.getLogger(__name__)
@@ -52,6 +53,7 @@ class Copy:
         self._writers: dict[str, Writer] = {}
         self._nodes: dict[str, Membership] = {}
         self._alive: dict[str, str] = {}  # to ids of daemons
+        self._moves: dict[str, Move] = {}  # by volume id
         self._sorted: Sequence[GlobalVolume] | None = None
 
     # Reading
@@ -93,6 +95,10 @@ class Copy:
 
     def writer(self, volume_id: str) -> Writer | None:
         return self._writers.get(volume_id)
+
+    def moves(self) -> Sequence[Move]:
+        with self._lock:
+            return tuple(self._moves.values())
 
     def nodes(self, own: str) -> Sequence[Node]:
         with self._lock:
@@ -152,7 +158,7 @@ class Copy:
 
     def _reset(self, entries: dict[str, tuple[bytes, int]]) -> None:
         self._volumes, self._by_id, self._uses = {}, {}, {}
-        self._writers, self._nodes, self._alive = {}, {}, {}
+        self._writers, self._nodes, self._alive, self._moves = {}, {}, {}, {}
         self._sorted = None
         self._entries = entries
         self._is_saved = False
@@ -173,6 +179,8 @@ class Copy:
                 self._nodes[key.removeprefix(keys.nodes)] = parse(Membership, key, value)
             elif key.startswith(keys.alive):
                 self._alive[key.removeprefix(keys.alive)] = value.decode(errors="replace")
+            elif key.startswith(keys.moves):
+                self._moves[key.removeprefix(keys.moves)] = parse(Move, key, value)
         except OrlopError as error:
             log.warning("%s", error)
 
@@ -199,6 +207,7 @@ class Copy:
             self._writers.pop(key.removeprefix(keys.writers), None)
             self._nodes.pop(key.removeprefix(keys.nodes), None)
             self._alive.pop(key.removeprefix(keys.alive), None)
+            self._moves.pop(key.removeprefix(keys.moves), None)
 
     # On disk
 

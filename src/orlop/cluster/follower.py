@@ -37,6 +37,7 @@ class Follower:
         self._told = told
         self._back = back
         self.wished: Callable[[str, str], None] = lambda volume_id, node: None  # who wants to take over what
+        self.moved: Callable[[str], None] = lambda volume_id: None  # a volume whose move has changed
         self._closed = threading.Event()
         self._lock = threading.Lock()
         self._why = "it was not reached yet"  # "" while it is there
@@ -143,6 +144,8 @@ class Follower:
 
     def _tell_wishes(self, entries: Iterable[tuple[str, bytes | None]]) -> None:
         for key, value in entries:
+            if key.startswith(self._keys.moves):
+                self.moved(key.removeprefix(self._keys.moves))
             if key.startswith(self._keys.wanted) and value is not None:
                 self.wished(key.removeprefix(self._keys.wanted), value.decode(errors="replace"))
 

@@ -18,6 +18,8 @@ from orlop.cluster.etcd_link import NoAnswer
 from orlop.cluster.follower import Follower
 from orlop.cluster.keys import Keys
 from orlop.cluster.membership import RENEW_SECONDS, NameTaken, Places
+from orlop.cluster.move_line import own_address
+from orlop.cluster.moves import EtcdMoves
 from orlop.cluster.term import Term
 from orlop.cluster.writers import Writers
 from orlop.errors import NotFound, OrlopError, Unavailable
@@ -42,9 +44,10 @@ class JoinedCluster:
         path: Path,
         leashes: Path,
         term: Term | None = None,
+        address: str = "",
     ) -> None:
         """`path` is where the copy is kept, `leashes` a folder that goes with a reboot, `term` how long write access
-        lasts without being renewed."""
+        lasts without being renewed, `address` where other nodes reach this one ("": as the way to etcd says)."""
         self.etcd = Etcd(endpoints, credentials)
         self.keys = keys
         self.copy = Copy(keys, path)
@@ -54,6 +57,9 @@ class JoinedCluster:
         self._places = Places(self.etcd, keys, self.copy, node, daemon, version)
         self._writers = Writers(self.etcd, keys, node, path.with_name("writing.json"), leashes, term)
         self.follower.wished = self._writers.is_wanted
+        self.moves = EtcdMoves(self._catalogue, keys, self.copy, node, lambda: address or own_address(endpoints))
+        self.follower.moved = self._move_changed
+        self._mover: Callable[[str], None] = lambda volume_id: None
         self._joining = threading.Lock()
         self._lock = threading.Lock()
         self._wake = threading.Event()
@@ -284,6 +290,12 @@ class JoinedCluster:
 
     def on_change(self, told: Callable[[str], None]) -> None:
         self._listeners.append(told)
+
+    def on_move(self, told: Callable[[str], None]) -> None:
+        self._mover = told
+
+    def _move_changed(self, volume_id: str) -> None:
+        self._mover(volume_id)
 
     def _tell(self, names: Collection[str]) -> None:
         for name in names:

@@ -8,6 +8,7 @@
 <prefix>writers/<volume id>                Writer; under a lease
 <prefix>epochs/<volume id>                 the last epoch that was given
 <prefix>wanted/<volume id>                 name of the node that takes it over; under that one's lease
+<prefix>moves/<volume id>                  Move, from the wish until both nodes are done with it
 """
 
 import re
@@ -19,6 +20,7 @@ from orlop.cluster.etcd import after
 from orlop.errors import HostFailure, Malformed
 from orlop.model.cluster import GlobalUse, GlobalVolume, Writer
 from orlop.model.value import dataclass
+from orlop.model.volume_move import Move
 
 DEFAULT_PREFIX = "/orlop/"
 _NODE = re.compile(r"[a-zA-Z0-9][a-zA-Z0-9_.-]{0,62}")
@@ -68,6 +70,10 @@ class Keys:
     def wanted(self) -> str:
         return f"{self.prefix}wanted/"
 
+    @property
+    def moves(self) -> str:
+        return f"{self.prefix}moves/"
+
     def volume(self, name: str) -> str:
         return f"{self.volumes}{name}"
 
@@ -98,6 +104,9 @@ class Keys:
     def wish(self, volume_id: str) -> str:
         return f"{self.wanted}{volume_id}"
 
+    def move(self, volume_id: str) -> str:
+        return f"{self.moves}{volume_id}"
+
 
 def check_node(name: str) -> str:
     """Raises Malformed."""
@@ -113,7 +122,7 @@ def check_prefix(prefix: str) -> str:
     return prefix
 
 
-Record = GlobalVolume | GlobalUse | Writer | Membership
+Record = GlobalVolume | GlobalUse | Writer | Membership | Move
 
 
 def render(record: Record) -> bytes:

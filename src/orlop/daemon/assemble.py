@@ -258,6 +258,10 @@ def assemble(settings: Settings, probes: Probes) -> Assembled:
     volumes.moves.set_up(users, data_root.incoming)
     volumes.writing.containers, volumes.writing.standstill = records.all, standstill
     volumes.writing.end_container, volumes.writing.name_of = end, name_of
+    departures = volumes.node_moves.departures
+    departures.scratch = data_root.incoming
+    departures.stop, departures.ends.start = containers.stop, containers.start
+    departures.ends.containers, departures.ends.tell = records.all, lifecycle.tell_why
     if cluster is not None:
         cluster.start_writing()
 

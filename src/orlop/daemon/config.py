@@ -49,6 +49,7 @@ class Settings:
     cluster_password_file: str = ""
     cluster_prefix: str = ""  # of all keys; "" = /orlop/
     cluster_lease_seconds: int = 20  # how long write access lasts without being renewed
+    cluster_address: str = ""  # where other nodes reach this one; "" = as the way to etcd says
     debug: bool = False
 
     @property
@@ -91,6 +92,7 @@ _KINDS: dict[str, type] = {
     "cluster_password_file": str,
     "cluster_prefix": str,
     "cluster_lease_seconds": int,
+    "cluster_address": str,
     "debug": bool,
 }
 

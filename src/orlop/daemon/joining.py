@@ -18,7 +18,16 @@ def join(settings: Settings, daemon_id: str, version: str, copy: Path, leashes: 
     term = Term(settings.cluster_lease_seconds)
     try:
         joined = JoinedCluster(
-            endpoints, _credentials(settings), keys, check_node(settings.node), daemon_id, version, copy, leashes, term
+            endpoints,
+            _credentials(settings),
+            keys,
+            check_node(settings.node),
+            daemon_id,
+            version,
+            copy,
+            leashes,
+            term,
+            settings.cluster_address,
         )
     except OSError as error:  # a file of TLS
         raise Malformed("--cluster", f"its TLS cannot be set up: {error}", "Check the files it is given") from error

@@ -15,7 +15,7 @@ import logging
 import os
 import secrets
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -70,14 +70,15 @@ class CopyUp:
         finally:
             os.close(source_fd)
 
-    def discard_leftovers(self) -> list[str]:
-        """At start, after the executor has recovered: what is still staged belongs to no operation."""
+    def discard_leftovers(self, kept: Collection[str] = ()) -> list[str]:
+        """At start, after the executor has recovered: what is still staged belongs to no operation, but for the tokens
+        that are kept."""
         reports = []
         for driver in self._drivers.values():
             if not isinstance(driver, Staging):
                 continue
             try:
-                for token in driver.list_staged():
+                for token in set(driver.list_staged()).difference(kept):
                     driver.unstage(token)
                     reports.append(f"threw away what a crash left of copy-up {token}")
             except (OrlopError, OSError) as error:

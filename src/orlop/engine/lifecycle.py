@@ -420,6 +420,12 @@ class Lifecycle:
 
     # For everybody here
 
+    def tell_why(self, container_id: str, error: str) -> None:
+        """It does not run, and this is why it will not be able to."""
+        with self._records.locked(container_id) as container:
+            if not container.is_running:
+                self._records.save_later(with_status(container, error=error))
+
     def emit(self, container: Container, action: str, more: dict[str, str] | None = None) -> None:
         attributes = {
             **container.config.labels,

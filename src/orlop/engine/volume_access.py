@@ -89,6 +89,10 @@ class VolumeAccess:
                 raise HostFailure(f"opening volume {volume.name}", f"{path}: {error.strerror}") from error
         raise AssertionError(name)
 
+    def is_shared(self, volume_id: str) -> bool:
+        """Whether more than one has it open."""
+        return self._open[volume_id] > 1
+
     def vanishes(self, opened: OpenVolume) -> bool:
         """Whether what is written to it is gone when our work ends, because it is in memory and nobody else uses it."""
         driver = self._drivers.get(opened.volume.driver)

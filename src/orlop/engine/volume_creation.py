@@ -84,6 +84,10 @@ class VolumeCreation:
                     self._shared.begin_use(found, container_id)
                     self._records.hold([name], container_id)
                 return found
+            if why := self._records.gates.why_reserved(name):
+                raise Conflict(f"create {name}", why, "Choose another name")
+            if container_id and named:
+                self._records.gates.check_made_by_the_way(name)
             volume = self._make_or_take_in(name, named, driver, options, labels, container_id)
         self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume

@@ -57,7 +57,8 @@ class VolumeMounts:
         self._facts = facts
         self._settler = settler
         self.mounting = Mounting()
-        self._attached: set[str] = set()  # uses, so that `unmount` is told only of what was mounted
+        # Uses with the ids of their volumes, so that `unmount` is told only of what was mounted.
+        self._attached: dict[str, str] = {}
         self._leaving: set[str] = set()  # of these, those whose mount may be gone at any moment
         self._visits: dict[str, str] = {}  # uses for another purpose than a container's process: ids of their volumes
 
@@ -66,11 +67,12 @@ class VolumeMounts:
         give a container other data than its own. Each purpose is a use of its own; "" is the container's process."""
         use = use_id(mount, container_id, purpose)
         with self._records.redactor.hiding(), self._locks.hold([mount.volume]):
+            self._records.gates.check_container(mount.volume, self._records.find(mount.volume), container_id)
             volume = self._records.get(mount.volume)
             path = self.attach_data(volume, use, container_id, mount.wait_seconds)
             if mount.subpath:
                 path = self._subpaths.pin(path, mount.subpath, use)
-            self._attached.add(use)
+            self._attached[use] = volume.id
             if purpose:
                 self._visits[use] = volume.id
             else:
@@ -90,6 +92,7 @@ class VolumeMounts:
 
     def attach_data(self, volume: Volume, use: str, container_id: str = "", wait_seconds: float = 0.0) -> Path:
         """The caller holds the volume's lock. Write access that another host has is waited for so long."""
+        self._records.gates.check(f"attach {volume.name}", volume)
         driver = self._drivers.get(volume.driver)
         if driver is None:
             missing_driver = no_such_driver(f"attach {volume.name}", volume.driver, tuple(self._drivers))
@@ -178,11 +181,15 @@ class VolumeMounts:
         use = use_id(mount, container_id)
         return use in self._attached and use not in self._leaving
 
+    def is_used(self, volume_id: str) -> bool:
+        """By containers: their processes, or somebody who works on their files."""
+        return volume_id in list(self._attached.values()) or self.mounting.is_under_way(volume_id)
+
     def remember_attached(self, mount: Mount, container_id: str) -> None:
         """At start: the container runs on, with this volume attached by the daemon before us."""
         use = use_id(mount, container_id)
-        self._attached.add(use)
         volume = self._records.find(mount.volume)
+        self._attached[use] = volume.id if volume else ""
         if volume is not None:
             self._writing.remember(volume, use)
 
@@ -218,7 +225,7 @@ class VolumeMounts:
                     self._writing.end(volume, use)
             if use not in self._attached:
                 return
-            self._attached.discard(use)
+            del self._attached[use]
         if volume is not None:
             if purpose:
                 self._facts.changed(volume.id)
@@ -240,6 +247,7 @@ class VolumeMounts:
         empty part of one."""
         with self._locks.hold([name]):
             volume = self._records.get(name)
+            self._records.gates.check(f"populate {volume.name}", volume)
             self._settler.ensure(volume.name)
             in_use = len(self._records.holders(name)) > 1
             self._copyup.populate(volume, source_root, source_path, in_use, subpath)

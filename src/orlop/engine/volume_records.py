@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 
 from orlop.engine.redactor import Redactor
+from orlop.engine.volume_gates import VolumeGates
 from orlop.errors import Conflict, NoSuchVolume, NotFound
 from orlop.model.mount import Mount
 from orlop.model.volume import RetiredVolume, Volume, VolumeUse
@@ -30,6 +31,7 @@ class VolumeRecords:
         self._moving: dict[str, str] = {}  # ids of volumes that are being moved, and where to
         self._loaded_at = -1
         self.version = 0  # another one after each change of what `all` tells
+        self.gates = VolumeGates()
         self.elsewhere: Callable[[str], str] = lambda name: ""
         """Why a name is taken that no volume of this host has. Set by who knows of other hosts."""
 
@@ -141,6 +143,7 @@ class VolumeRecords:
     def _refuse_moving(self, volume: Volume, subject: str) -> None:
         if where := self._moving.get(volume.id):
             raise Conflict(subject, f"it is being moved to {where}", "Wait for its end, or interrupt it")
+        self.gates.check(subject, volume)
 
     def _find(self, name: str) -> Volume | None:
         return self._volumes.get(name) or self._volumes.get(self._aliases.get(name, ""))

@@ -13,7 +13,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes, view
-from orlop.errors import Conflict, HostFailure, NoSuchVolume
+from orlop.errors import Conflict, HostFailure, NoSuchVolume, Unavailable
 from orlop.model.filters import Filters
 from orlop.model.volume import PROTECT_LABEL, PruneReport, Volume, VolumeUse
 
@@ -136,7 +136,7 @@ class VolumeRemoval:
                 continue
             try:
                 self._records.refuse_moving(volume, f"prune {name}")
-            except Conflict as moving:
+            except (Conflict, Unavailable) as moving:
                 log.info("volume %s is not pruned: %s", name, moving.why)
                 continue
             if volume.is_protected:

@@ -52,7 +52,9 @@ class SharedVolumes:
     def why_taken(self, name: str) -> str:
         """Why no volume of this host alone may get that name; "" where it may."""
         found = self.find(name)
-        return f"{name} is a volume of the cluster, made on node {found.node}" if found else ""
+        if found is None:
+            return self._records.gates.why_reserved(name)
+        return f"{name} is a volume of the cluster, made on node {found.node}"
 
     def concerns(self, driver: VolumeDriver, options: Options | None) -> bool:
         return self.cluster is not None and scope_of(driver, options) == GLOBAL

@@ -25,10 +25,13 @@ from orlop.engine.subpaths import Subpaths
 from orlop.engine.volume_access import VolumeAccess
 from orlop.engine.volume_adoption import VolumeAdoption
 from orlop.engine.volume_archives import VolumeArchives
+from orlop.engine.volume_arrivals import VolumeArrivals
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
 from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_creation import VolumeCreation
+from orlop.engine.volume_departure_end import DepartureEnds
+from orlop.engine.volume_departures import VolumeDepartures
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_filters import list_filter, retired_filter
 from orlop.engine.volume_health import problem_of
@@ -37,6 +40,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_mounts import VolumeMounts
 from orlop.engine.volume_moves import VolumeMoves
+from orlop.engine.volume_node_moves import VolumeNodeMoves
 from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_reconcile import Reconciliation
 from orlop.engine.volume_records import VolumeRecords
@@ -184,6 +188,19 @@ class Volumes:
             self.shared,
         )
         self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for, self.shared)
+        ends = DepartureEnds(journal, executor, self._records, drivers, self._locks, events, policy, clock)
+        departures = VolumeDepartures(
+            ends,
+            self._records,
+            drivers,
+            self._locks,
+            self.access,
+            self._mounts,
+            self.shared,
+            self.usage_bytes,
+        )
+        arrivals = VolumeArrivals(journal, executor, self._records, drivers, self._locks, events)
+        self.node_moves = VolumeNodeMoves(departures, arrivals)
         self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.watch: VolumeWatch | None = None
@@ -193,7 +210,9 @@ class Volumes:
         """Called once at start, after the executor has recovered. What was found and done, in words."""
         self._records.load()
         self.facts.load()
-        reports = [*self._reconciliation.run(), *self._copyup.discard_leftovers()]
+        self.node_moves.load()
+        kept = self.node_moves.arrivals.tokens()
+        reports = [*self._reconciliation.run(), *self._copyup.discard_leftovers(kept)]
         self.facts.keep_only(
             {volume.id for volume in self._records.all()} | {retired.id for retired in self._records.retired()}
         )
@@ -205,6 +224,7 @@ class Volumes:
         if self.shared.cluster is not None:
             self.writing.start()
             self._followed.start(self.shared.cluster)
+            self.node_moves.start(self.shared.cluster)
 
     def look_closely(self) -> list[str]:
         """Called once, when the API is served: what is wrong with volumes that the start took at their name."""
@@ -217,6 +237,7 @@ class Volumes:
         return self.watch
 
     def close(self) -> None:
+        self.node_moves.close()
         self._followed.close()
         self.writing.close()
         self._settler.close()

@@ -12,6 +12,9 @@
     volume.rename    another name                              a crash undoes it
     volume.move      other storage, its data copied there      a crash undoes it
 
+    volume.arrive    name a volume that came from another host done or not, in one step
+    volume.depart    retire one that went to another host      done or not, in one step
+
 Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
 
@@ -30,6 +33,7 @@ MOVE = "volume.move"
 MAKE_TARGET, COPY, STAND_STILL, GIVE, RETIRE_SOURCE, NAME_TARGET = (
     f"{MOVE}.{verb}" for verb in ("make", "copy", "stand-still", "give", "retire", "name")
 )
+ARRIVE, DEPART = "volume.arrive", "volume.depart"
 
 
 def plan_create(name: str, driver: str, record: str) -> Plan:
@@ -122,3 +126,14 @@ def plan_move(facts: MoveFacts) -> Plan:
         NAME_TARGET: "the name is free",
     }
     return Plan(MOVE, facts.name, tuple(Step(action, facts.name, why, arguments) for action, why in reasons.items()))
+
+
+def plan_arrive(name: str, driver: str, token: str, record: str, source: str) -> Plan:
+    reason = f"its data is complete, and the cluster says that it is no longer node {source}'s"
+    return Plan(ARRIVE, name, (Step(ARRIVE, name, reason, {"driver": driver, "token": token, "record": record}),))
+
+
+def plan_depart(name: str, driver: str, copy_id: str, record: str, target: str) -> Plan:
+    """`record` is that of the retired volume."""
+    reason = f"it is node {target}'s now"
+    return Plan(DEPART, name, (Step(DEPART, name, reason, {"driver": driver, "id": copy_id, "record": record}),))

@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 KINDS = (
     *("containers", "images", "layers", "tags", "networks", "settings", "operations"),
-    *("volumes", "retired", "uses", "facts", "plugins"),
+    *("volumes", "retired", "uses", "facts", "plugins", "departures", "arrivals"),
 )
 
 NOTES_SECONDS = 2.0

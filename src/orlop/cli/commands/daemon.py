@@ -61,6 +61,8 @@ def _percent(text: str) -> int:
 @option("--cluster-prefix", metavar="PREFIX", help="What all keys in etcd begin with [/orlop/].")
 @option("--cluster-lease", "cluster_lease_seconds", check=seconds, metavar="TIME",
               help="How long this host may write to a volume without being heard of [20s].")  # fmt: skip
+@option("--cluster-address", metavar="ADDRESS",
+              help="Where other hosts reach this one when volumes move [as the way to etcd says].")  # fmt: skip
 @option("-D", "--debug", is_flag=True, help="Log more.")
 def command(app: App, /, config_file: str | None, **settings: Any) -> int:
     """Run the engine in the foreground, until SIGTERM. Containers keep running when it ends.

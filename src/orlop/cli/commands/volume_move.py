@@ -17,12 +17,19 @@ from orlop.client.errors import ClientError
         ("orlop volume move uploads --driver cloud -o type=s3 -o bucket=uploads --dry-run", "what it would do, first"),
         ("orlop volume move db --driver juicefs -o meta=redis://10.0.0.5/1 -o name=db --stop",
          "containers that have files open on it are stopped for a moment, and started again"),
+        ("orlop volume move db --to ship-2 --stop", "to another host; its containers run until the rest is copied"),
     ],
 )  # fmt: skip
 @option("-d", "--driver", default="", metavar="DRIVER", help="Driver of the storage that it moves to.")
+@option("--to", "node", default="", metavar="NODE", help="The host of the cluster that it moves to.")
 @option("-o", "--opt", "options", multiple=True, metavar="KEY=VALUE", help="Option of that driver. The old ones go.")
 @option("-l", "--label", "labels", multiple=True, metavar="KEY=VALUE", help="Label, besides those that it has.")
-@option("--stop", is_flag=True, help="Stop containers that have files open on it for a moment, and start them again.")
+@option(
+    "--stop",
+    is_flag=True,
+    help="Stop containers that have files open on it for a moment, and start them again; "
+    "with --to, all that use it, for good.",
+)
 @option(
     "--lose",
     multiple=True,
@@ -43,11 +50,17 @@ def command(app: App, volume: str, **flags: Any) -> int:
     open on the volume (a database, say) cannot go on so. Without --stop it is named, and nothing is done; with
     --stop it is stopped as by `docker stop`, and started again.
 
+    With --to, a volume whose data are on this host goes to another one, with its name, labels and options. Containers
+    cannot follow: without --stop those that run are named, and nothing is done; with --stop they are stopped when only
+    the rest is left to be copied, and stay here so. If the move fails, they are started again.
+
     Interrupted at any moment, the volume is what it was. What it was before the move is kept for a while, as a removed
     volume is: `orlop volume ls --retired`.
     """
+    if flags["node"]:
+        return _send(app, volume, flags)
     if not flags["driver"]:
-        raise ClientError("say where to: --driver NAME", 125)
+        raise ClientError("say where to: --driver NAME, or --to NODE", 125)
     body = {
         "Driver": flags["driver"],
         "DriverOpts": parse_pairs(flags["options"]),
@@ -67,3 +80,13 @@ def _move(app: App, volume: str, body: Mapping[str, Any], flags: Mapping[str, An
         tell_preview(read_preview(app, volume, body), flags["output_format"])
         return 0
     return tell_move(read_move(app, volume, body, flags["quiet"]), flags["output_format"], flags["quiet"])
+
+
+def _send(app: App, volume: str, flags: Mapping[str, Any]) -> int:
+    from orlop.cli.volume_sending import send
+
+    if given := [word for word in ("driver", "options", "labels", "lose", "overwrite", "dry_run") if flags[word]]:
+        words = ", ".join("--opt" if word == "options" else f"--{word.replace('_', '-')}" for word in given)
+        raise ClientError(f"a volume goes to another host as it is: --to and {words} do not go together", 125)
+    send(app, volume, flags["node"], flags["stop"], flags["output_format"], flags["quiet"])
+    return 0

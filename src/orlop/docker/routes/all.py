@@ -23,6 +23,7 @@ from orlop.docker.routes import (
     volume_files,
     volume_moves,
     volume_reports,
+    volume_sending,
     volumes,
 )
 
@@ -46,6 +47,7 @@ TABLES = (
     volume_changes.routes,
     volume_reports.routes,
     volume_copies.routes,
+    volume_sending.routes,
     volume_files.routes,
     volume_moves.routes,
     adoption.routes,

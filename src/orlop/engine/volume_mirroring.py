@@ -1,0 +1,99 @@
+"""What goes over the line between two hosts while a volume moves: passes until little is new, the rest once nobody can
+write any more, and a comparison of all of it."""
+
+import errno
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from orlop.cluster.contract import Line
+from orlop.errors import HostFailure, OrlopError, Unavailable
+from orlop.model.value import dataclass
+from orlop.store.mirror import Mirror, MirrorProgress, Pass
+from orlop.store.mirror_receiver import receive
+from orlop.store.mirror_words import Severed
+
+Told = Callable[[str, int, int], None]  # the step, entries and bytes so far
+
+_MOST_PASSES = 8
+_LITTLE_BYTES = 16 << 20
+_LAST_TRIES = 3
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    entries: int
+    sent_bytes: int
+    passes: int
+    left_out: tuple[str, ...]
+
+
+class Mirroring:
+    """The source's side."""
+
+    def __init__(self, mirror: Mirror, subject: str) -> None:
+        self._mirror = mirror
+        self._subject = subject
+        self._passes: list[Pass] = []
+
+    def bring_most(self) -> None:
+        """While it is in use."""
+        for _ in range(_MOST_PASSES):
+            done = self._bring()
+            before = self._passes[-2].sent_bytes if len(self._passes) > 1 else 0
+            if done.sent_bytes <= _LITTLE_BYTES or (before and done.sent_bytes > before // 2):
+                return
+
+    def bring_rest(self) -> Sent:
+        """Nobody can write to it any more. Raises HostFailure where somebody does all the same, or where what is there
+        is not what is here."""
+        for _ in range(_LAST_TRIES):
+            if not self._bring().unsettled:
+                break
+        else:
+            why = "somebody who is no container of this daemon writes to it all the time"
+            raise HostFailure(self._subject, why, "Find out who: fuser -v -m, on its data directory")
+        self._mirror.verify()
+        last = self._passes[-1]
+        left_out = tuple(f"{path}: {why}" for path, why in last.missed.entries)
+        return Sent(last.entries, sum(each.sent_bytes for each in self._passes), len(self._passes), left_out)
+
+    def _bring(self) -> Pass:
+        done = self._mirror.bring()
+        self._passes.append(done)
+        return done
+
+
+@contextmanager
+def mirror_to(line: Line, fd: int, told: Told, subject: str, scratch: Path | None = None) -> Iterator[Mirroring]:
+    """Over a line to whoever receives it. Notes about the tree, as large as its names, are kept in `scratch`."""
+
+    def progress(done: MirrorProgress) -> None:
+        step = f"pass {done.number}" if done.stage == "copy" else done.stage
+        told(step, done.entries, done.sent_bytes if done.stage == "copy" else done.read_bytes)
+
+    with _told_apart(line, subject), Mirror(fd, line.stream, progress, scratch=scratch) as mirror:
+        yield Mirroring(mirror, subject)
+
+
+def receive_from(line: Line, fd: int, subject: str) -> None:
+    """The target's side, until the source says that it is all."""
+    with _told_apart(line, subject):
+        receive(line.stream, fd)
+
+
+@contextmanager
+def _told_apart(line: Line, subject: str) -> Iterator[None]:
+    """Where the line broke, that is what is told."""
+    try:
+        yield
+    except Severed as error:
+        why = f"the other node broke off: {line.failure}" if line.failure else error.why
+        raise Unavailable(subject, why, "Look at that node's log, and try again") from error
+    except OrlopError:
+        raise
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        hint = "Make room on the node that it is to go to" if error.errno in _FULL else ""
+        raise HostFailure(subject, f"{error.strerror or error}{where}", hint) from error
