@@ -89,6 +89,8 @@ class VolumeCreation:
             if container_id and named:
                 self._records.gates.check_made_by_the_way(name)
             volume = self._make_or_take_in(name, named, driver, options, labels, container_id)
+            if not container_id and (replaced := self._records.gates.replace(name)):
+                self._journal.commit(*(Put("departures", each.volume.id, each) for each in replaced))
         self._events.publish("volume", "create", name, {"driver": volume.driver})
         return volume
 

@@ -184,7 +184,6 @@ class DepartureEnds:
     def _leave(self, departure: Departure, cluster: Cluster, move: Move) -> list[str]:
         """It is there under its name: here it is retired. Names of the containers that had it."""
         volume = departure.volume
-        names: list[str] = []
         with self._locks.hold([volume.name]):
             now = self._clock()
             holders = self._records.holders(volume.name)
@@ -204,12 +203,25 @@ class DepartureEnds:
             self._records.gates.open(volume.id)
         self._events.publish("volume", "destroy", volume.name, {"driver": volume.driver, "movedTo": left.target})
         log.info("volume %s was moved to node %s; what was here is retired as %s", volume.name, left.target, retired.id)
+        names = self._tell_left(left)
+        cluster.moves.finish(move)
+        return names
+
+    def tell_left_again(self) -> None:
+        """A crash may have come before it."""
+        for departure in self.noted.values():
+            if departure.left_at_ns and self._records.find(departure.volume.name) is None:
+                self._tell_left(departure)
+
+    def _tell_left(self, departure: Departure) -> list[str]:
+        """Names of the containers that are without it."""
+        names = []
         for container in self.containers():
-            if container.id in holders:
+            if container.id in departure.containers:
                 names.append(container.name)
                 with suppress(OrlopError):
-                    self.tell(container.id, f"volume {volume.name} of this container: {why_gone(left)}")
-        cluster.moves.finish(move)
+                    why = f"volume {departure.volume.name} of this container: {why_gone(departure)}"
+                    self.tell(container.id, why)
         return names
 
     def _retired(self, volume: Volume, departure: Departure, now: int) -> RetiredVolume:

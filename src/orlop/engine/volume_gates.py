@@ -7,6 +7,7 @@ left       containers of this host whose volume is on another host now: they get
 
 import threading
 from collections.abc import Iterable
+from dataclasses import replace
 
 from orlop.errors import Conflict, Unavailable
 from orlop.model.volume import Volume
@@ -72,8 +73,17 @@ class VolumeGates:
         """A volume that somebody means who does not say that it is to be made: an empty one would not be what is
         meant. Raises Conflict."""
         for departure in self._departed(name):
+            if departure.is_replaced:
+                continue
             hint = f"{_hint(departure)} For a new and empty one: docker volume create {name}"
             raise Conflict(f"volume {name}", why_gone(departure), hint)
+
+    def replace(self, name: str) -> list[Departure]:
+        """Somebody made another one of that name, and said so. What is to be in the journal for that."""
+        changed = [replace(each, is_replaced=True) for each in self._departed(name) if not each.is_replaced]
+        for departure in changed:
+            self.leave(departure)
+        return changed
 
     def _departed(self, name: str) -> list[Departure]:
         if not self._left:

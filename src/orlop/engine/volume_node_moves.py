@@ -42,6 +42,7 @@ class VolumeNodeMoves:
             self._thread.join(5)
 
     def _run(self) -> None:
+        self.departures.ends.tell_left_again()
         while self._wait():
             try:
                 self.arrivals.look()

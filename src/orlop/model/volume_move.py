@@ -53,6 +53,7 @@ class Departure:
     left_at_ns: int = 0  # it was retired here; 0: not yet
     copy_id: str = ""  # of what was retired
     containers: tuple[str, ...] = ()  # ids of those that were left without it
+    is_replaced: bool = False  # somebody made another one of that name here, and said so
 
 
 @dataclass(frozen=True, slots=True)

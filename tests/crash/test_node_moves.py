@@ -1,0 +1,161 @@
+"""Either daemon is killed at every step of a volume's move from one host to the other. Once it is back the volume is on
+one of them, whole, and on no other; a container that was stopped for nothing runs again; the move can be made again."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from crash.house import disorder
+from support.daemon import LiveDaemon, wait_for
+from support.etcd import EtcdCluster, etcd
+
+WALKED = ("volume.send/", "volume.arrive/", "volume.depart/")
+FILL = "mkdir /d/sub && echo precious > /d/sub/note && head -c 300000 /dev/urandom > /d/big && cat /d/big | sha256sum"
+TELL = "cat /d/sub/note; cat /d/big | sha256sum"
+
+
+@dataclass
+class House:
+    store: EtcdCluster
+    a: LiveDaemon
+    b: LiveDaemon
+    sum: str = ""
+
+    def begin(self) -> None:
+        """On a, with a container that uses it."""
+        self.a.docker("volume", "create", "db")
+        self.sum = self.run(self.a, FILL)
+        wish = ("--name", "user", "--init", "--network", "none", "-v", "db:/d", "busybox", "sleep", "9999")
+        self.a.docker("run", "-d", *wish)
+
+    def run(self, daemon: LiveDaemon, script: str) -> str:
+        return daemon.docker(*("run", "--rm", "--network", "none", "-v", "db:/d", "busybox", "sh", "-c", script)).stdout
+
+    def move(self) -> int:
+        return self.a.orlop("volume", "move", "db", "--to", "b", "--stop", code=None).returncode
+
+    def where(self) -> list[LiveDaemon]:
+        return [each for each in (self.a, self.b) if "db" in each.docker("volume", "ls", "-q").stdout.split()]
+
+    def settled(self) -> bool:
+        """The cluster knows of no move any more."""
+        return not self.store.etcdctl("get", "--prefix", "--keys-only", "/orlop/moves/").strip()
+
+    def nodes_are_alive(self) -> bool:
+        told = [each.orlop("node", "ls", code=None) for each in (self.a, self.b)]
+        return all(each.stdout.count("alive") == 2 and not each.stderr for each in told)
+
+    def check(self) -> None:
+        wait_for("the nodes", self.nodes_are_alive)
+        wait_for("the end of the move", self.settled)
+        for each in (self.a, self.b):
+            staging = each.data_root / "volumes/.staging"
+            wait_for("what was in the making to go", lambda staging=staging: not any(staging.iterdir()))  # type: ignore[misc]
+        (owner,) = self.where()
+        assert owner.docker("inspect", "-f", "{{.Status.Health}}", "--type", "volume", "db").stdout == "ok\n"
+        if owner is self.a:
+            wait_for("the container", lambda: self.a.inspect("container", "user")["State"]["Running"])
+            assert self.move() == 0, "it can be made again"
+        assert self.where() == [self.b]
+        assert self.run(self.b, TELL) == f"precious\n{self.sum}"
+        state = self.a.inspect("container", "user")["State"]
+        assert (state["Running"], "moved to node b" in state["Error"]) == (False, True)
+        for each in (self.a, self.b):
+            assert disorder(each) == []
+
+    def clear(self) -> None:
+        for each in (self.a, self.b):
+            each.clear()
+            for line in each.orlop("volume", "ls", "--retired", "-q").stdout.split():
+                each.orlop("volume", "purge", "--force", line)
+
+
+@pytest.fixture(scope="module")
+def house(docker_command: Path, busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with etcd(tmp_path_factory.mktemp("etcd")) as store:
+        a, b = (LiveDaemon(docker_command, arguments=["--cluster", store.address, "--node", name]) for name in "ab")
+        try:
+            for daemon in (a, b):
+                daemon.start()
+                daemon.docker("import", busybox_tar, "busybox")
+            yield House(store, a, b)
+        finally:
+            for daemon in (a, b):
+                daemon.close()
+
+
+def restarted(daemon: LiveDaemon, house: House, **environment: str) -> None:
+    daemon.stop()
+    daemon.start(environment=environment)
+    wait_for("the nodes", house.nodes_are_alive)
+
+
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_killed_at_every_step_the_volume_is_on_one_host_and_whole(house: House, side: str, tmp_path: Path) -> None:
+    killed = house.a if side == "source" else house.b
+    log = tmp_path / "points"
+    restarted(killed, house, ORLOP_FAULT_LOG=str(log))
+    house.begin()
+    log.unlink(missing_ok=True)
+    assert house.move() == 0
+    points = [point for point in dict.fromkeys(log.read_text().split()) if point.startswith(WALKED)]
+    house.check()
+    house.clear()
+    assert len(points) >= (10 if side == "source" else 8), points
+    for point in points:
+        restarted(killed, house, ORLOP_FAULT=f"{point}=kill")
+        house.begin()
+        house.move()
+        killed.wait_for_exit()
+        killed.start()
+        house.check()
+        house.clear()
+
+
+def test_while_etcd_is_away_nobody_has_what_is_in_doubt_and_then_it_goes_on(house: House) -> None:
+    """It goes away between the last pass and the word: while the container is being stopped."""
+    restarted(house.a, house)
+    house.a.docker("volume", "create", "db")
+    house.sum = house.run(house.a, FILL)
+    script = (
+        "trap 'touch /d/stopping; until [ -e /d/go ]; do usleep 10000; done; exit' TERM; while :; do usleep 9999; done"
+    )
+    wish = ("--name", "user", "--network", "none", "-v", "db:/d", "busybox", "sh", "-c", script)
+    house.a.docker("run", "-d", "--stop-timeout", "60", *wish)
+    mover = _Moving(house)
+    data = house.a.volume_data("db")
+    wait_for("the stop", (data / "stopping").exists)
+    for member in house.store.members:
+        member.kill()
+    (data / "go").touch()
+    said = mover.result()
+    assert "etcd" in said or "cluster" in said, said
+    refused = house.a.docker("start", "user", code=1).stderr
+    assert "only the cluster knows" in refused
+    house.a.restart()
+    assert "only the cluster knows" in house.a.docker("start", "user", code=1).stderr
+    assert "db" not in house.b.docker("volume", "ls", "-q").stdout.split()
+    house.store.wait_until_it_answers()
+    (data / "go").unlink(missing_ok=True)
+    house.check()
+    house.clear()
+
+
+class _Moving:
+    """The command, in the background."""
+
+    def __init__(self, house: House) -> None:
+        self._said = ""
+
+        def work() -> None:
+            self._said = house.a.orlop("volume", "move", "db", "--to", "b", "--stop", code=1).stderr
+
+        self._thread = threading.Thread(target=work)
+        self._thread.start()
+
+    def result(self) -> str:
+        self._thread.join(60)
+        return self._said
