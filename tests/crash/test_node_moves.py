@@ -73,6 +73,24 @@ class House:
                 each.orlop("volume", "purge", "--force", line)
 
 
+class Moving:
+    """The command, in the background."""
+
+    def __init__(self, house: House) -> None:
+        self._said = ""
+
+        def work() -> None:
+            self._said = house.a.orlop("volume", "move", "db", "--to", "b", "--stop", code=None).stderr
+
+        self._thread = threading.Thread(target=work)
+        self._thread.start()
+
+    def end(self) -> str:
+        self._thread.join(60)
+        assert not self._thread.is_alive()
+        return self._said
+
+
 @pytest.fixture(scope="module")
 def house(docker_command: Path, busybox_tar: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     with etcd(tmp_path_factory.mktemp("etcd")) as store:
@@ -108,9 +126,10 @@ def test_killed_at_every_step_the_volume_is_on_one_host_and_whole(house: House, 
     for point in points:
         restarted(killed, house, ORLOP_FAULT=f"{point}=kill")
         house.begin()
-        house.move()
+        moving = Moving(house)
         killed.wait_for_exit()
         killed.start()
+        moving.end()
         house.check()
         house.clear()
 
@@ -125,13 +144,13 @@ def test_while_etcd_is_away_nobody_has_what_is_in_doubt_and_then_it_goes_on(hous
     )
     wish = ("--name", "user", "--network", "none", "-v", "db:/d", "busybox", "sh", "-c", script)
     house.a.docker("run", "-d", "--stop-timeout", "60", *wish)
-    mover = _Moving(house)
+    moving = Moving(house)
     data = house.a.volume_data("db")
     wait_for("the stop", (data / "stopping").exists)
     for member in house.store.members:
         member.kill()
     (data / "go").touch()
-    said = mover.result()
+    said = moving.end()
     assert "etcd" in said or "cluster" in said, said
     refused = house.a.docker("start", "user", code=1).stderr
     assert "only the cluster knows" in refused
@@ -139,23 +158,5 @@ def test_while_etcd_is_away_nobody_has_what_is_in_doubt_and_then_it_goes_on(hous
     assert "only the cluster knows" in house.a.docker("start", "user", code=1).stderr
     assert "db" not in house.b.docker("volume", "ls", "-q").stdout.split()
     house.store.wait_until_it_answers()
-    (data / "go").unlink(missing_ok=True)
     house.check()
     house.clear()
-
-
-class _Moving:
-    """The command, in the background."""
-
-    def __init__(self, house: House) -> None:
-        self._said = ""
-
-        def work() -> None:
-            self._said = house.a.orlop("volume", "move", "db", "--to", "b", "--stop", code=1).stderr
-
-        self._thread = threading.Thread(target=work)
-        self._thread.start()
-
-    def result(self) -> str:
-        self._thread.join(60)
-        return self._said

@@ -201,9 +201,11 @@ class VolumeDepartures:
         deadline = time.monotonic() + _AWAIT_READY_SECONDS
         while time.monotonic() < deadline:
             now = next((each for each in cluster.moves.known() if each.attempt == move.attempt), None)
-            if now is not None and now.state is MoveState.REFUSED:
+            if now is None:
+                raise Unavailable(subject, "that node gave it up", "Look at its daemon's log, and try again")
+            if now.state is MoveState.REFUSED:
                 raise Conflict(subject, now.why)
-            if now is not None and now.state is MoveState.READY:
+            if now.state is MoveState.READY:
                 return now
             with self._news:
                 self._news.wait(_LOOK_SECONDS)
