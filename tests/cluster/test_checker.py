@@ -248,6 +248,7 @@ def judge(hosts: Hosts, pair: tuple[Host, Host], story: str) -> None:
     for host in pair:
         host.docker("stop", "-t", "0", "writer", code=None)
     said = synced(pair)
+    wait_for("etcd", lambda: not any(host.orlop("volume", "ls", code=None).stderr for host in pair), 60)
     mount = "type=volume,src=db,dst=/d,volume-opt=wait=60s"
     text = pair[0].docker("run", "--rm", "--mount", mount, "busybox", "cat", "/d/log", timeout=120).stdout
     records = [(int(mine), int(n)) for mine, n in re.findall(r"^(\d+) (\d+)$", text, re.MULTILINE)]

@@ -216,9 +216,9 @@ class Copy:
         with self._lock:
             if self._is_saved:
                 return
-            data = msgspec.json.encode(_Saved(self._keys.prefix, self._revision, self._entries))
+            saved = _Saved(self._keys.prefix, self._revision, dict(self._entries))
             self._is_saved = True
-        write_durably(self._path, data)
+        write_durably(self._path, msgspec.json.encode(saved))
 
     def restore(self) -> None:
         """As it was saved. What is missing or makes no sense is loaded anew later."""

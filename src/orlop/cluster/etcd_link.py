@@ -23,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from orlop.cluster.address import Credentials, Endpoint
-from orlop.cluster.etcd_wire import Fault, TokenAnswer, decode, encode
+from orlop.cluster.etcd_wire import TokenAnswer, decode, encode, parse_fault
 from orlop.errors import Forbidden, OrlopError, Unavailable
 
 A = TypeVar("A")
@@ -331,7 +331,7 @@ def _notice_its_death(connection: socket.socket) -> None:
 def _fault(status: int, data: bytes) -> Exception:
     """What a refusal means for whoever asked."""
     try:
-        fault = decode(Fault, data)
+        fault = parse_fault(data)
     except msgspec.DecodeError:
         return _Lost(f"HTTP {status}: {data[:100].decode(errors='replace')!r}")
     why = (fault.message or fault.error).removeprefix("etcdserver: ")

@@ -74,6 +74,15 @@ class Fault(msgspec.Struct):
     code: int = 0
 
 
+class _StreamFault(msgspec.Struct):
+    grpc_code: int = 0
+    message: str = ""
+
+
+class _OfStream(msgspec.Struct):
+    error: _StreamFault
+
+
 encode = msgspec.json.encode
 
 T = TypeVar("T")
@@ -82,3 +91,12 @@ T = TypeVar("T")
 def decode(kind: type[T], data: bytes) -> T:
     """Raises msgspec.DecodeError."""
     return msgspec.json.decode(data, type=kind, strict=False)
+
+
+def parse_fault(data: bytes) -> Fault:
+    """As calls are refused, or as streams are. Raises msgspec.DecodeError."""
+    try:
+        return decode(Fault, data)
+    except msgspec.DecodeError:
+        found = decode(_OfStream, data).error
+        return Fault(message=found.message, code=found.grpc_code)

@@ -27,7 +27,9 @@ from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
 
 log = logging.getLogger(__name__)
 
-SAVE_SECONDS = 0.5  # a host that is killed may have a copy on disk that is so much older
+SAVE_SECONDS = 0.5  # a host that is killed may have a copy on disk that is so much older,
+SAVE_SHARE = 0.02  # or older, where many volumes take long to write down: of all time no more than that,
+LONGEST_SAVE_SECONDS = 30.0  # but for this
 
 
 class JoinedCluster:
@@ -113,16 +115,17 @@ class JoinedCluster:
         self._wake.set()
 
     def _run(self) -> None:
-        renew_at = saved_at = 0.0
+        renew_at = save_at = 0.0
         while not self._closed.is_set():
             now = time.monotonic()
             if self.follower.is_there:
                 self._tick(is_due=now >= renew_at)
                 renew_at = now + RENEW_SECONDS if now >= renew_at else renew_at
-            if now - saved_at >= SAVE_SECONDS:
+            if now >= save_at:
                 self._save()
-                saved_at = now
-            self._wake.wait(RENEW_SECONDS if self.copy.is_saved else SAVE_SECONDS)
+                took = time.monotonic() - now
+                save_at = now + max(SAVE_SECONDS, min(LONGEST_SAVE_SECONDS, took / SAVE_SHARE))
+            self._wake.wait(RENEW_SECONDS if self.copy.is_saved else min(RENEW_SECONDS, save_at - now))
             self._wake.clear()
 
     def _tick(self, is_due: bool) -> None:

@@ -13,7 +13,7 @@ import time
 
 from orlop.cluster.copy import Copy
 from orlop.cluster.etcd import Absent, Change, Comparison, Delete, Etcd, Present, Put, Read, Unchanged
-from orlop.cluster.etcd_link import Uncertain
+from orlop.cluster.etcd_link import PATIENCE_SECONDS, Uncertain
 from orlop.cluster.keys import Keys, Membership, parse, render
 from orlop.errors import Conflict, NotFound
 
@@ -76,7 +76,7 @@ class Places:
     def renew(self) -> None:
         """Every few seconds. Raises Unavailable, NameTaken where somebody took this node out meanwhile and another one
         has its name."""
-        if not self._lease or not self._etcd.renew(self._lease):
+        if not self._lease or not self._etcd.renew(self._lease, PATIENCE_SECONDS):
             self.join()
 
     def leave(self) -> None:
