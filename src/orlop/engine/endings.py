@@ -1,5 +1,6 @@
 """Waiting for a container's process to end, and what is said of one that does not."""
 
+from collections.abc import Callable
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeout
 
@@ -10,6 +11,7 @@ from orlop.errors import HostFailure
 from orlop.model.container import Container
 
 KILL_PATIENCE_SECONDS = 10
+_LETTING_GO_SECONDS = 60
 
 
 def ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
@@ -18,6 +20,24 @@ def ends_within(ended: "Future[WaitResult]", seconds: float | None) -> bool:
     except FutureTimeout:
         return False
     return True
+
+
+def wait_for_end(
+    what: str,
+    reference: str,
+    container: Container,
+    ended: "Future[WaitResult]",
+    lives: Callable[[Container], bool],
+) -> None:
+    """Of one that was killed. Once its process is gone, what it used is let go of, which may take longer than dying: no
+    reason to call it deathless. Raises HostFailure."""
+    if ends_within(ended, KILL_PATIENCE_SECONDS):
+        return
+    if lives(container):
+        raise deathless(what, reference, container)
+    if not ends_within(ended, _LETTING_GO_SECONDS):
+        why = "its process has ended, and its storage gives no answer to who lets go of it"
+        raise HostFailure(f"cannot {what} container: {reference}", why, "Try again when it does")
 
 
 def deathless(what: str, reference: str, container: Container) -> HostFailure:

@@ -16,7 +16,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from orlop.drivers.runtimes.driver import Exit
 from orlop.engine.container_records import ContainerRecords, WaitResult
 from orlop.engine.container_steps import ContainerSteps
-from orlop.engine.endings import KILL_PATIENCE_SECONDS, deathless, duration_seconds, ends_within, process_of
+from orlop.engine.endings import KILL_PATIENCE_SECONDS, duration_seconds, ends_within, process_of, wait_for_end
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.standstill import Standstill
@@ -305,8 +305,7 @@ class Lifecycle:
             self._signal(container, number)
         if not ends_within(ended, None if timeout_seconds < 0 else timeout_seconds):
             self._signal(container, SIGKILL)
-            if not ends_within(ended, KILL_PATIENCE_SECONDS):
-                raise deathless("stop", reference, container)
+            wait_for_end("stop", reference, container, ended, self._lives)
         self.emit(container, "stop")
 
     def stop_for_a_while(self, container_id: str, why: str) -> bool:
@@ -351,8 +350,11 @@ class Lifecycle:
         self._signal(container, number)
         if number != SIGKILL:
             ended.cancel()
-        elif not ends_within(ended, KILL_PATIENCE_SECONDS):
-            raise deathless("kill", reference, container)
+        else:
+            wait_for_end("kill", reference, container, ended, self._lives)
+
+    def _lives(self, container: Container) -> bool:
+        return self._steps.runtime_of(container).is_alive(process_of(container))
 
     def end_for_storage(self, container_id: str) -> bool:
         """Killed, though not by its user: its restart policy says what follows. False where it does not end."""

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from orlop.drivers.volumes.abilities import Mending, MountedAnew
+from orlop.drivers.volumes.abilities import Interrupting, Mending, MountedAnew
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.mount_holders import MEND, MountHolders, mount_on
@@ -67,6 +67,7 @@ class VolumeMender:
         self._attempts: dict[str, _Attempts] = {}  # by the volume's id
         self._workers = ThreadPoolExecutor(_AT_ONCE, "mending")
         self.mended = 0
+        self.lives: Callable[[Container], bool] = lambda container: Path(f"/proc/{container.status.pid}").exists()
 
     def stop(self) -> None:
         self._workers.shutdown(wait=False, cancel_futures=True)
@@ -91,6 +92,13 @@ class VolumeMender:
         with self._lock:
             attempts = self._attempts.get(volume_id)
             return attempts is not None and attempts.is_under_way
+
+    def give_up_unneeded(self, volume: Volume, containers: Iterable[Container]) -> None:
+        """Of a volume that is being mended: whoever had it has ended, and would wait to let go of it for as long as the
+        storage is waited for."""
+        driver = self._drivers.get(volume.driver)
+        if isinstance(driver, Interrupting) and not any(map(self.lives, containers)):
+            driver.interrupt(volume.name)
 
     def want(self, volume: Volume) -> str:
         """Have it mended, soon; what failed so far, for people."""

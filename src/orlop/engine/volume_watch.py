@@ -139,6 +139,7 @@ class VolumeWatch:
         assert isinstance(driver, Watched)
         if self._mender.is_at_work(volume.id):
             self._unsure.add(volume.id)
+            self._mender.give_up_unneeded(volume, (use.container for use in uses))
             return
         try:
             health = driver.health(volume.name)

@@ -9,6 +9,7 @@ import pytest
 
 from orlop.cluster.etcd import Absent, Change, Compacted, Delete, Etcd, LeasedBy, Present, Put, Read, Unchanged, after
 from orlop.cluster.etcd_link import Uncertain
+from orlop.cluster.etcd_wire import parse_fault
 from orlop.errors import Forbidden, Unavailable
 from support.daemon import wait_for
 from support.etcd import ROOT_PASSWORD, EtcdCluster, etcd
@@ -217,3 +218,9 @@ def test_a_user_and_a_password(tmp_path: Path) -> None:
         cluster.members[0].start()
         assert wait_for("etcd", lambda: _try(client)) == b"1"
         client.close()
+
+
+def test_a_stream_that_is_refused_says_why_as_a_call_does() -> None:
+    call = parse_fault(b'{"error":"x","message":"etcdserver: no leader","code":14}')
+    stream = parse_fault(b'{"error":{"grpc_code":14,"http_code":503,"message":"etcdserver: no leader"}}')
+    assert (stream.code, stream.message) == (call.code, call.message)

@@ -202,3 +202,17 @@ def test_another_cluster_is_not_taken_for_an_empty_one(join: Join, store: EtcdCl
     store.etcdctl("del", "--prefix", a.keys.prefix)
     with pytest.raises(Conflict, match="holds no cluster"):
         join("a", is_started=False).start()
+
+
+def test_an_etcd_that_hangs_is_waited_for_once(join: Join, store: EtcdCluster) -> None:
+    a = join("a")
+    store.members[0].pause()
+    with pytest.raises(Unavailable, match="no answer in time"):
+        a.publish(volume("first", a))
+    with pytest.raises(Unavailable, match="etcd is away"):
+        a.publish(volume("second", a))
+    with pytest.raises(Unavailable, match="etcd is away"):
+        a.acquire(volume("third", a), [])
+    store.members[0].go_on()
+    wait_for("etcd", lambda: a.is_current)
+    a.publish(volume("second", a))

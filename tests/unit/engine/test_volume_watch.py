@@ -1,6 +1,8 @@
 """What is found wrong with a mount is told once, shown while it lasts, and mended with patience."""
 
+import os
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,10 +11,12 @@ from orlop.drivers.volumes.abilities import Health, HealthState
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.engine.mount_holders import ContainerMounts, find_outdated
 from orlop.engine.mount_trees import MountTrees
+from orlop.engine.volume_mending import VolumeMender
 from orlop.engine.volume_watch import VolumeWatch
 from orlop.errors import Unavailable
 from orlop.kernel.mounts import MountEntry
 from orlop.model.container import Container, ContainerConfig, ContainerState, HostConfig, Status
+from orlop.model.volume import Volume
 from support.daemon import wait_for
 from support.volume_house import VolumeHouse, mount_of
 
@@ -175,3 +179,22 @@ NOW = entry("/host/_data", "0:9")
 def test_a_dead_mount_is_known_by_its_device(table: list[MountEntry], found: str | None) -> None:
     outdated = find_outdated(table, "/p", NOW)
     assert (outdated.mount_point if outdated else None) == found
+
+
+class Interruptible:
+    def __init__(self) -> None:
+        self.interrupted: list[str] = []
+
+    def interrupt(self, name: str) -> None:
+        self.interrupted.append(name)
+
+
+def test_mending_is_given_up_once_all_who_had_it_have_ended(house: VolumeHouse, containers: list[Container]) -> None:
+    driver = Interruptible()
+    mender = VolumeMender(None, {"cloud": driver}, None, None, None, lambda: containers)  # type: ignore[arg-type,dict-item]
+    volume = Volume("far", "1" * 64, "cloud", 0, "")
+    running = replace(containers[0], status=replace(containers[0].status, pid=os.getpid()))
+    mender.give_up_unneeded(volume, [*containers, running])
+    assert driver.interrupted == []
+    mender.give_up_unneeded(volume, containers)
+    assert driver.interrupted == ["far"]
