@@ -21,11 +21,17 @@ def split_version(path: str) -> tuple[ApiVersion, str]:
     if not path.startswith("/v") or len(path) < 3 or not path[2].isdigit():
         return NEWEST, path
     text, slash, rest = path[2:].partition("/")
+    version = _KNOWN.get(text) or _parse_version(text)
+    return (version, slash + rest) if version else (NEWEST, path)
+
+
+def _parse_version(text: str) -> ApiVersion | None:
+    """None where it is none."""
     major, _, minor = text.partition(".")
     if not (major.isascii() and major.isdigit() and len(major) < 9):
-        return NEWEST, path
+        return None
     if minor and not (minor.isascii() and minor.isdigit() and len(minor) < 9):
-        return NEWEST, path
+        return None
     version = (int(major), int(minor or 0))
     if version < OLDEST:
         raise Malformed(
@@ -37,8 +43,11 @@ def split_version(path: str) -> tuple[ApiVersion, str]:
         raise Malformed(
             "", f"client version {text} is too new. Maximum supported API version is {render_version(NEWEST)}"
         )
-    return version, slash + rest
+    return version
 
+
+# What clients really ask for: every call is of one of these.
+_KNOWN = {f"{OLDEST[0]}.{minor}": (OLDEST[0], minor) for minor in range(OLDEST[1], NEWEST[1] + 1)}
 
 HEAD_LINES = (
     f"Api-Version: {render_version(NEWEST)}\r\n"

@@ -17,6 +17,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
+from contextlib import closing
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -93,10 +94,11 @@ class Journal:
         """All records of a kind by id. Called at start. Raises HostFailure where they cannot be read."""
         assert kind in KINDS
         try:
-            with self._using:
-                rows = self._database.execute(f"SELECT id, record FROM {kind}").fetchall()  # noqa: S608 - one of KINDS
             decode = msgspec.json.Decoder(record_type).decode
-            return {row_id: decode(record) for row_id, record in rows}
+            # Row by row: what is read all at once stays with the process as memory that it never needs again.
+            select = f"SELECT id, record FROM {kind}"  # noqa: S608 - one of KINDS
+            with self._using, closing(self._database.execute(select)) as rows:
+                return {row_id: decode(record) for row_id, record in rows}
         except sqlite3.DatabaseError as error:
             raise HostFailure(f"journal {self._path}", f"it is damaged: {error}", recovery_hint(self._path)) from error
         except msgspec.DecodeError as error:
