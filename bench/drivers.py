@@ -196,7 +196,7 @@ class _Driver:
     def _below(self, driver: str) -> Callable[[], Path]:
         """Where Orlop keeps on this host what the volume shows."""
         if driver == "san":
-            return lambda: next((self._orlop.exec_root / "x/programs/san/disks").iterdir())
+            return lambda: _file_below(self._orlop.data_root / "drivers/san" / f"bench-{driver}" / "_data")
         return lambda: self._orlop.data_root / "drivers" / driver
 
     def _row(self, kind: Kind, sides: Mapping[str, Side], work: Worker) -> None:
@@ -250,6 +250,13 @@ def _container(orlop: Peer, pair: "Pair") -> Iterator[Path]:
             orlop.client.call("DELETE", f"/volumes/{volume}?force=1")
         raise
     orlop.client.call("DELETE", f"/volumes/{volume}?force=1")
+
+
+def _file_below(place: Path) -> Path:
+    """What the loop device is made of that is mounted there."""
+    lines = [line.split() for line in Path("/proc/self/mountinfo").read_text().splitlines()]
+    device = next(words[words.index("-") + 2] for words in lines if words[4] == str(place))
+    return Path(Path("/sys/block", Path(device).name, "loop/backing_file").read_text().rstrip("\n"))
 
 
 def _recorded(programs: Path) -> set[int]:

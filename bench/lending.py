@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from bench.bare import END_SECONDS, tool
-from bench.http import Client, timed
+from bench.http import Client, connected, timed
 from bench.peers import CHECKOUT
 from bench.rounds import interleaved
 from bench.table import Row, Table
@@ -68,6 +68,15 @@ def _rclone(socket: Path, folder: Path) -> list[str]:
     return [tool("rclone"), "serve", "docker", "--socket-addr", str(socket), *places]
 
 
+def _listens(path: Path) -> bool:
+    """Its file may be there before that."""
+    try:
+        connected(path).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def _served(
     folder: Path, name: str, command: Callable[[Path, Path], list[str]], options: dict[str, str]
@@ -80,7 +89,7 @@ def _served(
     client = Client(socket, api="")
     try:
         deadline = time.monotonic() + _START_SECONDS
-        while not socket.exists():
+        while not _listens(socket):
             if program.poll() is not None or time.monotonic() > deadline:
                 raise RuntimeError(f"{name} did not start: {(folder / f'{name}.log').read_text()[-500:]}")
             time.sleep(0.02)
