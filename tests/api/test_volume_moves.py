@@ -1,9 +1,15 @@
 """Volumes moved to other storage: whole, in place of the old, their containers going on; or nothing has happened."""
 
 import json
+import signal
+import subprocess
+from pathlib import Path
 from typing import Any
 
-from support.daemon import LiveDaemon, Result
+import pytest
+
+from support.asking import Api
+from support.daemon import LiveDaemon, Result, orlop_command, wait_for
 
 SLEEP = ("busybox", "sleep", "1000")
 
@@ -33,6 +39,24 @@ def result_of(ship: LiveDaemon, *arguments: str, name: str = "data") -> dict[str
     return found
 
 
+@pytest.fixture
+def far(tmp_path: Path) -> Path:
+    (tmp_path / "far").mkdir()
+    return tmp_path / "far"
+
+
+def cloud(far: Path) -> tuple[str, ...]:
+    return "--driver", "cloud", "-o", "type=alias", "-o", f"rclone.remote={far}"
+
+
+def is_as_it_was(ship: LiveDaemon) -> None:
+    """And nothing half made is left."""
+    assert read(ship) == WHOLE
+    assert ship.inspect("volume", "data")["Options"] is None
+    assert [path.name for path in (ship.data_root / "volumes").iterdir() if path.name[0] != "."] == ["data"]
+    assert "(Frozen)" not in ship.docker("ps").stdout
+
+
 def test_a_volume_gets_a_limit_and_keeps_its_data_id_age_and_labels(daemon: LiveDaemon) -> None:
     daemon.docker("volume", "create", "--label", "tier=gold", "data")
     fill(daemon)
@@ -46,3 +70,114 @@ def test_a_volume_gets_a_limit_and_keeps_its_data_id_age_and_labels(daemon: Live
     daemon.orlop("volume", "restore", moved["Retired"], "--as", "before")
     assert read(daemon, "before") == WHOLE
     assert daemon.inspect("volume", "before")["Options"] is None
+
+
+def test_running_containers_go_on_with_the_new_storage_and_notice_nothing(daemon: LiveDaemon, far: Path) -> None:
+    plain = "mkdir /v/sub && echo kept > /v/a && echo part > /v/sub/b"
+    daemon.docker("run", "-d", "--name", "writer", "-v", "data:/v", "busybox", "sh", "-c", f"{plain}; sleep 1000")
+    wait_for("the data", lambda: (daemon.volume_data("data") / "sub/b").exists())
+    part = "type=volume,source=data,target=/p,volume-subpath=sub,readonly"
+    daemon.docker("run", "-d", "--name", "reader", "--mount", part, *SLEEP)
+    pids = [daemon.inspect("container", name)["State"]["Pid"] for name in ("writer", "reader")]
+    moved = result_of(daemon, *cloud(far))
+    assert sorted(moved["Live"]) == ["reader", "writer"] and not moved["Restarted"]
+    assert (far / "sub/b").read_text() == "part\n"
+    daemon.docker("exec", "writer", "sh", "-c", "echo more > /v/sub/c")
+    assert daemon.docker("exec", "reader", "cat", "/p/b", "/p/c").stdout == "part\nmore\n"
+    assert "Read-only" in daemon.docker("exec", "reader", "touch", "/p/d", code=1).stderr
+    assert daemon.inspect("container", "writer")["Mounts"][0]["Driver"] == "cloud"
+    back = result_of(daemon, "--driver", "local")
+    assert sorted(back["Live"]) == ["reader", "writer"]
+    assert daemon.docker("exec", "reader", "cat", "/p/b", "/p/c").stdout == "part\nmore\n"
+    daemon.docker("exec", "writer", "sh", "-c", "echo home > /v/d")
+    assert (daemon.volume_data("data") / "d").read_text() == "home\n" and not (far / "d").exists()
+    assert pids == [daemon.inspect("container", name)["State"]["Pid"] for name in ("writer", "reader")]
+    assert not list(daemon.exec_root.glob("programs/cloud/*"))
+    daemon.docker("restart", "-t", "0", "writer")
+    assert daemon.docker("exec", "writer", "cat", "/v/d").stdout == "home\n"
+    said = daemon.docker("events", "--since", "0", "--until", "0s", "--filter", "event=move", "--format", "{{json .}}")
+    told = [json.loads(line)["Actor"]["Attributes"] for line in said.stdout.splitlines()][-2:]
+    assert [(each["oldDriver"], each["driver"]) for each in told] == [("local", "cloud"), ("cloud", "local")]
+
+
+def test_who_has_files_open_is_named_and_stopped_only_if_that_is_allowed(daemon: LiveDaemon) -> None:
+    fill(daemon)
+    hold = ("--stop-signal", "KILL", "-v", "data:/v", "busybox", "sh", "-c", "exec 3>>/v/held; echo >&3; sleep 1000")
+    daemon.docker("run", "-d", "--rm", "--name", "holder", *hold)
+    wait_for("it to hold", lambda: (daemon.volume_data("data") / "held").exists())
+    shown = move(daemon, "--driver", "local", "-o", "size=32m", "--dry-run").stdout
+    assert "holder would be stopped for a moment: sh (" in shown and "has /v/held open" in shown
+    refused = move(daemon, "--driver", "local", "-o", "size=32m", code=1).stderr
+    assert "holder: sh (" in refused and "Allow it with --stop" in refused
+    assert daemon.inspect("volume", "data")["Options"] is None
+    began = daemon.inspect("container", "holder")["State"]["StartedAt"]
+    moved = result_of(daemon, "--driver", "local", "-o", "size=32m", "--stop")
+    assert moved["Restarted"] == ["holder"] and not moved["Failures"]
+    state = daemon.inspect("container", "holder")["State"]
+    assert state["Running"] and state["StartedAt"] != began
+    assert daemon.docker("exec", "holder", "wc", "-l", "/v/held").stdout == "2 /v/held\n"
+    daemon.docker("rm", "-f", "holder")
+
+
+def test_a_target_that_gets_full_leaves_the_volume_as_it_was(daemon: LiveDaemon) -> None:
+    fill(daemon)
+    daemon.docker("run", "-d", "--name", "idle", "-v", "data:/v", *SLEEP)
+    daemon.docker("exec", "idle", "dd", "if=/dev/urandom", "of=/v/big", "bs=1M", "count=24")
+    refused = move(daemon, "--driver", "local", "-o", "size=16m", code=1).stderr
+    assert "room" in refused or "No space left" in refused
+    daemon.docker("exec", "idle", "sh", "-c", "echo > /v/big")
+    is_as_it_was(daemon)
+
+
+def test_a_move_that_is_interrupted_leaves_the_volume_as_it_was(daemon: LiveDaemon) -> None:
+    fill(daemon)
+    daemon.docker("run", "-d", "--name", "idle", "-v", "data:/v", *SLEEP)
+    daemon.docker("exec", "idle", "dd", "if=/dev/urandom", "of=/v/big", "bs=1M", "count=200")
+    command = [*orlop_command(), "volume", "move", "data", "--driver", "local", "-o", "size=400m"]
+    moving = subprocess.Popen(command, env=daemon.orlop_environment, stderr=subprocess.PIPE)
+    hidden = wait_for("the target", lambda: list((daemon.data_root / "volumes").glob("data.moving-*/_data/*")))
+    for verb in (("rename", "data", "other"), ("update", "--label", "a=b", "data")):
+        assert "it is being moved" in daemon.orlop("volume", *verb, code=1).stderr
+    moving.send_signal(signal.SIGINT)
+    moving.communicate(timeout=20)
+    assert moving.returncode
+    wait_for("it to go", lambda: not hidden[0].parent.parent.exists())
+    daemon.docker("exec", "idle", "sh", "-c", "echo > /v/big")
+    is_as_it_was(daemon)
+
+
+def test_what_the_target_cannot_keep_is_named_and_lost_only_if_that_is_allowed(daemon: LiveDaemon, far: Path) -> None:
+    fill(daemon)
+    refused = move(daemon, *cloud(far), code=1).stderr
+    assert "cannot be kept there" in refused and "move data: " in refused
+    is_as_it_was(daemon)
+    lossy = result_of(daemon, *cloud(far), "--overwrite", "--lose", "all")
+    assert {each["Path"] for each in lossy["LeftOut"]} == {"soft", "f"} and "symbolic links" in lossy["Lost"]
+    assert sorted(path.name for path in far.iterdir() if path.name[0] != ".") == ["big", "d"]
+    assert (far / "d/hard").read_text() == "kept\n"
+
+
+def test_a_target_that_holds_something_is_not_overwritten_unless_asked(daemon: LiveDaemon, far: Path) -> None:
+    (far / "theirs").write_text("precious\n")
+    daemon.docker("run", "--rm", "-v", "data:/v", "busybox", "sh", "-c", "echo mine > /v/a")
+    assert "holds something already: theirs" in move(daemon, *cloud(far), code=1).stderr
+    assert (far / "theirs").read_text() == "precious\n"
+    move(daemon, *cloud(far), "--overwrite")
+    assert not (far / "theirs").exists() and (far / "a").read_text() == "mine\n"
+
+
+def test_an_owner_that_is_asked_for_holds_and_what_can_never_be_is_refused(daemon: LiveDaemon, modern: Api) -> None:
+    fill(daemon)
+    move(daemon, "--driver", "local", "-o", "uid=1000", "-o", "mode=0750")
+    top = daemon.volume_data("data").stat()
+    assert (top.st_uid, top.st_gid, top.st_mode & 0o777) == (1000, 0, 0o750)
+    for more, why in (
+        (("--driver", "local", "-o", "uid=1000", "-o", "mode=0750"), "already"),
+        (("--driver", "nowhere"), "nowhere"),
+        (("--driver", "local", "-o", "odd=1"), "odd"),
+        (("--driver", "local", "-o", "type=tmpfs", "-o", "device=tmpfs"), "memory"),
+        ((), "--driver"),
+    ):
+        assert why in move(daemon, *more, code=None).stderr
+    assert modern.call("POST", "/orlop/v1/volumes/nothing/move", {"Driver": "local"})[0] == 404
+    assert read(daemon) == WHOLE

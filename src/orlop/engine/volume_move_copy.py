@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from orlop.engine.patience import WAY_OUT
+from orlop.engine.volume_move_target import passed_over
 from orlop.engine.volume_move_terms import MoveProgress, MoveWish, Phase, Tell
-from orlop.errors import Conflict, HostFailure, OrlopError, Unavailable
-from orlop.kernel.filesystems import filesystem_name
+from orlop.errors import HostFailure, OrlopError, Unavailable
 from orlop.store.mirror import Mirror, Pass
 from orlop.store.mirror import MirrorProgress as Done
 from orlop.store.mirror_aside import ReceiverAside
@@ -31,8 +31,6 @@ STILL_PATIENCE_SECONDS = 30.0  # while users stand still: most is on the disk al
 _LOOK_SECONDS = 0.1
 _ENDING_SECONDS = 5.0
 _MOST_TOLD = 1000
-_FEW = 3
-_EXT_ROOT = 2
 
 
 class MoveCopy:
@@ -43,6 +41,7 @@ class MoveCopy:
     ) -> None:
         self._subject = subject
         self._fds = [source_fd, target_fd]
+        self.target_fd = target_fd
         self._tell = tell
         self._forgone = wish.may_lose
         self._at = MoveProgress(Phase.COPYING)
@@ -158,28 +157,6 @@ class OneThread:
                 future.set_result(call())
             except BaseException as error:  # noqa: BLE001 - raised where it is waited for
                 future.set_exception(error)
-
-
-def check_target(subject: str, target_fd: int, size_bytes: int, wish: MoveWish) -> None:
-    """Raises Conflict where it cannot take as much (-1: nobody counted), or holds something."""
-    details = os.fstatvfs(target_fd)
-    if details.f_flag & os.ST_RDONLY:
-        raise Conflict(subject, "the target cannot be written to: its options make it read-only", "Leave that out")
-    there = sorted(set(os.listdir(target_fd)) - passed_over(target_fd))
-    if there and not wish.may_overwrite:
-        some = ", ".join(there[:_FEW]) + (", ..." if len(there) > _FEW else "")
-        hint = "Choose an empty place. --overwrite makes it what the volume is: what else is there is deleted"
-        raise Conflict(subject, f"the target holds something already: {some}", hint)
-    room = details.f_bavail * details.f_frsize
-    if details.f_blocks > 0 and room < size_bytes:
-        why = f"the target has room for {room} bytes, and the volume holds {size_bytes}"
-        raise Conflict(subject, why, "Give it a larger one")
-
-
-def passed_over(top_fd: int) -> set[str]:
-    """What is nobody's data in a directory that is the top of a file system of its own."""
-    is_ext = filesystem_name(top_fd) == "extfs" and os.fstat(top_fd).st_ino == _EXT_ROOT
-    return {"lost+found"} if is_ext else set()
 
 
 def _told(subject: str, error: OrlopError | OSError) -> OrlopError:

@@ -12,8 +12,9 @@ from orlop.drivers.volumes.abilities import Fleeting, Uploading
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
-from orlop.engine.volume_move_copy import MoveCopy, check_target
+from orlop.engine.volume_move_copy import MoveCopy
 from orlop.engine.volume_move_steps import MOVE_USE
+from orlop.engine.volume_move_target import AskedTop, asked_top, check_target
 from orlop.engine.volume_move_terms import MoveProgress, MoveResult, MoveWish, Phase, Tell
 from orlop.engine.volume_move_users import LiveUse, MoveUsers
 from orlop.engine.volume_records import VolumeRecords
@@ -65,6 +66,7 @@ class MoveWork:
         self._source, self._target = tools.drivers[volume.driver], tools.drivers[moved.driver]
         self._source_path, self._target_path = Path(), Path()
         self._copy: MoveCopy | None = None
+        self._top: AskedTop | None = None
         self._held = ExitStack()  # the volume's lock, from the last look on
         self._leaving = ExitStack()
         self._frozen: set[str] = set()
@@ -137,6 +139,7 @@ class MoveWork:
             target_fd = self._opened(self._target_path)
             try:
                 check_target(self._subject, target_fd, self._size_bytes, self._wish)
+                self._top = asked_top(target_fd, self._wish.options)
                 self._copy = MoveCopy(self._subject, source_fd, target_fd, self._wish, self._tell, self._tools.scratch)
             except BaseException:
                 os.close(target_fd)
@@ -162,8 +165,16 @@ class MoveWork:
     # The last look
 
     def stand_still(self) -> None:
+        """Whoever stands still goes on at once where this fails: what is undone then may take long."""
+        try:
+            self._find_moment()
+            self._settle()
+        except BaseException:
+            self._let_go()
+            raise
+
+    def _settle(self) -> None:
         assert self._copy is not None
-        self._find_moment()
         brought = self._copy.bring(Phase.SETTLING)
         if brought.unsettled:
             brought = self._copy.bring(Phase.SETTLING)
@@ -171,6 +182,8 @@ class MoveWork:
             why = f"{brought.unsettled} entries are being written to by somebody who is no container of it"
             raise Conflict(self._subject, why, "Find it with lsof or fuser, and end it")
         self._copy.compare(Phase.SETTLING)
+        if self._top is not None:
+            self._top.give(self._copy.target_fd)
 
     def _find_moment(self) -> None:
         """At which everybody who uses it stands still, and nobody can come."""
@@ -278,6 +291,7 @@ class MoveWork:
             self._give_back(users)
         if not self._hidden:
             users.thaw({use.container.id for use in self._live})
+        self._let_go()
 
     def _give_back(self, users: MoveUsers) -> None:
         try:

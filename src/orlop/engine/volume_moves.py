@@ -93,9 +93,9 @@ class VolumeMoves:
 
     def preview(self, name: str, wish: MoveWish) -> MovePreview:
         """Raises what `move` would raise before it does anything."""
-        volume, target = self._checked(name, wish)
-        work = MoveWork(self._tools, volume, target, "", wish, lambda told: None)
-        busy = work.busy_now()
+        with self._records.redactor.hiding(wish.options):
+            volume, target = self._checked(name, wish)
+        busy = MoveWork(self._tools, volume, target, "", wish, lambda told: None).busy_now()
         users = self._tools.users.running(volume) if self._tools.users else []
         ids = dict.fromkeys(use.container.id for use in users)
         shown = tuple(MoveUser(container_id, busy.get(container_id, "")) for container_id in ids)
@@ -120,7 +120,10 @@ class VolumeMoves:
         options = dict(wish.options)
         if driver.name == volume.driver and options == (volume.options or {}):
             raise Malformed(subject, f"its driver is {driver.name}, with these options, already")
-        self._check(volume.name, wish.driver, options)
+        try:
+            self._check(volume.name, wish.driver, options)
+        except Malformed as error:  # which speaks of a creation
+            raise Malformed(subject, error.why, error.hint) from error
         self._refuse_taken(subject, volume, driver)
         labels = {**(volume.labels or {}), **wish.labels}
         target = replace(
