@@ -1,8 +1,8 @@
-"""The data of a volume that is moved: brought pass by pass into another directory by a mirror (store/mirror.py), whose
-receiver is a process of its own.
+"""The data of a volume that is moved: brought pass by pass into another directory by a mirror (store/mirror.py), each
+side of which is a process of its own.
 
-The mirror works in a thread of its own, which may come to hang in storage that gives no answer. Whoever waits for it
-does not: without any progress for a while the move is given up, so that nobody stands still for long.
+Either may come to hang in storage that gives no answer. Whoever waits for them does not: without any progress for a
+while the move is given up, so that nobody stands still for long.
 """
 
 import errno
@@ -12,17 +12,17 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future, wait
-from contextlib import suppress
 from pathlib import Path
 from typing import Any, TypeVar
 
 from orlop.engine.patience import WAY_OUT
 from orlop.engine.volume_move_target import passed_over
 from orlop.engine.volume_move_terms import MoveProgress, MoveWish, Phase, Tell
-from orlop.errors import HostFailure, OrlopError, Unavailable
-from orlop.store.mirror import Mirror, Pass
+from orlop.errors import HostFailure, OrlopError, Unavailable, Unsupported
 from orlop.store.mirror import MirrorProgress as Done
+from orlop.store.mirror import Pass
 from orlop.store.mirror_aside import ReceiverAside
+from orlop.store.mirror_worker import MirrorAside
 
 T = TypeVar("T")
 
@@ -46,20 +46,12 @@ class MoveCopy:
         self._forgone = wish.may_lose
         self._at = MoveProgress(Phase.COPYING)
         self._ticks = 0
-        self._is_left = False
         self._is_closed = False
         self._receiver = ReceiverAside(target_fd)
         self._thread = OneThread(subject)
-        self._mirror = self._thread.do(
-            lambda: Mirror(
-                source_fd,
-                self._receiver.stream,
-                self._note,
-                scratch=scratch,
-                forgone=wish.may_lose,
-                passed_over=passed_over(source_fd) | passed_over(target_fd),
-            )
-        ).result()
+        self._mirror: MirrorAside | None = None
+        self._sides = source_fd, target_fd
+        self._scratch = scratch
         self.last = Pass(0)
         self.passes = 0
         self.entries = 0
@@ -69,16 +61,17 @@ class MoveCopy:
     def bring(self, phase: Phase) -> Pass:
         self.passes += 1
         self._at = MoveProgress(phase, self.passes)
-        self.last = self._patiently(self._mirror.bring, phase)
+        self.last = self._patiently(lambda: self._begun().bring(), phase)
         self.sent_bytes += self.last.sent_bytes
         return self.last
 
     def compare(self, phase: Phase) -> None:
         """All of the copy, read from its disk, with what was brought."""
         self._at = MoveProgress(Phase.COMPARING, self.passes)
-        checked = self._patiently(self._mirror.verify, phase)
+        checked = self._patiently(lambda: self._begun().verify(), phase)
         self.entries = checked.entries
-        self.lost = tuple(sorted(aspect.value for aspect in self._forgone & self._mirror.lost()))
+        lost = self._patiently(lambda: self._begun().lost(), phase) if self._forgone else frozenset()
+        self.lost = tuple(sorted(aspect.value for aspect in self._forgone & lost))
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -89,18 +82,32 @@ class MoveCopy:
         return self.last.missed.count
 
     def close(self) -> None:
-        """Called again is success. Where a call hangs, what it uses is left to it."""
+        """Called again is success. What hangs is left behind."""
         if self._is_closed:
             return
         self._is_closed = True
-        if not self._is_left:
-            with suppress(OrlopError, OSError):  # the receiver has gone, and its error was told
-                self._patiently(self._mirror.end, Phase.SETTLING, is_told=False)
-        self._receiver.close()
+        self._end()
         self._thread.end()
-        if not self._is_left:
-            for fd in self._fds:
-                os.close(fd)
+        for fd in self._fds:
+            os.close(fd)
+
+    def _end(self) -> None:
+        if self._mirror is not None:
+            self._mirror.kill()
+        self._receiver.close()
+
+    def _begun(self) -> MirrorAside:
+        """In its thread."""
+        if self._mirror is None:
+            self._mirror = MirrorAside(
+                self._sides[0],
+                self._receiver.stream,
+                self._note,
+                scratch=self._scratch,
+                forgone=self._forgone,
+                passed_over=passed_over(self._sides[0]) | passed_over(self._sides[1]),
+            )
+        return self._mirror
 
     def _note(self, done: Done) -> None:
         """In the mirror's thread."""
@@ -108,25 +115,25 @@ class MoveCopy:
         phase = Phase.COMPARING if done.stage == "verify" else self._at.phase
         self._at = MoveProgress(phase, self.passes, done.entries, done.read_bytes)
 
-    def _patiently(self, call: Callable[[], T], phase: Phase, is_told: bool = True) -> T:
+    def _patiently(self, call: Callable[[], T], phase: Phase) -> T:
         running = self._thread.do(call)
         try:
-            self._await(running, PATIENCE_SECONDS if phase is Phase.COPYING else STILL_PATIENCE_SECONDS, is_told)
+            self._await(running, PATIENCE_SECONDS if phase is Phase.COPYING else STILL_PATIENCE_SECONDS)
         except BaseException:
-            self._receiver.close()  # the mirror notices at its next word
-            self._is_left = bool(wait([running], _ENDING_SECONDS).not_done)
+            self._end()
+            wait([running], _ENDING_SECONDS)
             raise
         try:
             return running.result()
         except (OrlopError, OSError) as error:
             raise _told(self._subject, error) from error
 
-    def _await(self, running: Future[T], patience_seconds: float, is_told: bool) -> None:
+    def _await(self, running: Future[T], patience_seconds: float) -> None:
         seen, since = "", time.monotonic()
         while wait([running], _LOOK_SECONDS).not_done:
-            if is_told:
-                self._tell(self._at)  # also where nothing is new: so a client who has gone is noticed
-            counted = f"{self._ticks} {self._receiver.counted()}"
+            self._tell(self._at)  # also where nothing is new: so a client who has gone is noticed
+            sender = self._mirror.counted() if self._mirror is not None else ""
+            counted = f"{self._ticks} {sender} {self._receiver.counted()}"
             if counted != seen:
                 seen, since = counted, time.monotonic()
             elif time.monotonic() - since > patience_seconds:
@@ -166,5 +173,8 @@ def _told(subject: str, error: OrlopError | OSError) -> OrlopError:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "Give the target a larger size, or choose another; the volume is what it was"
         return HostFailure(subject, f"{error.strerror or error}{where}", hint)
+    if isinstance(error, Unsupported):
+        hint = "Choose storage that keeps them, or allow it: orlop volume move --lose WHAT"
+        return Unsupported(subject, f"{error.subject}: {error.why}", hint)
     kind = HostFailure if isinstance(error, HostFailure) else type(error)
     return kind(subject, f"{error.subject}: {error.why}", error.hint)

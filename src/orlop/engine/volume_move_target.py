@@ -9,6 +9,7 @@ from orlop.engine.volume_move_terms import MoveWish
 from orlop.errors import Conflict
 from orlop.kernel.filesystems import filesystem_name
 from orlop.model.sizes import describe_size
+from orlop.store.files import remove_tree_at
 
 _FEW = 3
 _EXT_ROOT = 2  # the number of its top directory
@@ -29,6 +30,12 @@ def check_target(subject: str, target_fd: int, size_bytes: int, wish: MoveWish) 
     if details.f_blocks > 0 and room < size_bytes:
         why = f"the target has room for {describe_size(room)}, and the volume holds {describe_size(size_bytes)}"
         raise Conflict(subject, why, "Give it a larger one")
+
+
+def make_empty(target_fd: int) -> None:
+    """Of what is there already. Over no mount, and by no link."""
+    for name in set(os.listdir(target_fd)) - passed_over(target_fd):
+        remove_tree_at(target_fd, name, name)
 
 
 def passed_over(top_fd: int) -> set[str]:

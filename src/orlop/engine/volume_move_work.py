@@ -14,7 +14,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
 from orlop.engine.volume_move_copy import MoveCopy
 from orlop.engine.volume_move_steps import MOVE_USE
-from orlop.engine.volume_move_target import AskedTop, asked_top, check_target
+from orlop.engine.volume_move_target import AskedTop, asked_top, check_target, make_empty
 from orlop.engine.volume_move_terms import MoveProgress, MoveResult, MoveWish, Phase, Tell
 from orlop.engine.volume_move_users import LiveUse, MoveUsers
 from orlop.engine.volume_records import VolumeRecords
@@ -140,6 +140,8 @@ class MoveWork:
             try:
                 check_target(self._subject, target_fd, self._size_bytes, self._wish)
                 self._top = asked_top(target_fd, self._wish.options)
+                if self._wish.may_overwrite:
+                    make_empty(target_fd)
                 self._copy = MoveCopy(self._subject, source_fd, target_fd, self._wish, self._tell, self._tools.scratch)
             except BaseException:
                 os.close(target_fd)

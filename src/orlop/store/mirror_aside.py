@@ -9,6 +9,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from orlop.errors import OrlopError
 from orlop.kernel.process import die_with_parent
 from orlop.store.mirror_receiver import receive
 
@@ -56,5 +57,6 @@ def main(parent: int) -> None:
     die_with_parent(parent)
     os.umask(0)
     task = json.load(sys.stdin)
-    with socket.socket(fileno=task["stream"]) as stream, suppress(OSError):  # what went wrong the sender was told
+    # What went wrong the sender was told; or it has gone.
+    with socket.socket(fileno=task["stream"]) as stream, suppress(OSError, OrlopError):
         receive(stream, task["target"])
