@@ -51,11 +51,11 @@ def why_not_here() -> str:
         modprobe = find_system_program("modprobe")
         if modprobe is None or run_within(20.0, (modprobe, "-q", "iscsi_tcp")).returncode:
             return "the kernel has no iSCSI initiator (modprobe iscsi_tcp)"
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ISCSI) as link:
-        try:
+    try:
+        with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_ISCSI) as link:
             link.send((256).to_bytes(4, "little") + bytes(252))  # asks for nothing
-        except OSError as error:
-            return f"the kernel's iSCSI initiator cannot be reached from this network namespace ({error.strerror})"
+    except OSError as error:
+        return f"the kernel's iSCSI initiator cannot be reached from this network namespace ({error.strerror})"
     return ""
 
 
@@ -125,7 +125,7 @@ class OpenIscsi:
         return None
 
     def login(self, subject: str, device: IscsiDevice) -> None:
-        self._require_iscsid(subject)
+        self.require_iscsid(subject)
         nodes = self._files / "nodes"
         rmtree(nodes, ignore_errors=True)
         record = nodes / device.target / f"{device.portal.host},{device.portal.port}"
@@ -152,7 +152,7 @@ class OpenIscsi:
         session = self.session
         if session is None:
             return
-        self._require_iscsid(subject)
+        self.require_iscsid(subject)
         said, number = "it takes too long", session.name.removeprefix("session")
         deadline = time.monotonic() + LOGOUT_SECONDS
         while self.session is not None:
@@ -169,7 +169,7 @@ class OpenIscsi:
         done = run_within(seconds, privately(_ETC, str(self._files), (iscsiadm, *arguments)))
         return done.returncode, said_by(done.stderr.decode(errors="replace")) if done.returncode else ""
 
-    def _require_iscsid(self, subject: str) -> None:
+    def require_iscsid(self, subject: str) -> None:
         """The host's own where it runs one, else ours, which goes on without us."""
         if is_listening():
             return

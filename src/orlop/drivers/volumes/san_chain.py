@@ -126,6 +126,9 @@ class SanChain:
             return Growth(path, now, str(self.disk)) if now >= known + SECTOR else None
         return None
 
+    def tend(self) -> None:
+        return  # it connects again by itself
+
     def kill(self) -> None:
         self.program.kill()
 

@@ -34,6 +34,7 @@ class SanHealth:
         disk = self._disks[volume.name] = chain.health_path
         answer = self._devices.look(disk)
         if answer.waiting_seconds > HANGING_SECONDS:
+            chain.tend()
             return Health(HealthState.HANGING, "its device gives no answer")
         if answer.waiting_seconds:
             return Health(HealthState.UNKNOWN)
@@ -43,6 +44,7 @@ class SanHealth:
 
     def require_answer(self, subject: str, chain: Chain) -> None:
         """Raises Unavailable where the storage of a device that is mounted gives none in time."""
+        chain.tend()
         if self._devices.look(chain.health_path, _ATTACH_SECONDS).waiting_seconds:
             why = "its device gives no answer"
             raise Unavailable(subject, why, "Check that the storage runs and can be reached from here")

@@ -57,11 +57,18 @@ def mount_device(
         if isinstance(error, TimeoutError):
             chain.clear()
         else:
-            chain.end()
+            _end(subject, chain)
         leases.release(holder)
         if isinstance(error, TimeoutError):
             raise Unavailable(subject, f"{options.device} does not answer: {error.strerror or error}", _AWAY) from error
         raise
+
+
+def _end(subject: str, chain: Chain) -> None:
+    try:
+        chain.end()
+    except OrlopError as error:
+        log.error("%s: %s", subject, error)
 
 
 def _is_mounted_somewhere(device: str) -> bool:

@@ -12,10 +12,12 @@ import errno
 import json
 import logging
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes.leash_ties import Tie
@@ -26,6 +28,7 @@ from orlop.drivers.volumes.open_iscsi import (
     encoded_lun,
     host_of,
     interface_name,
+    is_listening,
     wait_for_disk,
 )
 from orlop.drivers.volumes.san_chain import Growth, known_size
@@ -155,13 +158,28 @@ class SanSession:
                 give_fence(subject, f"/dev/{disk}", record.epoch)
             except (OrlopError, OSError) as error:
                 log.warning("%s: the next host takes it: %s", subject, error)
-        self._leave(subject)
+        try:
+            self._initiator.logout(subject)
+        except OrlopError as error:
+            raise Unavailable(subject, error.why, "It is tried again") from error
+        remove_tree(self._place)
         return True
 
     def clear(self) -> None:
         """At once, whatever is above it: that gets errors from here on."""
         self._switch_off()
-        self._leave(f"ending the session of {self._place.name}")
+        try:
+            self._initiator.logout(f"ending the session of {self._place.name}")
+        except OrlopError as error:
+            log.error("%s", error)
+            return  # its place stays, and it is known by that
+        remove_tree(self._place)
+
+    def tend(self) -> None:
+        """A connection that was cut comes back only where an iscsid sees to it."""
+        if not is_listening():
+            work = partial(self._initiator.require_iscsid, f"the session of {self._place.name}")
+            threading.Thread(target=work, name="iscsid", daemon=True).start()
 
     def kill(self) -> None:
         self._switch_off()
@@ -177,14 +195,6 @@ class SanSession:
         with suppress(OSError):
             if disk := self._disk:
                 Path(f"/sys/block/{disk}/device/state").write_text("offline")
-
-    def _leave(self, subject: str) -> None:
-        try:
-            self._initiator.logout(subject)
-        except OrlopError as error:
-            log.error("%s", error)
-            return  # its place stays, and it is known by that
-        remove_tree(self._place)
 
 
 def _is_free(disk: str) -> bool:

@@ -56,10 +56,13 @@ class Chain(Protocol):
 
     def end(self) -> bool:
         """Nobody has it mounted any more. False where somebody does after all, in a mount namespace of their own: then
-        it goes on."""
+        it goes on. Raises Unavailable where it cannot be ended yet."""
 
     def clear(self) -> None:
         """At once, whatever is above it: that gets errors from here on."""
+
+    def tend(self) -> None:
+        """Its device may give no answer: whatever is needed for it to come back is there. Waits for nobody."""
 
     def kill(self) -> None:
         """As `clear`, and nobody waits for it."""
