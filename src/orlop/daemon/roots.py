@@ -149,7 +149,7 @@ def is_own_without_memory(path: Path, present: set[str]) -> bool:
     if not present <= {"volumes", "drivers", "containers", "plugins", "lost+found", *_LAYER_DRIVERS}:
         return False
     volumes = DataRoot(path).volumes
-    return any(next(volumes.glob(pattern), None) for pattern in ("*/orlop.json", ".retired/*/retired.json"))
+    return any(next(volumes.glob(pattern), None) for pattern in ("*/orlop.json", ".retired/*/orlop.json"))
 
 
 def _lock(data_root: DataRoot, option: str = "--data-root") -> int:

@@ -58,6 +58,8 @@ class OperationKind:
     settle: Callable[[Plan, Change], None] | None = None
     # ... and what to do at a start that finds the mark: a power cut may have kept the outcome and lost the steps.
     look: Callable[[Plan], None] | None = None
+    # What of the plan the mark has to say: what the outcome put into the journal need not stand there twice.
+    brief: Callable[[Plan], Plan] = lambda plan: plan
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +114,7 @@ class Executor:
         if kind.settle is None:
             self._journal.commit(*changes)
             return
-        self._journal.commit(*changes, Put("operations", intent.id, intent))
+        self._journal.commit(*changes, Put("operations", intent.id, Intent(intent.id, kind.brief(intent.plan))))
         kind.settle(intent.plan, Drop("operations", intent.id))
 
     def sweep(self, plan: Plan) -> bool:

@@ -1,8 +1,8 @@
 """A lock for each name, made when first wanted and gone when nobody holds or awaits it."""
 
 import threading
-from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 
 
 class KeyedLocks:
@@ -15,21 +15,31 @@ class KeyedLocks:
 
     @contextmanager
     def hold(self, keys: Iterable[str]) -> Iterator[None]:
-        with ExitStack() as held:
-            for key in sorted(set(keys)):
-                held.enter_context(self._hold_one(key))
-            yield
-
-    @contextmanager
-    def _hold_one(self, key: str) -> Iterator[None]:
-        with self._mutex:
-            lock, users = self._locks.get(key, (threading.Lock(), 0))
-            self._locks[key] = (lock, users + 1)
+        wanted = sorted(set(keys))
+        locks = self._ask_for(wanted)
+        held: list[threading.Lock] = []
         try:
-            with lock:
-                yield
+            for lock in locks:
+                lock.acquire()
+                held.append(lock)
+            yield
         finally:
-            with self._mutex:
+            for lock in reversed(held):
+                lock.release()
+            self._let_go(wanted)
+
+    def _ask_for(self, keys: Sequence[str]) -> list[threading.Lock]:
+        locks = []
+        with self._mutex:
+            for key in keys:
+                lock, users = self._locks.get(key) or (threading.Lock(), 0)
+                self._locks[key] = (lock, users + 1)
+                locks.append(lock)
+        return locks
+
+    def _let_go(self, keys: Sequence[str]) -> None:
+        with self._mutex:
+            for key in keys:
                 lock, users = self._locks[key]
                 if users == 1:
                     del self._locks[key]

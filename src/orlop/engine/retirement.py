@@ -21,7 +21,7 @@ from orlop.store.journal import Change, Drop, Put
 log = logging.getLogger(__name__)
 
 SOON_NS = 60_000_000_000
-BATCH = 200  # volumes in one plan: an intent is one row of the journal
+BATCH = 1000  # volumes in one plan: a mark is one row of the journal
 
 
 class Retirements:
@@ -54,15 +54,13 @@ class Retirements:
     def retire(self, volumes: Sequence[Volume], reason: str) -> dict[str, OrlopError | OSError]:
         """All of one driver. Returns those that stay, with the reason."""
         now = self._clock()
-        retired = [
-            RetiredVolume(volume.id, replace(volume, problem=""), now, self.policy.purge_at_ns(volume, now), reason)
-            for volume in volumes
-        ]
+        well = [replace(volume, problem="") if volume.problem else volume for volume in volumes]
+        retired = [RetiredVolume(each.id, each, now, self.policy.purge_at_ns(each, now), reason) for each in well]
         driver = volumes[0].driver
         removals = [(found.volume.name, found.id, render_record(found)) for found in retired]
         plan = plans.plan_remove(removals, driver, reason)
         try:
-            self._executor.run(plan, outcome=lambda: self._steps.removal_outcome(plan))
+            self._executor.run(plan, outcome=lambda: self._steps.removal_outcome(retired))
         except BaseException:
             # The intent is finished at the next start. Until then memory must say what the disk says.
             self._note([found for found in retired if self._is_retired(found)])

@@ -52,7 +52,14 @@ class VolumeSteps:
         publish = StepActions(self._publish)
         for kind in (
             OperationKind(plans.CREATE, {plans.CREATE: create}, "found", settle=self._settle, look=self._remake),
-            OperationKind(plans.REMOVE, removal, "found", settle=self._settle, look=self._retire_again),
+            OperationKind(
+                plans.REMOVE,
+                removal,
+                "found",
+                settle=self._settle,
+                look=self._retire_again,
+                brief=plans.brief_removal,
+            ),
             OperationKind(plans.RESTORE, {plans.RESTORE: restore}, "found"),
             OperationKind(plans.PURGE, {plans.PURGE: purge}, "found"),
             OperationKind(plans.PUBLISH, {plans.PUBLISH: publish}, "finish"),
@@ -83,17 +90,12 @@ class VolumeSteps:
 
     # Outcomes: journal changes of a finished plan
 
-    def removal_outcome(self, plan: Plan) -> Sequence[Change]:
-        changes: list[Change] = []
-        for step in plan.steps:
-            if step.action != plans.RETIRE or step.subject in self._refused:
-                continue
-            changes.append(Drop("volumes", step.subject))
-            retired_id = step.arguments["id"]
-            if retired_id not in self._gone:
-                retired = msgspec.json.decode(step.arguments["record"], type=RetiredVolume)
-                changes.append(Put("retired", retired_id, retired))
-        return changes
+    def removal_outcome(self, retired: Sequence[RetiredVolume]) -> Sequence[Change]:
+        """Of these, as they were to be."""
+        gone = [found for found in retired if found.volume.name not in self._refused]
+        kept = [found for found in gone if found.id not in self._gone]
+        forgotten = [Drop("volumes", found.volume.name) for found in gone]
+        return [*forgotten, *(Put("retired", found.id, found) for found in kept)]
 
     def purge_outcome(self, plan: Plan) -> Sequence[Change]:
         return [Drop("retired", plan.steps[0].subject)]
@@ -186,15 +188,20 @@ class VolumeSteps:
         self.take_stored(step.subject)
 
     def _retire_again(self, plan: Plan) -> None:
-        """The rename may not have reached the disk: then the removed volume is in sight as if nothing had been."""
+        """The rename may not have reached the disk: then the removed volume is in sight as if nothing had been. Or the
+        rename has, and the record that is to lie beside the data has not."""
+        driver = self._drivers.get(plan.steps[0].arguments["driver"])
+        if not isinstance(driver, Retirement):
+            return
+        retired = {found.id: found for found in self._records.retired()}
+        out_of_sight = set(driver.list_retired())
         for step in plan.steps:
-            driver = self._drivers.get(step.arguments["driver"])
-            retired_id = step.arguments["id"]
-            retired = [found.id for found in self._records.retired()]
-            if not isinstance(driver, Retirement) or retired_id not in retired:
+            found = retired.get(step.arguments["id"])
+            if found is None:
                 continue  # it stayed, or was restored or purged, which is on the disk
-            if retired_id not in driver.list_retired() and self._is_in_place(driver, step.subject, retired_id):
-                driver.retire(step.subject, retired_id, step.arguments["record"])
+            is_there = found.id in out_of_sight
+            if isinstance(driver, Settling) if is_there else self._is_in_place(driver, step.subject, found.id):
+                driver.retire(step.subject, found.id, render_record(found))
 
     def _is_in_place(self, driver: VolumeDriver, name: str, volume_id: str) -> bool:
         """A volume of that name that does not say to be another one. One that does not say who it is was never

@@ -6,6 +6,7 @@ above a mount point is renamed, which changes the paths of the table too. So thi
 wrong without harm; whoever deletes asks orlop.kernel.mounts.
 """
 
+import functools
 import os
 import select
 import threading
@@ -14,6 +15,9 @@ import weakref
 from orlop.kernel.mounts import escape
 
 _CHUNK = 1 << 16
+
+
+_escaped = functools.lru_cache(16)(escape)  # who asks for many asks for what is above them first
 
 
 class MountWatch:
@@ -33,7 +37,7 @@ class MountWatch:
             # Asked before reading: what changes in between is read now and asks for one more reading.
             if self._poll.poll(0):
                 self._text = self._read()
-            return escape(path) in self._text
+            return _escaped(path) in self._text
 
     def look_again(self) -> None:
         """A directory above a mount point was renamed."""

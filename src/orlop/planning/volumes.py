@@ -18,7 +18,7 @@
 Every plan says the whole record it is about (`record`, JSON): the driver keeps it beside the data.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from orlop.planning.plan import Plan, Step
@@ -49,6 +49,16 @@ def plan_remove(removals: Sequence[tuple[str, str, str]], driver: str, reason: s
     ]
     subject = removals[0][0] if len(removals) == 1 else f"{len(removals)} volumes"
     return Plan(REMOVE, subject, tuple(steps))
+
+
+def brief_removal(plan: Plan) -> Plan:
+    """Without the records, which are among the retired ones once it is done."""
+    steps = [Step(step.action, step.subject, step.reason, _without_record(step.arguments)) for step in plan.steps]
+    return Plan(plan.operation, plan.subject, tuple(steps))
+
+
+def _without_record(arguments: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in arguments.items() if key != "record"}
 
 
 def plan_restore(retired_id: str, name: str, driver: str, record: str) -> Plan:

@@ -18,6 +18,8 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from contextlib import closing
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -186,8 +188,8 @@ class Journal:
         try:
             self._database.execute("BEGIN IMMEDIATE")
             for statements, _ in batch:
-                for sql, parameters in statements:
-                    self._database.execute(sql, parameters)
+                for sql, alike in groupby(statements, itemgetter(0)):
+                    self._database.executemany(sql, [parameters for _, parameters in alike])
             self._database.execute("COMMIT")
         except sqlite3.Error as error:
             if self._database.in_transaction:

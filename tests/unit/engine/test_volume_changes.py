@@ -465,6 +465,7 @@ def test_what_was_retired_with_the_label_is_not_purged(house: VolumeHouse) -> No
     """The label may have meant nothing when it was removed, or have been put there by another engine."""
     house.volumes.create("data", "", None, {"orlop.protec": "true"})
     house.volumes.remove("data")
+    house.driver.settle()
     record = next((house.root / "volumes" / ".retired").glob("*/retired.json"))
     record.write_text(record.read_text().replace("orlop.protec", PROTECT_LABEL))
     house.stop()

@@ -2,6 +2,10 @@
 
 <root>/<name>  --retire-->  .retired/<id>  --purge-->  .purging/<id>  --cleanup-->  gone
                <--restore--
+
+What a removed volume was is written beside its data when all is settled, not while somebody waits for a thousand of
+them: until then the journal has it, and a start that finds the journal's mark has it written. What the volume was
+before it was removed lies there all along.
 """
 
 import json
@@ -38,26 +42,29 @@ class LocalRetirement:
         self._root = root
         self._deleting: set[str] = set()
         self._deleting_lock = threading.Lock()
+        self._unwritten: dict[str, str] = {}  # records, by retired id
+        self._writing = threading.Lock()  # held while one of them is written, so that nobody takes its place away
         self._has_one_log = _file_system_type(root.fd) in ("ext4", "xfs")
 
     def retire(self, name: str, retired_id: str, metadata: str) -> None:
         with self._root.folder(RETIRED) as retired_fd:
-            try:
-                with self._root.open(name, exclusive=True) as volume:
-                    if is_attached(volume):
-                        raise ActiveMounts(f"remove {name}", "volume has active mounts")
-                    # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
-                    if volume.may_have_mounts():
-                        refuse_mounts(f"remove {name}", volume.path)
-                    with room_permitting(name):
-                        write_file(volume.fd, RETIRED_METADATA, metadata)
-                    os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
-            except NotFound:
-                if not exists(retired_fd, retired_id):
-                    raise
-                # A crash came before the journal's word of it: what it says now is what is to stand beside the data.
+            if exists(retired_fd, retired_id):
+                # A crash came before the record was written, or before the journal's word of it. What has the name by
+                # now is another volume.
                 with entered(retired_fd, retired_id) as fd, room_permitting(name):
                     write_file(fd, RETIRED_METADATA, metadata)
+                return
+            with self._root.open(name, exclusive=True) as volume:
+                if is_attached(volume):
+                    raise ActiveMounts(f"remove {name}", "volume has active mounts")
+                # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
+                if volume.may_have_mounts():
+                    refuse_mounts(f"remove {name}", volume.path)
+                with suppress(FileNotFoundError):
+                    os.unlink(RETIRED_METADATA, dir_fd=volume.fd)  # of a removal before, which was undone
+                os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
+        with self._writing:
+            self._unwritten[retired_id] = metadata
 
     def note_rename(self) -> None:
         """What is mounted in a volume that was renamed has another path now."""
@@ -66,11 +73,25 @@ class LocalRetirement:
     def settle(self) -> None:
         """One fsync where the file system keeps one log in the order of things (ext4, XFS): syncing any directory that
         a rename touched then syncs everything before it."""
+        self._write_records()
         os.fsync(self._root.fd)
         if not self._has_one_log:
             sync_directory(self._root.path / RETIRED)
 
+    def _write_records(self) -> None:
+        with self._root.folder(RETIRED) as retired_fd:
+            for retired_id in [*self._unwritten]:
+                with self._writing:
+                    if (metadata := self._unwritten.get(retired_id)) is None:
+                        continue
+                    where = entered(retired_fd, retired_id)
+                    with suppress(FileNotFoundError), where as fd, room_permitting(retired_id):
+                        write_file(fd, RETIRED_METADATA, metadata)
+                    del self._unwritten[retired_id]
+
     def restore(self, retired_id: str, name: str, metadata: str) -> None:
+        with self._writing:
+            self._unwritten.pop(retired_id, None)
         with self._root.folder(RETIRED) as retired_fd:
             if not exists(retired_fd, retired_id):
                 self._forget_retirement(retired_id, name)
@@ -123,6 +144,8 @@ class LocalRetirement:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def metadata(self, retired_id: str) -> str:
+        if unwritten := self._unwritten.get(retired_id):
+            return unwritten
         with self._root.folder(RETIRED) as retired_fd, entered(retired_fd, retired_id) as fd:
             record = read_file(fd, RETIRED_METADATA)
             return record if _is_document(record) else read_file(fd, METADATA)

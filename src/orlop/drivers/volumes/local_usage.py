@@ -6,6 +6,7 @@ import stat
 from collections.abc import Callable
 
 from orlop.drivers.volumes.abilities import Measurement
+from orlop.drivers.volumes.local_staging import is_empty
 from orlop.drivers.volumes.mounted_uses import is_foreign
 from orlop.drivers.volumes.volume_directory import DATA, VolumeDirectory, entered
 from orlop.kernel.mounts import mounts_at_or_below, spelled
@@ -23,6 +24,8 @@ def measure_directory(volume: VolumeDirectory, stop: Callable[[], bool]) -> Meas
     if any(entry.mount_point == spelled(volume.data_path) for entry in mounted):
         return None  # neither ours to walk, nor sure to answer
     with entered(volume.fd, DATA) as data_fd:
+        if not mounted and is_empty(data_fd):
+            return Measurement(0, 0, 0, os.fstat(data_fd).st_mtime_ns)
         return measure(data_fd, stop, has_mounts=bool(mounted))
 
 

@@ -52,7 +52,11 @@ class VolumeDirectory:
 
     def may_have_mounts(self) -> bool:
         """False only where nothing is mounted at or below it. Cheap: for what is asked of many volumes."""
-        return self.mounts is None or self.mounts.may_show(str(self.path))
+        if self.mounts is None:
+            return True
+        path = str(self.path)
+        # Mostly nothing is mounted below any of them: the question that is the same for all costs the least.
+        return self.mounts.may_show(f"{os.path.dirname(path)}/") and self.mounts.may_show(path)  # noqa: PTH120
 
 
 class VolumesRoot:
