@@ -40,6 +40,10 @@ MOVE_USE = hashlib.sha256(b"the daemon's move of a volume").hexdigest()
 class Moving(Protocol):
     """A move that this daemon is at."""
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether something was copied, into what was found empty or was to be overwritten."""
+
     def copy(self) -> None: ...
     def stand_still(self) -> None: ...
     def let_go_of_source(self) -> None: ...
@@ -93,7 +97,8 @@ class VolumeMoveSteps:
         """It never was anybody's: nothing is lost but a copy. What is not known to be it stays."""
         driver, name = self._target(step), _hidden(step)
         if isinstance(driver, Independent):
-            self._remove_from_others(driver, name, is_sure=name in self.under_way)
+            moving = self.under_way.get(name)
+            self._remove_from_others(driver, name, is_sure=moving is not None and moving.has_begun)
             return
         wanted = record_id(step.arguments["unseen"])
         with suppress(NotFound):
@@ -105,11 +110,12 @@ class VolumeMoveSteps:
             _clean_up(driver)
 
     def _remove_from_others(self, driver: VolumeDriver, name: str, is_sure: bool) -> None:
-        """It does not say whose a volume is. After a crash it may be one that somebody else has made: that stays."""
+        """It does not say whose a volume is. Only what was found empty, and we were at, is ours for sure: after a crash
+        it may be one that somebody else has made."""
         if is_sure and isinstance(driver, Removal):
             with suppress(NotFound):
                 driver.remove(name)
-        elif not is_sure:
+        else:
             log.warning("what may have been copied to volume %s of %s stays there: remove it there", name, driver.name)
 
     def _name(self, step: Step) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 from orlop.engine.mount_trees import MountTrees
 from orlop.engine.standstill import Standstill
 from orlop.errors import HostFailure, NotFound, OrlopError, Unsupported
-from orlop.kernel.mount_users import Place, place_of
+from orlop.kernel.mount_users import Place, place_of_mount
 from orlop.kernel.mounts import MountEntry, read_mounts
 from orlop.kernel.namespace_mounts import replace_mount
 from orlop.kernel.open_files import Place as OpenPlace
@@ -185,7 +185,7 @@ class MoveUsers:
             return
         try:
             table = read_mounts(f"/proc/{pid}/mountinfo")
-            wanted = place_of(source)
+            wanted = place_of_mount(source)
             if find_entry(table, use.mount.destination, wanted) is not None:
                 return
             shown = [entry for entry in table if entry.mount_point == use.mount.destination]

@@ -19,7 +19,7 @@ from orlop.engine.volume_move_terms import MoveProgress, MoveResult, MoveWish, P
 from orlop.engine.volume_move_users import LiveUse, MoveUsers
 from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
-from orlop.kernel.mount_users import Place, place_of
+from orlop.kernel.mount_users import Place, place_of_mount
 from orlop.model.mount import Mount
 from orlop.model.volume import RetiredVolume, Volume
 
@@ -99,7 +99,7 @@ class MoveWork:
             return {}
 
         def place(mount: Mount, container_id: str) -> Place:
-            return place_of(self._tools.mounts.place_of(path, mount, container_id))
+            return place_of_mount(self._tools.mounts.place_of(path, mount, container_id))
 
         return users.busy(uses, place)
 
@@ -114,6 +114,10 @@ class MoveWork:
             raise Conflict(self._subject, why, "Allow it with --stop, or stop them yourself")
 
     # Copy
+
+    @property
+    def has_begun(self) -> bool:
+        return self._copy is not None
 
     def copy(self) -> None:
         self._open()

@@ -32,7 +32,15 @@ class MountUser:
 
 def place_of(path: Path) -> Place:
     """Raises OSError where the path cannot be resolved."""
-    real = os.path.realpath(path, strict=True)
+    return _place(os.path.realpath(path, strict=True))
+
+
+def place_of_mount(path: Path) -> Place:
+    """The same of what is perhaps mounted on that very path, which is not touched: its storage may hang."""
+    return _place(f"{os.path.realpath(path.parent, strict=True).rstrip('/')}/{path.name}")
+
+
+def _place(real: str) -> Place:
     over = [entry for entry in read_mounts() if f"{real}/".startswith(entry.mount_point.rstrip("/") + "/")]
     # The latest of the longest: what was mounted over something else hides it.
     entry = max(enumerate(over), key=lambda item: (len(item[1].mount_point), item[0]))[1]
