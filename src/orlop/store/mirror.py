@@ -222,7 +222,7 @@ class Mirror:
         self._report("copy", result.entries, result.read_bytes, result.sent_bytes)
 
     def _told_check(self, check: Check, read_bytes: int, is_last: bool = False) -> None:
-        self._report("verify", check.result.entries, check.result.read_bytes + read_bytes, 0, is_last)
+        self._report("verify", check.result.compared, check.result.read_bytes + read_bytes, 0, is_last)
 
     def _report(self, stage: str, entries: int, read: int, sent: int, is_last: bool = False) -> None:
         entries_before, read_before = self._reported

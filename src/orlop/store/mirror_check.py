@@ -19,7 +19,8 @@ _HINT = "The original is whole; try again, and look after the disk of the copy"
 
 @dataclass(slots=True)
 class Checked:
-    entries: int = 0
+    entries: int = 0  # that have been compared and are the same, now or earlier
+    compared: int = 0  # now
     read_bytes: int = 0
 
 
@@ -60,6 +61,7 @@ class Check:
                     groups, size = [(path, names)], 0
         if self._asked:
             yield Look(groups)
+        self.result.entries = self._index.total() + 1
 
     def compare(self, answer: object) -> None:
         """Raises HostFailure for what differs."""
@@ -70,7 +72,7 @@ class Check:
             if why := self._difference(each, found):
                 shown = os.fsdecode(each.path) or "its top directory"
                 raise HostFailure("comparing the copy", f"{shown} is not there as it is here: {why}", _HINT)
-            self.result.entries += 1
+            self.result.compared += 1
             self.result.read_bytes += each.listed.node.size
             if each.parent:
                 self._index.check(each.parent, each.listed.name)

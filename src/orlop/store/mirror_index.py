@@ -315,6 +315,10 @@ class Index:
         (count,) = self._db.execute("SELECT COUNT(*) FROM entries WHERE parent = ?", (directory,)).fetchone()
         return int(count)
 
+    def total(self) -> int:
+        (total,) = self._db.execute("SELECT COUNT(*) FROM entries").fetchone()
+        return int(total)
+
     def check(self, parent: int, name: bytes) -> None:
         self._db.execute("UPDATE entries SET checked = 1 WHERE parent = ? AND name = ?", (parent, name))
 

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from orlop.errors import HostFailure, OrlopError
-from orlop.kernel.filesystems import syncfs
 from orlop.kernel.holes import make_hole
 from orlop.store.files import remove_tree_at
+from orlop.store.mirror_ahead import SyncAhead
 from orlop.store.mirror_bytes import digest_of_file, reopen
 from orlop.store.mirror_facts import Opened, facts_of, give
 from orlop.store.mirror_kept import try_out
@@ -103,11 +103,13 @@ class _Receiver:
         self._read = 0
         self._told = 0
         self._buffer = memoryview(bytearray(BLOCK))
+        self._ahead = SyncAhead(target_fd)
 
     def __enter__(self) -> "_Receiver":
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._ahead.end()
         for fd in (self._here, self._file.fd if self._file else -1):
             if fd >= 0:
                 os.close(fd)
@@ -238,6 +240,7 @@ class _Receiver:
         self._open(word.name, word.is_new)
         assert self._file is not None
         _write(self._file.fd, memoryview(word.data), 0)
+        self._ahead.wrote(len(word.data))
         self._end(End(word.facts, word.atime_ns))
 
     def _begin(self, word: Begin) -> None:
@@ -266,6 +269,7 @@ class _Receiver:
 
     def _bytes(self, offset: int, data: memoryview) -> None:
         _write(self._begun(), data, offset)
+        self._ahead.wrote(len(data))
 
     def _zero(self, word: Zero) -> None:
         make_hole(self._begun(), word.offset, word.count)
@@ -282,12 +286,12 @@ class _Receiver:
     # Questions
 
     def _flush(self, word: Flush) -> None:
-        syncfs(self._top)
+        self._ahead.sync()
         self._wire.say(Done())
         self._wire.flush()
 
     def _look(self, word: Look) -> None:
-        syncfs(self._top)
+        self._ahead.sync()
         found: list[Found | None] = []
         self._read = self._told = 0
         for path, names in word.groups:
