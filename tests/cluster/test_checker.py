@@ -48,16 +48,26 @@ done
 
 
 @pytest.fixture
-def pair(hosts: Hosts, busybox_tar: Path) -> Iterator[tuple[Host, Host]]:
+def seed() -> int:
+    found = int(os.environ.get("ORLOP_TEST_SEED", random.randrange(10**6)))
+    print(f"ORLOP_TEST_SEED={found}")
+    return found
+
+
+@pytest.fixture
+def pair(hosts: Hosts, busybox_tar: Path, seed: int) -> Iterator[tuple[Host, Host]]:
+    """Their volume is encrypted where the seed is odd: then there are two programs between a writer and the device."""
     made = [hosts.add(name, "--cluster-lease", f"{LEASE_SECONDS}s") for name in ("a", "b")]
     for host in made:
         path = f"{CHECKOUT / 'tests/support/wall_clock'}:{CHECKOUT / 'src'}"
         host.environment |= {"PYTHONPATH": path, "ORLOP_TEST_CLOCK": str(_clock_of(host))}
         host.start()
         host.docker("import", busybox_tar, "busybox")
+        host.orlop("secret", "create", "vault", stdin="the key of the tests")
     hosts.san.lun(1, 256 << 20)
     options = [word for key, value in hosts.san.options().items() for word in ("-o", f"{key}={value}")]
-    made[0].docker("volume", "create", "-d", "san", *options, "db")
+    encrypted = ["-d", "encrypted", "-o", "driver=san", "-o", "key=secret://vault"]
+    made[0].docker("volume", "create", *(encrypted if seed % 2 else ["-d", "san"]), *options, "db")
     wait_for("the news", lambda: "db" in made[1].docker("volume", "ls", "-q").stdout.split())
     for host in made:
         host.docker("create", "--name", "writer", "--restart", "always", "-v", "db:/d", "busybox", "sh", "-c", WRITER)
@@ -114,7 +124,7 @@ class Faults:
     def _signal_helper(self, host: Host) -> None:
         """The program that reaches the storage, its keeper, or who supervises a container."""
         number = self._chance.choice([signal.SIGSTOP, signal.SIGKILL])
-        pids = host.pids(self._chance.choice(["qemu-storage-daemon", "orlop.kernel.leash", "conmon"]))
+        pids = host.pids(self._chance.choice(["qemu-storage-daemon", "orlop.kernel.leash", "gocryptfs -fg", "conmon"]))
         for pid in self._chance.sample(pids, min(len(pids), 1)):
             _signal(pid, number)
         self._undo.append(host.go_on)
@@ -206,12 +216,10 @@ def check_order(records: list[tuple[int, int]]) -> list[str]:
 
 
 def test_never_two_writers_and_nothing_synced_is_lost(
-    hosts: Hosts, pair: tuple[Host, Host], request: pytest.FixtureRequest
+    hosts: Hosts, pair: tuple[Host, Host], seed: int, request: pytest.FixtureRequest
 ) -> None:
     seconds = 600 if request.config.getoption("--long") else 20
-    seed = int(os.environ.get("ORLOP_TEST_SEED", random.randrange(10**6)))
     chance = random.Random(seed)
-    print(f"ORLOP_TEST_SEED={seed}")
     faults = Faults(hosts, chance)
     for host in pair:
         host.docker("start", "writer", code=None)

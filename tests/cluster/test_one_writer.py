@@ -142,6 +142,7 @@ def test_what_is_written_to_when_its_host_joins_is_kept_for_it_until_that_has_st
     assert "node late writes to it since before it joined the cluster" in refused
     assert "since before it joined" in b.orlop("volume", "takeover", "early", code=None).stderr
     assert "early is written to by containers that ran before" in late.orlop("volume", "ls").stderr
+    assert "ran before this host joined" in late.inspect("volume", "early")["Status"]["Cluster"]
     late.restart()
     assert late.docker("exec", "writer", "tail", "-n1", "/d/log").stdout.strip().isdigit()
     assert late.inspect("container", "writer")["State"]["Pid"] == pid

@@ -7,6 +7,7 @@ could be told later (ends of uses, whether a container runs) and saves the copy.
 import logging
 import threading
 import time
+import zlib
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 
@@ -28,8 +29,8 @@ from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 0.5  # a host that is killed may have a copy on disk that is so much older,
-SAVE_SHARE = 0.02  # or older, where many volumes take long to write down: of all time no more than that,
-LONGEST_SAVE_SECONDS = 30.0  # but for this
+SAVE_SHARE = 0.005  # or older, where many volumes take long to write down: of all time no more than that,
+LONGEST_SAVE_SECONDS = 60.0  # but for this
 
 
 class JoinedCluster:
@@ -50,7 +51,7 @@ class JoinedCluster:
     ) -> None:
         """`path` is where the copy is kept, `leashes` a folder that goes with a reboot, `term` how long write access
         lasts without being renewed, `address` where other nodes reach this one ("": as the way to etcd says)."""
-        self.etcd = Etcd(endpoints, credentials)
+        self.etcd = Etcd(spread(endpoints, node), credentials)
         self.keys = keys
         self.copy = Copy(keys, path)
         self._node = node
@@ -305,3 +306,9 @@ class JoinedCluster:
             for told in self._listeners:
                 told(name)
         self._wake.set()
+
+
+def spread(endpoints: Sequence[Endpoint], node: str) -> Sequence[Endpoint]:
+    """Hosts that are all configured alike begin with different members of etcd."""
+    first = zlib.crc32(node.encode()) % len(endpoints)
+    return [*endpoints[first:], *endpoints[:first]]

@@ -50,6 +50,7 @@ class VolumeReport:
     is_measuring: bool = False
     pending: Pending | None = None  # for storage elsewhere: what has not got there
     told: Mapping[str, object] = field(default_factory=dict)  # by the driver, when it was last looked at
+    remark: str = ""  # why it is not as others of the cluster
 
     @property
     def in_use(self) -> bool:
@@ -92,6 +93,7 @@ class VolumeReports:
             self.measurer.is_counting(volume.id),
             self._pending.get(volume.id),
             self.volumes.others.told(volume),
+            self.volumes.shared.remark(volume),
         )
 
     def _users(self, volume: Volume) -> tuple[VolumeUser, ...]:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from orlop.cluster.joined import JoinedCluster
+from orlop.cluster.address import Endpoint
+from orlop.cluster.joined import JoinedCluster, spread
 from orlop.cluster.keys import Keys
 from orlop.cluster.membership import NameTaken
 from orlop.errors import Conflict, NotFound, Unavailable
@@ -216,3 +217,11 @@ def test_an_etcd_that_hangs_is_waited_for_once(join: Join, store: EtcdCluster) -
     store.members[0].go_on()
     wait_for("etcd", lambda: a.is_current)
     a.publish(volume("second", a))
+
+
+def test_hosts_spread_over_the_members_and_each_knows_all() -> None:
+    members = [Endpoint("etcd", port) for port in range(3)]
+    orders = [spread(members, f"ship-{number}") for number in range(60)]
+    assert all(sorted(order, key=str) == sorted(members, key=str) for order in orders)
+    firsts = [order[0] for order in orders]
+    assert all(firsts.count(member) > 10 for member in members)

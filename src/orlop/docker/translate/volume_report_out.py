@@ -42,6 +42,8 @@ def _status(report: VolumeReport) -> dict[str, Any]:
         status["Pending"] = {"Files": report.pending.files, "SizeBytes": report.pending.size_bytes}
         if report.pending.why:
             status["Pending"]["Why"] = report.pending.why
+    if report.remark:
+        status["Cluster"] = report.remark
     if volume.aliases:
         status["Aliases"] = list(volume.aliases)
     if volume.is_protected:
