@@ -18,6 +18,7 @@ from orlop.model.container import Container
 if TYPE_CHECKING:
     from orlop.engine.engine import Engine
     from orlop.engine.volume_reports import VolumeReport
+    from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Service:
         self.runtime_version = ""
         self._layer_facts: dict[str, Mapping[str, str]] = {}
         self.listings: KeptReplies[int] = KeptReplies(10)
+        self.looks: dict[str, asyncio.Future[Volume]] = {}  # at volumes, under way, by their ids; the loop's alone
         self.inspects: KeptReplies[VolumeReport] = KeptReplies(1000)  # who polls more waits for other things
 
     @property

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
 from orlop.docker.kept import KeptReplies
 from orlop.docker.messages import Response
-from orlop.model.volume import VolumeUser
+from orlop.errors import HostFailure
+from orlop.model.volume import Volume, VolumeUser
+from support.daemon import wait_for
 from support.edge import Fakes, Served
 
 
@@ -80,3 +84,44 @@ def test_an_inspect_tells_each_change_of_what_is_known(served: Served, fakes: Fa
     answers.append(served.call("GET", "/volumes/data").body)
     assert len(set(answers)) == 4
     assert json.loads(answers[-1])["Status"]["Health"] == "gone"
+
+
+def test_one_look_serves_all_who_ask_while_it_lasts(
+    served: Served, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.call("POST", "/volumes/create", {"Name": "data"})
+    looks: list[str] = []
+    begun, seen = threading.Event(), threading.Event()
+    look_at = fakes.volume_reports.look_at
+
+    def slowly(volume: Volume) -> Volume:
+        looks.append(volume.name)
+        begun.set()
+        assert seen.wait(20)
+        return look_at(volume)
+
+    monkeypatch.setattr(fakes.volume_reports, "look_at", slowly)
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(served.call, "GET", "/volumes/data") for _ in range(3)]
+        assert begun.wait(20)
+        wait_for(
+            "all three to be asked for", lambda: sum(not each.is_idle for each in list(served.server.connections)) == 3
+        )
+        seen.set()
+        assert [answer.result(20).status for answer in answers] == [200] * 3
+    assert looks == ["data"]
+
+
+def test_a_look_that_fails_is_told_to_who_asked_and_the_next_one_looks_again(
+    served: Served, fakes: Fakes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served.call("POST", "/volumes/create", {"Name": "data"})
+    with monkeypatch.context() as patch:
+
+        def fail(volume: Volume) -> Volume:
+            raise HostFailure("volume data", "the disk is away")
+
+        patch.setattr(fakes.volume_reports, "look_at", fail)
+        answer = served.call("GET", "/volumes/data")
+        assert (answer.status, answer.message) == (500, "volume data: the disk is away")
+    assert served.call("GET", "/volumes/data").status == 200

@@ -120,7 +120,22 @@ def inspect(service: Service, request: Request) -> Reply | Awaitable[Reply]:
     question = reports.ask(volume)
     if question is not None:
         return _told(service, volume, question)
-    return service.quick(lambda: _inspected(service, reports.look_at(volume)))
+    return _looked_at(service, volume, name)
+
+
+async def _looked_at(service: Service, volume: Volume, name: str) -> Reply:
+    """One look is enough for all who ask while it lasts: on storage that hangs each would have a thread for itself."""
+    looking = service.looks.get(volume.id)
+    if looking is None:
+        looking = service.looks[volume.id] = service.quick(service.engine.volume_reports.look_at, volume)
+
+        def end(ended: "asyncio.Future[Volume]") -> None:
+            del service.looks[volume.id]
+            ended.cancelled() or ended.exception()  # told here if nobody waits any more
+
+        looking.add_done_callback(end)
+    await asyncio.shield(looking)
+    return _inspected(service, service.engine.volumes.get(name))
 
 
 async def _told(service: Service, volume: Volume, question: Question[StoredVolume]) -> Reply:
@@ -129,7 +144,7 @@ async def _told(service: Service, volume: Volume, question: Question[StoredVolum
     await answered(question)
     looked_at = reports.told(volume, question)
     if looked_at is None:
-        return await service.quick(lambda: _inspected(service, reports.look_at(volume)))
+        return await _looked_at(service, volume, volume.name)
     return _inspected(service, looked_at)
 
 
