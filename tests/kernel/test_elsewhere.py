@@ -28,6 +28,6 @@ def test_limits_by_project_quota_and_of_images_that_grow_in_use(tmp_path: Path) 
 def test_san_volumes_by_the_kernels_initiator_and_the_fence_of_their_storage(tmp_path: Path) -> None:
     tests = f"{CHECKOUT}/tests/kernel/elsewhere/san.py"
     play = [sys.executable, "-m", "pytest", "-q", "--color=no", "-p", "no:cacheprovider", tests, "--basetemp=/run/san"]
-    modules = ("sd_mod", "iscsi_tcp", "target_core_file", "iscsi_target_mod")
+    modules = ("sd_mod", "iscsi_tcp", "target_core_file", "iscsi_target_mod", "nbd")
     said = run_in_another_kernel(tmp_path, [play], 300, modules)
     assert said.count("EXIT: 0") == 1, said[-6000:]

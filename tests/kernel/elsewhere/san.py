@@ -16,7 +16,7 @@ from orlop.drivers.volumes.san import SanVolumes
 from orlop.errors import Conflict, HostFailure, Unsupported
 from orlop.testing.volume_fixtures import RECORD, new_id
 from support.daemon import wait_for
-from support.iscsi_target import IscsiTarget
+from support.iscsi_target import IscsiTarget, nbd_server
 from support.lio_target import LioTarget
 
 LUNS = iter(range(1, 100))
@@ -182,6 +182,31 @@ def test_the_next_daemon_goes_on_with_it(host: SanVolumes, target: LioTarget, tm
     successor.detach("data", other)
     assert not sessions()
     successor.close()
+
+
+def test_the_export_of_an_nbd_server_is_a_disk_of_the_kernels_for_as_long_as_its_leash(
+    host: SanVolumes, tmp_path: Path
+) -> None:
+    with nbd_server(tmp_path) as server:
+        host.create("data", {**server.options(), "via": "kernel"}, RECORD)
+        use = new_id()
+        host.tie("data", leash(tmp_path, "one"), 1)
+        data = host.attach("data", use)
+        assert disk(data).startswith("/dev/nbd")
+        server.stop()
+        writer = threading.Thread(target=write, args=(data / "file", "waited"))
+        writer.start()
+        wait_for("it to be found", lambda: host.health("data").state is not HealthState.OK, 30)
+        server.start()
+        writer.join(30)
+        assert not writer.is_alive()
+        host.cut("data", 0)
+        assert fails_to_write(data / "late") and host.health("data").state is HealthState.STALE
+        host.detach("data", use)
+        host.tie("data", leash(tmp_path, "two"), 2)
+        assert (host.attach("data", use) / "file").read_text() == "waited"
+        host.detach("data", use)
+        assert not host.is_reached("data") and not list((tmp_path / "first/run/nbd").iterdir())
 
 
 class TestFence:

@@ -12,7 +12,6 @@ import fcntl
 import os
 import re
 import socket
-import stat
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -223,20 +222,6 @@ def wait_for_disk(session: Path, lun: int, seconds: float) -> str:
     while not (disk := disk_of(session, lun)) and time.monotonic() < deadline:
         time.sleep(_LOOK_SECONDS)
     return disk
-
-
-def device_node(disk: str) -> Path:
-    """In /dev. One that is not the kernel's own (in a container) gets no node for a device that was just made."""
-    path = Path("/dev") / disk
-    major, minor = (Path("/sys/block") / disk / "dev").read_text().split(":")
-    wanted = os.makedev(int(major), int(minor))
-    with suppress(FileNotFoundError):
-        found = path.stat()
-        if stat.S_ISBLK(found.st_mode) and found.st_rdev == wanted:
-            return path
-        path.unlink()
-    os.mknod(path, stat.S_IFBLK | 0o600, wanted)
-    return path
 
 
 def said_by(text: str) -> str:

@@ -39,6 +39,7 @@ _REFUSED = re.compile(
 )
 _NOBODY_THERE = "reconnect_if_loggedin"  # libiscsi's way to say so
 _AWAY = re.compile(r"(?i)connection refused|timed? ?out|no route|unreachable|failed to connect|resolve|reset by peer")
+_PREFIX = re.compile(r"qemu-storage-daemon: (--blockdev \{.*?\}: )?|qemu-nbd: |Failed to blk_new_open 'json:.*?': ")
 _CHECK = "Check the address, and that the storage runs and can be reached from here"
 _CHECK_ACCESS = "Check target, lun or export, chap-user and chap-password, and what the storage allows this host"
 
@@ -78,7 +79,7 @@ class SanChain:
             self.program.start(subject, command, is_mounted, CONNECT_SECONDS, self._leash)
         except OrlopError as error:
             self.clear()
-            raise _explained(subject, options, error) from error
+            raise explained(subject, options, error) from error
         forget_secrets(self.program.place)
 
     @contextmanager
@@ -164,10 +165,12 @@ def known_size(disk: str) -> int:
     return int(Path(f"/sys/block/{disk}/size").read_text()) * SECTOR
 
 
-def _explained(subject: str, options: SanOptions, error: OrlopError) -> OrlopError:
+def explained(subject: str, options: SanOptions, error: OrlopError) -> OrlopError:
     """The program's words, and what can be done about them."""
     what = f"{options.device}: {error.why.removeprefix('its program ended: ')}"
-    what = re.sub(r"qemu-storage-daemon: (--blockdev \{.*?\}: )?", "", what)
+    what = re.sub(
+        r"qemu-storage-daemon: (--blockdev \{.*?\}: )?|qemu-nbd: |Failed to blk_new_open 'json:.*?': ", "", what
+    )
     if isinstance(error, Unavailable):
         return Unavailable(subject, what, _CHECK)
     if _NOBODY_THERE in what:

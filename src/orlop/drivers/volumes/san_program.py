@@ -45,7 +45,7 @@ def san_command(options: SanOptions, place: Path, disk: Path) -> Command:
         secret = {"qom-type": "secret", "id": _CHAP, "file": str(place / _CHAP)}
         argv += ["--object", json.dumps(secret)]
     node = {
-        **(_iscsi(device) if isinstance(device, IscsiDevice) else _nbd(device)),
+        **(_iscsi(device) if isinstance(device, IscsiDevice) else nbd_node(device)),
         "node-name": _DEVICE,
         "read-only": options.read_only,
         "discard": "unmap" if options.discard else "ignore",
@@ -86,7 +86,7 @@ def _iscsi(device: IscsiDevice) -> dict[str, Any]:
     return node | ({"user": device.chap_user, "password-secret": _CHAP} if device.chap_user else {})
 
 
-def _nbd(device: NbdDevice) -> dict[str, Any]:
+def nbd_node(device: NbdDevice) -> dict[str, Any]:
     server = {"type": "inet", "host": device.server.host, "port": str(device.server.port)}
     return {"driver": "nbd", "server": server, "export": device.export, "reconnect-delay": _WAIT_SECONDS}
 

@@ -12,6 +12,7 @@ import errno
 import json
 import logging
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
@@ -23,7 +24,6 @@ from pathlib import Path
 from orlop.drivers.volumes.leash_ties import Tie
 from orlop.drivers.volumes.open_iscsi import (
     OpenIscsi,
-    device_node,
     disk_of,
     encoded_lun,
     host_of,
@@ -117,7 +117,7 @@ class SanSession:
             self._initiator.login(subject, options.device)
             disk = self._attach(subject, options.device)
             if is_fenced:
-                take_fence(subject, str(device_node(disk)), epoch, str(options.device))
+                take_fence(subject, str(device_path(disk)), epoch, str(options.device))
         except BaseException:
             self.clear()
             raise
@@ -134,7 +134,7 @@ class SanSession:
 
     @contextmanager
     def device(self, subject: str, read_only: bool) -> Iterator[tuple[int, str]]:
-        path = device_node(self._disk)
+        path = device_path(self._disk)
         fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
         try:
             yield fd, str(path)
@@ -150,7 +150,7 @@ class SanSession:
 
     def end(self) -> bool:
         disk, subject = self._disk, f"letting go of {self._place.name}"
-        if disk and not _is_free(disk):
+        if disk and not is_free(disk):
             return False
         record = self._record()
         if disk and record.fenced:
@@ -197,7 +197,21 @@ class SanSession:
                 Path(f"/sys/block/{disk}/device/state").write_text("offline")
 
 
-def _is_free(disk: str) -> bool:
+def device_path(disk: str) -> Path:
+    """In /dev. One that is not the kernel's own (in a container) gets no node for a device that was just made."""
+    path = Path("/dev") / disk
+    major, minor = (Path("/sys/block") / disk / "dev").read_text().split(":")
+    wanted = os.makedev(int(major), int(minor))
+    with suppress(FileNotFoundError):
+        found = path.stat()
+        if stat.S_ISBLK(found.st_mode) and found.st_rdev == wanted:
+            return path
+        path.unlink()
+    os.mknod(path, stat.S_IFBLK | 0o600, wanted)
+    return path
+
+
+def is_free(disk: str) -> bool:
     """Whether nobody has it mounted, in any mount namespace."""
     deadline = time.monotonic() + _FREE_SECONDS
     while True:

@@ -1,6 +1,6 @@
 """The ways to a device of the SAN, and which of them a volume takes.
 
-    kernel      iSCSI by the kernel's initiator (san_session)
+    kernel      iSCSI by the kernel's initiator (san_session), NBD by its client (san_nbd)
     userspace   a program that shows the device as a file, and a loop device (san_chain)
 
 A volume that is attached stays with the way that it was attached by. `auto` is the kernel's where this host has it, and
@@ -12,14 +12,16 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
 
+from orlop.drivers.volumes import open_iscsi, san_nbd
 from orlop.drivers.volumes.leash_ties import Tie
-from orlop.drivers.volumes.open_iscsi import why_not_for, why_not_here
+from orlop.drivers.volumes.open_iscsi import why_not_for
 from orlop.drivers.volumes.san_chain import Growth, SanChain
-from orlop.drivers.volumes.san_options import IscsiDevice, SanOptions, Via
+from orlop.drivers.volumes.san_nbd import SanNbd
+from orlop.drivers.volumes.san_options import NbdDevice, SanOptions, Via
 from orlop.drivers.volumes.san_session import SanSession
 from orlop.errors import Unsupported
 
-_PLACES = ("programs", "disks", "sessions")
+_PLACES = ("programs", "disks", "sessions", "nbd")
 
 
 class Chain(Protocol):
@@ -75,6 +77,8 @@ def present_chain(run: Path, san_id: str, tie: Tie | None = None) -> Chain:
     """The one that the volume is attached by."""
     if (run / "sessions" / san_id).exists():
         return SanSession(run, san_id, tie)
+    if (run / "nbd" / san_id).exists():
+        return SanNbd(run, san_id, tie.leash if tie else None)
     return SanChain(run, san_id, tie.leash if tie else None)
 
 
@@ -82,7 +86,9 @@ def chains_for(run: Path, san_id: str, tie: Tie | None, subject: str, options: S
     """To be tried in this order. Raises Unsupported."""
     if options.via is not Via.USERSPACE:
         why = why_not(options)
-        if not why:
+        if not why and isinstance(options.device, NbdDevice):
+            yield SanNbd(run, san_id, tie.leash if tie else None)
+        elif not why:
             yield SanSession(run, san_id, tie)
         elif options.via is Via.KERNEL:
             raise Unsupported(subject, f"via=kernel: {why}", "Mend that, or let it choose: via=auto")
@@ -92,9 +98,9 @@ def chains_for(run: Path, san_id: str, tie: Tie | None, subject: str, options: S
 
 def why_not(options: SanOptions) -> str:
     """Why the kernel's way does not lead to that device; "" when it does."""
-    if not isinstance(options.device, IscsiDevice):
-        return "it is for iSCSI only"
-    return why_not_for(options.device) or why_not_here()
+    if isinstance(options.device, NbdDevice):
+        return san_nbd.why_not_here()
+    return why_not_for(options.device) or open_iscsi.why_not_here()
 
 
 def is_writing(run: Path, san_id: str) -> bool:
