@@ -13,6 +13,7 @@ import base64
 import importlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -58,8 +59,9 @@ Measure = Callable[[Worker, Side, int], float]
 
 
 def measure_write(work: Worker, side: Side, megabytes: int) -> float:
-    took = work.ask("write", side.place, WORK_SECONDS, path="written", megabytes=megabytes)
-    work.ask("unlink", side.place, WORK_SECONDS, path="written")
+    path = _fresh("written")
+    took = work.ask("write", side.place, WORK_SECONDS, path=path, megabytes=megabytes)
+    work.ask("unlink", side.place, WORK_SECONDS, path=path)
     return took
 
 
@@ -74,7 +76,12 @@ def measure_small(work: Worker, side: Side, count: int) -> float:
 
 
 def measure_synced(work: Worker, side: Side, count: int) -> float:
-    return work.ask("synced", side.place, WORK_SECONDS, path="synced", count=count)
+    return work.ask("synced", side.place, WORK_SECONDS, path=_fresh("synced"), count=count)
+
+
+def _fresh(name: str) -> str:
+    """rclone may show a file again that was deleted while it was being uploaded."""
+    return f"{name}-{secrets.token_hex(4)}"
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from bench.http import Client, Refused
 
 CHECKOUT = Path(__file__).parents[1]
 IMAGE = "bench/busybox:latest"
+_UNMOUNT_TRIES = 20
 
 
 class Peer:
@@ -133,7 +134,11 @@ class Managed(Peer):
             if f"{target}/".startswith((f"{self.data_root}/", f"{self.exec_root}/")):
                 subprocess.run(["umount", "-l", target], check=False, capture_output=True)
         subprocess.run(["ip", "link", "delete", self.bridge], check=False, capture_output=True)
-        subprocess.run(["umount", self.disk], check=False) if self.disk.is_mount() else None
+        for _ in range(_UNMOUNT_TRIES):
+            # Programs that were told to end a moment ago may still have files of it open.
+            if not self.disk.is_mount() or not subprocess.run(["umount", self.disk], check=False).returncode:
+                break
+            time.sleep(0.5)
         if not self.disk.is_mount():
             shutil.rmtree(self.home, ignore_errors=True)
             shutil.rmtree(self.exec_root, ignore_errors=True)
