@@ -10,6 +10,7 @@ import pytest
 
 from support.asking import Api
 from support.daemon import LiveDaemon, Result, orlop_command, wait_for
+from support.iscsi_target import iscsi_target, needs_san
 
 SLEEP = ("busybox", "sleep", "1000")
 
@@ -132,8 +133,8 @@ def test_a_target_that_gets_full_leaves_the_volume_as_it_was(daemon: LiveDaemon)
 def test_a_move_that_is_interrupted_leaves_the_volume_as_it_was(daemon: LiveDaemon) -> None:
     fill(daemon)
     daemon.docker("run", "-d", "--name", "idle", "-v", "data:/v", *SLEEP)
-    daemon.docker("exec", "idle", "dd", "if=/dev/urandom", "of=/v/big", "bs=1M", "count=200")
-    command = [*orlop_command(), "volume", "move", "data", "--driver", "local", "-o", "size=400m"]
+    daemon.docker("exec", "idle", "dd", "if=/dev/urandom", "of=/v/big", "bs=1M", "count=100")
+    command = [*orlop_command(), "volume", "move", "data", "--driver", "local", "-o", "size=200m"]
     moving = subprocess.Popen(command, env=daemon.orlop_environment, stderr=subprocess.PIPE)
     hidden = wait_for("the target", lambda: list((daemon.data_root / "volumes").glob("data.moving-*/_data/*")))
     for verb in (("rename", "data", "other"), ("update", "--label", "a=b", "data")):
@@ -181,3 +182,22 @@ def test_an_owner_that_is_asked_for_holds_and_what_can_never_be_is_refused(daemo
         assert why in move(daemon, *more, code=None).stderr
     assert modern.call("POST", "/orlop/v1/volumes/nothing/move", {"Driver": "local"})[0] == 404
     assert read(daemon) == WHOLE
+
+
+@needs_san
+def test_a_device_of_a_san_and_encrypted_storage_take_a_volume_in_use_as_well(
+    daemon: LiveDaemon, tmp_path: Path
+) -> None:
+    fill(daemon)
+    daemon.orlop("secret", "create", "--force", "vault", stdin="key")
+    daemon.docker("run", "-d", "--name", "idle", "-v", "data:/v", *SLEEP)
+    with iscsi_target(tmp_path, 1) as target:
+        san = [word for key, value in target.options(1).items() for word in ("-o", f"{key}={value}")]
+        for number, where in enumerate(
+            (["san", *san], ["encrypted", "-o", "driver=local", "-o", "key=secret://vault"], ["local"])
+        ):
+            assert result_of(daemon, "--driver", *where)["Live"] == ["idle"]
+            assert read(daemon) == WHOLE
+            daemon.docker("exec", "idle", "sh", "-c", f"test $(cat /v/d/a) = kept && echo {number} >> /v/d/by-idle")
+    assert (daemon.volume_data("data") / "d/by-idle").read_text() == "0\n1\n2\n"
+    daemon.docker("rm", "-f", "idle")

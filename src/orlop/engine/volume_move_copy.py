@@ -17,11 +17,12 @@ from typing import Any, TypeVar
 
 from orlop.engine.patience import WAY_OUT
 from orlop.engine.volume_move_target import passed_over
-from orlop.engine.volume_move_terms import MoveProgress, MoveWish, Phase, Tell
+from orlop.engine.volume_move_terms import MoveProgress, MoveWish, Phase, Tell, word_of
 from orlop.errors import HostFailure, OrlopError, Unavailable, Unsupported
 from orlop.store.mirror import MirrorProgress as Done
 from orlop.store.mirror import Pass
 from orlop.store.mirror_aside import ReceiverAside
+from orlop.store.mirror_words import Aspect
 from orlop.store.mirror_worker import MirrorAside
 
 T = TypeVar("T")
@@ -29,7 +30,7 @@ T = TypeVar("T")
 PATIENCE_SECONDS = 120.0  # without progress; a disk may write for long what it took at once
 STILL_PATIENCE_SECONDS = 30.0  # while users stand still: most is on the disk already
 _LOOK_SECONDS = 0.1
-_ENDING_SECONDS = 5.0
+_ENDING_SECONDS = 1.0
 _MOST_TOLD = 1000
 
 
@@ -43,7 +44,8 @@ class MoveCopy:
         self._fds = [source_fd, target_fd]
         self.target_fd = target_fd
         self._tell = tell
-        self._forgone = wish.may_lose
+        self._forgone = wish.may_lose | {Aspect.NANOSECONDS}  # which hardly any storage elsewhere keeps
+        self._lacks: frozenset[Aspect] = frozenset()
         self._at = MoveProgress(Phase.COPYING)
         self._ticks = 0
         self._is_closed = False
@@ -70,8 +72,7 @@ class MoveCopy:
         self._at = MoveProgress(Phase.COMPARING, self.passes)
         checked = self._patiently(lambda: self._begun().verify(), phase)
         self.entries = checked.entries
-        lost = self._patiently(lambda: self._begun().lost(), phase) if self._forgone else frozenset()
-        self.lost = tuple(sorted(aspect.value for aspect in self._forgone & lost))
+        self.lost = tuple(sorted(aspect.value for aspect in self._forgone & self._lacks))
 
     @property
     def left_out(self) -> list[tuple[str, str]]:
@@ -107,6 +108,7 @@ class MoveCopy:
                 forgone=self._forgone,
                 passed_over=passed_over(self._sides[0]) | passed_over(self._sides[1]),
             )
+            self._lacks = self._mirror.lost()
         return self._mirror
 
     def _note(self, done: Done) -> None:
@@ -126,7 +128,14 @@ class MoveCopy:
         try:
             return running.result()
         except (OrlopError, OSError) as error:
-            raise _told(self._subject, error) from error
+            raise self._told(error) from error
+
+    def _told(self, error: OrlopError | OSError) -> OrlopError:
+        if isinstance(error, Unsupported):
+            words = ",".join(sorted(word_of(aspect) for aspect in self._lacks - self._forgone))
+            hint = f"Choose storage that keeps them, or let them go: --lose {words}"
+            return Unsupported(self._subject, f"{error.subject}: {error.why}", hint)
+        return _about(self._subject, error)
 
     def _await(self, running: Future[T], patience_seconds: float) -> None:
         seen, since = "", time.monotonic()
@@ -166,15 +175,12 @@ class OneThread:
                 future.set_exception(error)
 
 
-def _told(subject: str, error: OrlopError | OSError) -> OrlopError:
+def _about(subject: str, error: OrlopError | OSError) -> OrlopError:
     if isinstance(error, OSError):
         where = f" ({error.filename})" if error.filename else ""
         hint = ""
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
             hint = "Give the target a larger size, or choose another; the volume is what it was"
         return HostFailure(subject, f"{error.strerror or error}{where}", hint)
-    if isinstance(error, Unsupported):
-        hint = "Choose storage that keeps them, or allow it: orlop volume move --lose WHAT"
-        return Unsupported(subject, f"{error.subject}: {error.why}", hint)
     kind = HostFailure if isinstance(error, HostFailure) else type(error)
     return kind(subject, f"{error.subject}: {error.why}", error.hint)

@@ -19,9 +19,14 @@ class MoveWish:
     may_overwrite: bool = False  # what the target's storage has already
 
 
+def word_of(aspect: Aspect) -> str:
+    """As people say it."""
+    return aspect.name.lower().replace("_", "-")
+
+
 def parse_losses(words: Iterable[str]) -> frozenset[Aspect]:
-    """As people say them: the names of aspects in small letters. Raises Malformed."""
-    known = {aspect.name.lower().replace("_", "-"): aspect for aspect in Aspect}
+    """Raises Malformed."""
+    known = {word_of(aspect): aspect for aspect in Aspect}
     for word in words:
         if word not in (*known, "all"):
             hint = f"It can be all, {', '.join(known)}"

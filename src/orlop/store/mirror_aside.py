@@ -14,13 +14,14 @@ from orlop.kernel.process import die_with_parent
 from orlop.store.mirror_receiver import receive
 
 _START = "import sys; sys.path[:] = sys.argv[2:]; from orlop.store.mirror_aside import main; main(int(sys.argv[1]))"
-_ENDING_SECONDS = 5.0
+_ENDING_SECONDS = 1.0
 
 
 class ReceiverAside:
     """`stream` leads to it. The target stays the caller's, and may be closed at once."""
 
     def __init__(self, target_fd: int) -> None:
+        self._is_closed = False
         self.stream, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
@@ -42,6 +43,9 @@ class ReceiverAside:
 
     def close(self) -> None:
         """It ends, if it has not. Called again is success."""
+        if self._is_closed:
+            return
+        self._is_closed = True
         with suppress(OSError):
             self.stream.shutdown(socket.SHUT_RDWR)
         self.stream.close()

@@ -66,7 +66,7 @@ def command(app: App, volume: str, **flags: Any) -> int:
         "DriverOpts": parse_pairs(flags["options"]),
         "Labels": parse_pairs(flags["labels"]),
         "Stop": flags["stop"],
-        "Lose": list(flags["lose"]),
+        "Lose": [word for words in flags["lose"] for word in words.split(",")],
         "Overwrite": flags["overwrite"],
         "DryRun": flags["dry_run"],
     }
