@@ -62,6 +62,22 @@ def test_the_second_is_told_who_writes_and_gets_it_once_the_first_has_stopped(
     assert b.docker("run", "--rm", "-v", f"{volume}:/d", "busybox", "tail", "-n1", "/d/log").stdout.strip().isdigit()
 
 
+def test_a_device_is_one_volume_by_whatever_name_and_on_whichever_host(
+    hosts: Hosts, pair: tuple[Host, Host], volume: str
+) -> None:
+    number = int(volume.removeprefix("db"))
+    options = [word for key, value in hosts.san.options(number).items() for word in ("-o", f"{key}={value}")]
+    for driver in (["-d", "san"], ["-d", "encrypted", "-o", "driver=san", "-o", "key=secret://vault"]):
+        pair[1].orlop("secret", "create", "--force", "vault", stdin="the key of the tests")
+        refused = pair[1].docker("volume", "create", *driver, *options, "twin", code=None).stderr
+        assert f"its storage is that of the volume {volume} already, made on node a" in refused
+    unnamed = [
+        "--mount",
+        f"type=volume,dst=/d,volume-driver=san,{','.join(f'volume-opt={each}' for each in options[1::2])}",
+    ]
+    assert "no part in their leases" in pair[1].docker("run", "--rm", *unnamed, "busybox", "true", code=None).stderr
+
+
 def test_who_waits_gets_it_when_it_is_free(pair: tuple[Host, Host], volume: str) -> None:
     a, b = pair
     run_writer(a, volume)

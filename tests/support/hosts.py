@@ -112,7 +112,7 @@ class Host(LiveDaemon):
 
     def pause(self) -> None:
         """Whoever starts another one meanwhile is stopped in the next round."""
-        while moving := [pid for pid in self.pids() if _state(pid) not in "TZX"]:
+        while moving := [pid for pid in self.pids() if not _is_still(pid)]:
             for pid in moving:
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGSTOP)
@@ -180,6 +180,14 @@ def _any_boot_time() -> int:
 def _child_of(pid: int) -> int:
     children = wait_for("the child of nsenter", lambda: Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
     return int(children[0])
+
+
+def _is_still(pid: int) -> bool:
+    """Stopped, gone, or frozen by its container engine: then a signal waits until it is thawed."""
+    with suppress(OSError):
+        if Path(f"/proc/{pid}/wchan").read_text() in ("refrigerator", "__refrigerator", "do_freezer_trap"):
+            return True
+    return _state(pid) in "TZX"
 
 
 def _state(pid: int) -> str:

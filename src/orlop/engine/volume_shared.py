@@ -11,11 +11,11 @@ Without a cluster all of this is nothing, and costs nothing.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.abilities import Leashed, Shareable, scope_of
+from orlop.drivers.volumes.abilities import Leashed, Located, Shareable, scope_of
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.volume_records import VolumeRecords
@@ -40,6 +40,7 @@ class SharedVolumes:
         self._drivers = drivers
         self.name_of: Callable[[str], str] = lambda container_id: container_id[:12]
         self.is_running: Callable[[str], bool] = lambda container_id: False
+        self._storages: dict[str, tuple[Options | None, str]] = {}  # by name
         self.remarks: dict[str, str] = {}  # by the volume's id: why it is not as others of the cluster
         self._views: dict[str, tuple[GlobalVolume, Volume]] = {}  # by name, so that listings need not make them anew
         records.elsewhere = self.why_taken
@@ -105,8 +106,37 @@ class SharedVolumes:
             volume.options,
             bound=bound,
         )
+        self._refuse_twin(wish)
         with _walked("publish"):
             return view(cluster.publish(wish))
+
+    def _refuse_twin(self, wish: GlobalVolume) -> None:
+        """Storage that bears one writer, by two names, would have two. Raises Conflict."""
+        for other in self.twins(wish):
+            why = f"its storage is that of the volume {other.name} already, made on node {other.node}"
+            raise Conflict(f"create {wish.name}", why, f"It has one writer at a time: use {other.name}")
+
+    def twins(self, entry: GlobalVolume) -> list[GlobalVolume]:
+        """Others of the same storage, unless all are for reading only."""
+        storage = self._storage_of(entry)
+        if not storage or self.cluster is None:
+            return []
+        others = [each for each in self.cluster.volumes() if each.name != entry.name]
+        written = [each for each in others if Access.RWO in (each.access, entry.access)]
+        return [each for each in written if self._storage_of(each) == storage]
+
+    def _storage_of(self, entry: GlobalVolume) -> str:
+        """As its options say, where its driver can tell."""
+        driver = self._drivers.get(entry.driver)
+        if not isinstance(driver, Located):
+            return ""
+        known = self._storages.get(entry.name)
+        if known is None or known[0] != entry.options:
+            storage = ""
+            with suppress(OrlopError):  # of a driver that is newer there than here
+                storage = driver.storage_of(options_for(driver, entry.options or {}, entry.access))
+            known = self._storages[entry.name] = (entry.options, storage)
+        return known[1]
 
     def withdraw(self, volume: Volume) -> None:
         """Raises Conflict naming node and container that use it elsewhere, Unavailable."""

@@ -82,6 +82,12 @@ class VolumeWriting:
             if entry.bound == writers.node and driver.is_reached(volume.name):
                 return  # as those who have it: they, too, use what was mounted before there was a lease
             self._unbind(entry)
+        for twin in self._shared.twins(entry):  # made at the same moment, or by an older version
+            if writers.writer(twin.id) or self._shared.bound_to(twin):
+                why = f"its storage is that of the volume {twin.name} too, which is being written to"
+                raise WriterElsewhere(
+                    f"volume {volume.name}", why, f"Remove one of them; see: orlop volume where {twin.name}"
+                )
         with self._lock:
             is_first = not self._uses.get(volume.id)
         try:

@@ -337,6 +337,14 @@ class Shareable(Ability, Protocol):
 
 
 @runtime_checkable
+class Located(Ability, Protocol):
+    """The ability to say which storage options mean, so that no two volumes are made of what bears one writer."""
+
+    def storage_of(self, options: Mapping[str, str]) -> str:
+        """The same for all options that mean the same, as far as they tell; "" where they do not. Touches nothing."""
+
+
+@runtime_checkable
 class Leashed(Ability, Protocol):
     """The ability to reach storage only for as long as a file says (kernel/leash.py), for access=rwo. `tie`: from the
     next first attach on; what hangs on another leash is ended. Storage that can, refuses who has a smaller `epoch`.

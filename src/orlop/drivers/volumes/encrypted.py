@@ -29,6 +29,7 @@ from orlop.drivers.volumes.abilities import (
     HealthState,
     Interrupting,
     Leashed,
+    Located,
     Mending,
     MountedAnew,
     Pending,
@@ -155,6 +156,10 @@ class EncryptedVolumes:
 
     def options_for(self, options: Options, access: str) -> Options:
         return {**options, "read-only": "true"} if access == Access.ROX else options
+
+    def storage_of(self, options: Options) -> str:
+        inner = self._backend.inner(options)
+        return inner.storage_of(inner_options(options)) if isinstance(inner, Located) else ""
 
     def identity(self, name: str) -> str:
         """Of what is encrypted, and of the storage that it lies on."""

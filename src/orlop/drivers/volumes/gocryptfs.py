@@ -121,7 +121,9 @@ def inner_options(options: Options) -> dict[str, str]:
     """What is encrypted is known by a mark of its own, and storage is told nothing in the clear: no host, no day. An
     option that has the name of one of ours is written with a prefix (`driver.key`)."""
     found = {key.removeprefix(_OF_INNER): value for key, value in options.items() if key not in OWN_OPTIONS}
-    return {"mark": NEVER, **found} if options.get("driver") in _MARKING else found
+    # A block that is encrypted cannot be read at all when only a part of it is new: after a crash it is old or new.
+    own = {"mark": NEVER} if options.get("driver") in _MARKING else {}
+    return {**own, **({"data-journal": "true"} if options.get("driver") == "san" else {}), **found}
 
 
 def hold(name: str) -> str:

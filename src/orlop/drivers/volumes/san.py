@@ -171,6 +171,9 @@ class SanVolumes:
     def options_for(self, options: Mapping[str, str], access: str) -> Mapping[str, str]:
         return {**options, "read-only": "true"} if access == Access.ROX else options
 
+    def storage_of(self, options: Mapping[str, str]) -> str:
+        return parse_san_options("finding the device", options).device.key
+
     def identity(self, name: str) -> str:
         with self._tree.opened(name) as volume:
             return read_record(volume).uuid

@@ -123,6 +123,7 @@ def _mount(
 ) -> None:
     flags = mounts.MS_RDONLY if options.read_only else 0
     words = ["discard"] if discards and not options.read_only else []
+    words += ["data=journal"] if options.data_journal and content.fs_type == "ext4" else []
     words += ["nouuid"] if content.fs_type == "xfs" else []  # one that died may still be held by who used it
     try:
         mount_within(MOUNT_SECONDS, device, str(volume.data_path), content.fs_type, flags, ",".join(words))

@@ -2,7 +2,7 @@
 
 iSCSI   portal, target, lun, initiator, chap-user, chap-password
 NBD     host, port, export
-both    via, fstype, format, fsck, read-only, discard, uid, gid, mode
+both    via, fstype, format, fsck, read-only, discard, data-journal, uid, gid, mode
 """
 
 import re
@@ -17,7 +17,7 @@ FILE_SYSTEMS = ("ext4", "xfs")
 
 _OF_ISCSI = ("portal", "target", "lun", "initiator", "chap-user", "chap-password")
 _OF_NBD = ("host", "port", "export")
-_OF_BOTH = ("protocol", "via", "fstype", "format", "fsck", "read-only", "discard", "uid", "gid", "mode")
+_OF_BOTH = ("protocol", "via", "fstype", "format", "fsck", "read-only", "discard", "uid", "gid", "mode", "data-journal")
 
 # RFC 3720: iqn.YYYY-MM.reversed.domain[:anything], eui.<16 hex>, naa.<16 or 32 hex>
 _ISCSI_NAME = re.compile(r"iqn\.[0-9]{4}-(0[1-9]|1[0-2])\.[^\s:/]+(:\S+)?|eui\.[0-9a-fA-F]{16}|naa\.[0-9a-fA-F]{16,32}")
@@ -101,6 +101,7 @@ class SanOptions:
     uid: int | None = None
     gid: int | None = None
     mode: int | None = None
+    data_journal: bool = False  # ext4: data goes through the journal too, and is old or new after a crash
 
 
 def parse_san_options(subject: str, options: Mapping[str, str]) -> SanOptions:
@@ -122,6 +123,7 @@ def parse_san_options(subject: str, options: Mapping[str, str]) -> SanOptions:
         _number(subject, "uid", options, _MOST_ID),
         _number(subject, "gid", options, _MOST_ID),
         _mode(subject, options),
+        _flag(subject, "data-journal", options, False),
     )
     owned = found.uid is not None or found.gid is not None or found.mode is not None
     if owned and (found.read_only or found.format is Format.NEVER):

@@ -13,7 +13,8 @@ def test_iscsi_takes_a_portal_a_target_and_a_unit() -> None:
     found = parse_san_options("create db", ISCSI)
     assert found.device == IscsiDevice(Portal("10.0.0.5", 3260), "iqn.2026-11.test:disk1", 1)
     assert (found.fs_type, found.format, found.fsck) == ("", Format.BLANK_ONLY, Fsck.AUTO)
-    assert found.discard and not found.read_only
+    assert found.discard and not found.read_only and not found.data_journal
+    assert parse_san_options("create db", {**ISCSI, "data-journal": "true"}).data_journal
 
 
 def test_nbd_takes_a_host() -> None:
