@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -63,6 +64,65 @@ def test_many_large_files_come_with_all_that_belongs_to_them(
         assert details.st_mtime_ns == 10**18 + number
     assert (target / "file7").samefile(target / "again")
     assert (target / "file6").stat().st_nlink == 1
+
+
+def test_the_disk_begins_while_small_files_are_still_copied(
+    trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = trees
+    monkeypatch.setattr("orlop.store.trees._SYNC_EVERY", 10)
+    synced: list[int] = []
+    monkeypatch.setattr(tree_bytes, "sync_file_system", synced.append)
+    for folder in range(5):
+        (source / f"sub{folder}").mkdir()
+        for number in range(10):
+            (source / f"sub{folder}" / f"file{number}").write_text("x")
+    with opened(source, target) as (source_fd, target_fd):
+        before = descriptors()
+        assert copy_tree(source_fd, target_fd) == 55
+        assert not synced, "nobody asked for it"
+        for path in target.iterdir():
+            shutil.rmtree(path)
+        assert copy_tree(source_fd, target_fd, sync_ahead=True) == 55
+        assert 1 <= len(synced) <= 5
+        assert descriptors() == before
+
+
+def test_a_disk_that_fails_while_it_begins_fails_the_copy(
+    trees: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The kernel tells of a lost write once: who hears of it must not keep it."""
+    source, target = trees
+    monkeypatch.setattr("orlop.store.trees._SYNC_EVERY", 5)
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(tree_bytes, "sync_file_system", fail)
+    for number in range(20):
+        (source / f"file{number}").write_text("x")
+    with opened(source, target) as (source_fd, target_fd):
+        before = descriptors()
+        with pytest.raises(OSError, match="Input/output error"):
+            copy_tree(source_fd, target_fd, sync_ahead=True)
+        assert descriptors() == before
+
+
+def test_files_of_a_directory_that_gives_its_own_group_keep_theirs(trees: tuple[Path, Path]) -> None:
+    source, target = trees
+    os.chown(target, 0, 77)
+    target.chmod(0o2755)  # what is made in it gets group 77
+    for number in range(4):
+        (source / f"file{number}").write_text("x")
+        (source / f"file{number}").chmod(0o640 if number % 2 else 0o600)
+        os.chown(source / f"file{number}", 0, number // 2 * 33)
+    with opened(source, target) as (source_fd, target_fd):
+        copy_tree(source_fd, target_fd)
+    found = [
+        ((target / f"file{number}").stat().st_gid, (target / f"file{number}").stat().st_mode & 0o777)
+        for number in range(4)
+    ]
+    assert found == [(0, 0o600), (0, 0o640), (33, 0o600), (33, 0o640)]
 
 
 def test_a_disk_that_is_full_is_told_with_the_file_and_leaves_nothing_open(

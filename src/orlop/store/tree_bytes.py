@@ -97,6 +97,11 @@ class LargeFile:
     settle: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class _Sync:
+    directory: int
+
+
 class LargeFiles:
     """Copies in a thread. At the end of a `with` block all of them are copied, or the first error is raised. With
     `sync_ahead` the file system is synced whenever so much has been copied that it is worth it."""
@@ -105,7 +110,8 @@ class LargeFiles:
         self._sync_ahead = sync_ahead
         self._bytes = ByteCopy()
         self._unsynced = 0
-        self._queue: queue.SimpleQueue[LargeFile | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[LargeFile | _Sync | None] = queue.SimpleQueue()
+        self._syncing = False
         self._room = threading.Semaphore(_WAITING)
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
@@ -115,12 +121,22 @@ class LargeFiles:
 
     def add(self, file: LargeFile) -> None:
         """Its descriptors are ours to close from here on."""
+        self._begin()
+        self._room.acquire()
+        self._queue.put(file)
+
+    def sync(self, directory: int) -> None:
+        """Have the disk begin with what was copied so far, unless it is at it. Waits for nothing."""
+        if self._sync_ahead and not self._syncing:
+            self._begin()
+            self._syncing = True
+            self._queue.put(_Sync(os.dup(directory)))
+
+    def _begin(self) -> None:
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="large-files", daemon=True)
             thread.start()
             self._thread = thread
-        self._room.acquire()
-        self._queue.put(file)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, *_: object) -> None:
         if error is not None:
@@ -133,6 +149,9 @@ class LargeFiles:
 
     def _run(self) -> None:
         while (file := self._queue.get()) is not None:
+            if isinstance(file, _Sync):
+                self._sync(file.directory)
+                continue
             try:
                 if self._error is None:
                     self._copy(file)
@@ -144,6 +163,16 @@ class LargeFiles:
                 os.close(file.source)
                 os.close(file.target)
                 self._room.release()
+
+    def _sync(self, directory: int) -> None:
+        try:
+            if self._error is None:
+                sync_file_system(directory)
+        except OSError as error:  # the kernel may say it only once
+            self._error = error
+        finally:
+            os.close(directory)
+            self._syncing = False
 
     def _copy(self, file: LargeFile) -> None:
         self._bytes.copy(file.source, file.target, file.details)

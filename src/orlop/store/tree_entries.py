@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+from dataclasses import field
 from pathlib import Path
 
 from orlop.archive.attributes import SHADOWS
@@ -19,6 +20,9 @@ class Level:
     target_fd: int
     path: str  # of the target, below the top
     waiting: list[str]
+    # Owner, group and mode that a new file gets in the target, by the mode that it is made with: a file system's own
+    # rules (set-group-id, default ACLs) are the same for all files of a directory.
+    made: dict[int, tuple[int, int, int]] = field(default_factory=dict)
 
 
 def copy_attributes(source_fd: int, target_fd: int, lost: set[str] | None = None) -> None:
@@ -27,15 +31,23 @@ def copy_attributes(source_fd: int, target_fd: int, lost: set[str] | None = None
     settle_file(source_fd, target_fd, os.fstat(source_fd), lost if lost is not None else set())
 
 
-def settle_file(source: int, target: int, details: os.stat_result, lost: set[str]) -> None:
-    """Only what is not so already: each change is one of the file system's journal."""
-    made = os.fstat(target)
+def as_made(target: int) -> tuple[int, int, int]:
+    found = os.fstat(target)
+    return found.st_uid, found.st_gid, found.st_mode
+
+
+def settle_file(
+    source: int, target: int, details: os.stat_result, lost: set[str], made: tuple[int, int, int] | None = None
+) -> None:
+    """Only what is not so already: each change is one of the file system's journal. `made`: what it is like, where that
+    is known."""
+    uid, gid, mode = made or as_made(target)
     # chown first: it clears set-id bits and capabilities.
-    is_given = (made.st_uid, made.st_gid) != (details.st_uid, details.st_gid)
+    is_given = uid != details.st_uid or gid != details.st_gid
     if is_given:
         os.fchown(target, details.st_uid, details.st_gid)
     has_more = _copy_xattrs(source, target, lost)
-    if is_given or has_more or made.st_mode != details.st_mode:
+    if is_given or has_more or mode != details.st_mode:
         os.fchmod(target, stat.S_IMODE(details.st_mode))
     os.utime(target, ns=(details.st_atime_ns, details.st_mtime_ns))
 
@@ -70,7 +82,7 @@ def read_and_write(source: int, target: int, size: int) -> None:
     # since is as if it came after the copy.
     while size > 0 and (data := os.read(source, size)):
         size -= len(data)
-        view = memoryview(data)
+        view = memoryview(data)[os.write(target, data) :]
         while view:
             view = view[os.write(target, view) :]
 

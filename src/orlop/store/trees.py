@@ -20,7 +20,7 @@ from functools import partial
 from orlop.kernel.openat2 import open_beneath
 from orlop.model.value import dataclass
 from orlop.store.tree_bytes import LARGE, ByteCopy, LargeFile, LargeFiles
-from orlop.store.tree_entries import Level, copy_node, make_link, settle_file
+from orlop.store.tree_entries import Level, as_made, copy_node, make_link, settle_file
 from orlop.store.tree_entries import copy_attributes as copy_attributes
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -31,6 +31,7 @@ _VANISHED = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ESTALE, errno.ENXIO
 _TWICE = "it went and came again while its directory was copied: it is as it was at first"
 _REPORT_EVERY = 256  # entries
 _REPORT_BYTES = 64 << 20
+_SYNC_EVERY = 2000  # entries
 _DEEPEST = 1000  # directories within each other: two descriptors each
 MOST_MISSED = 1000  # told one by one
 
@@ -77,6 +78,7 @@ class TreeCopy:
         self._lost: set[str] = missed.attributes if missed is not None else set()
         self._progress = progress
         self._reported = (0, 0)
+        self._synced = 0  # entries, when the disk was last told to begin
         self._partial = 0  # bytes of the file under way
         self._linked: dict[tuple[int, ...], str] = {}
         self._bytes = ByteCopy(self._report)
@@ -164,7 +166,11 @@ class TreeCopy:
                     if self._missed is None:
                         raise
                     self._missed.note(level.path + entry.name, _TWICE)
-                self._report()
+                if self._progress:
+                    self._report()
+            if self._large is not None and self.entries - self._synced >= _SYNC_EVERY:
+                self._synced = self.entries
+                self._large.sync(level.target_fd)
 
     def _copy_entry(self, level: Level, entry: "os.DirEntry[str]") -> None:
         try:
@@ -246,7 +252,10 @@ class TreeCopy:
                 handed_over = True
             else:
                 self._copy_bytes(source, target, details)
-                settle_file(source, target, details, self._lost)
+                made = level.made.get(mode)
+                if made is None:
+                    made = level.made[mode] = as_made(target)
+                settle_file(source, target, details, self._lost, made)
                 if self._sync_each:
                     os.fsync(target)
         finally:
