@@ -21,7 +21,7 @@ from dataclasses import replace
 from orlop.drivers.volumes.abilities import Glancing, Independent, Retirement
 from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_survey import describe, survey_retired, survey_volume
+from orlop.engine.volume_survey import describe, describe_retired, survey_retired, survey_volume
 from orlop.errors import OrlopError
 from orlop.model.volume import RetirementPolicy, Volume
 from orlop.store.journal import Change, Drop, Journal, Put
@@ -187,5 +187,8 @@ class Reconciliation:
             self._records.remember_retired(found)
             changes.append(Put("retired", retired_id, found))
             reports.append(f"took in retired volume {found.volume.name} ({retired_id[:12]})")
-            reports += [f"retired volume {found.volume.name}: {remark}" for remark in surveyed.remarks]
+            remarks = (
+                surveyed.remarks if surveyed.is_recorded else (*surveyed.remarks, *describe_retired(driver, found))
+            )
+            reports += [f"retired volume {found.volume.name}: {remark}" for remark in remarks]
         return changes

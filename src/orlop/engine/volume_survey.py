@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import msgspec
 
-from orlop.drivers.volumes.abilities import SelfDescribing, scope_of
+from orlop.drivers.volumes.abilities import Retirement, SelfDescribing, Settling, scope_of
 from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.volume_steps import render_record
 from orlop.errors import OrlopError
@@ -34,6 +34,7 @@ class Surveyed:
 class SurveyedRetired:
     retired: RetiredVolume
     remarks: tuple[str, ...] = ()
+    is_recorded: bool = False  # what lies beside its data says just this
 
 
 def survey_volume(driver: VolumeDriver, stored: StoredVolume) -> Surveyed:
@@ -95,7 +96,7 @@ def survey_retired(driver: VolumeDriver, retired_id: str, policy: RetirementPoli
     try:
         found = msgspec.json.decode(text, type=RetiredVolume)
         if found.id == retired_id and found.volume.driver == driver.name:
-            return SurveyedRetired(found)
+            return SurveyedRetired(found, is_recorded=True)
         remarks += (f"its record is the one of retired volume {found.id[:12]}: not taken",)
     except msgspec.MsgspecError:
         pass
@@ -108,7 +109,19 @@ def survey_retired(driver: VolumeDriver, retired_id: str, policy: RetirementPoli
     except msgspec.MsgspecError:
         remarks += ("what it was is not known: it has no readable record",)
     purge_at = policy.purge_at_ns(volume, now_ns)
-    return SurveyedRetired(RetiredVolume(retired_id, volume, now_ns, purge_at, "found on the disk"), remarks)
+    retired = RetiredVolume(retired_id, volume, now_ns, purge_at, "found on the disk")
+    return SurveyedRetired(retired, remarks)
+
+
+def describe_retired(driver: VolumeDriver, found: RetiredVolume) -> tuple[str, ...]:
+    """Have it say this from now on, where that is written late and a crash came first."""
+    if not isinstance(driver, Settling) or not isinstance(driver, Retirement):
+        return ()
+    try:
+        driver.retire(found.volume.name, found.id, render_record(found))
+    except (OrlopError, OSError) as error:
+        return (f"its record could not be written beside its data: {error}",)
+    return ()
 
 
 def describe(driver: VolumeDriver, volume: Volume) -> tuple[str, ...]:

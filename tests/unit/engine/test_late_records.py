@@ -64,6 +64,19 @@ def test_a_daemon_that_was_killed_before_writes_it_at_its_next_start(tmp_path: P
         house.stop()
 
 
+def test_a_removal_that_the_journal_never_heard_of_gets_one_at_the_next_start(house: VolumeHouse) -> None:
+    volume = house.volumes.create("data", "", None, {"of": "data"})
+    house.driver.retire("data", volume.id, "{}")
+    house.driver.close()  # as a kill does it: nothing was settled
+    house.journal.close()
+    house.start()
+    (found,) = house.volumes.list_retired()
+    record = json.loads(record_of(house, found).read_text())
+    assert record["id"] == volume.id
+    assert record["purge_at_ns"] == found.purge_at_ns > house.now
+    assert record["volume"]["labels"] == {"of": "data"}
+
+
 def test_what_was_taken_back_gets_none(house: VolumeHouse) -> None:
     found = removed(house, "data")
     house.volumes.restore(found.id)

@@ -144,10 +144,8 @@ class LocalRetirement:
             return sorted(entry.name for entry in entries if entry.is_dir(follow_symlinks=False))
 
     def metadata(self, retired_id: str) -> str:
-        if unwritten := self._unwritten.get(retired_id):
-            return unwritten
         with self._root.folder(RETIRED) as retired_fd, entered(retired_fd, retired_id) as fd:
-            record = read_file(fd, RETIRED_METADATA)
+            record = self._unwritten.get(retired_id) or read_file(fd, RETIRED_METADATA)
             return record if _is_document(record) else read_file(fd, METADATA)
 
 
