@@ -1,12 +1,14 @@
 """A volume moves from one host of a cluster to another: two daemons on this machine, and a real etcd."""
 
 import json
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from support.daemon import LiveDaemon, wait_for
+from support.daemon import LiveDaemon, orlop_command, wait_for
 from support.etcd import EtcdCluster, etcd
 
 
@@ -145,6 +147,22 @@ def test_what_cannot_be_is_told_before_anything_is_copied(
 def nothing_is_left(daemon: LiveDaemon) -> None:
     staging = daemon.data_root / "volumes/.staging"
     wait_for("what was made for it to go", lambda: not any(staging.iterdir()))
+
+
+def test_who_interrupts_it_has_it_as_it_was_and_nothing_is_left_there(a: LiveDaemon, b: LiveDaemon) -> None:
+    fill(a)
+    run(a, "db", "head -c 60000000 /dev/urandom | split -a 4 -b 20000 - /d/sub/x")
+    told = run(a, "db", TOLD)
+    command = [*orlop_command(), "volume", "move", "db", "--to", "b"]
+    mover = subprocess.Popen(command, env=a.orlop_environment, stderr=subprocess.DEVNULL)
+    staging = b.data_root / "volumes/.staging"
+    wait_for("the copy to begin", lambda: list(staging.glob("move-*/_data/sub")))
+    mover.send_signal(signal.SIGINT)
+    assert mover.wait(30) != 0
+    nothing_is_left(b)
+    assert run(a, "db", TOLD) == told
+    assert not b.docker("volume", "ls", "-q").stdout
+    wait_for("the end", lambda: a.orlop("volume", "rename", "db", "other", code=None).returncode == 0)
 
 
 def test_a_volume_whose_data_is_elsewhere_is_refused(a: LiveDaemon, b: LiveDaemon, tmp_path: Path) -> None:

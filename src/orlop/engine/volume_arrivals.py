@@ -220,7 +220,6 @@ class VolumeArrivals:
                 port=door.port,
                 target_certificate=end.certificate,
             )
-            faults.point("volume.arrive", "ready", "before")
             if not self._joined.moves.advance(move, ready):
                 raise Conflict(f"volume {move.volume.name}", "the source gave it up")
             faults.point("volume.arrive", "ready", "after")

@@ -23,7 +23,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from orlop.cluster.contract import Cluster, End
-from orlop.drivers.volumes.abilities import Filling, Retirement
+from orlop.drivers.volumes.abilities import Filling, Retirement, Usage
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine import faults
 from orlop.engine.volume_access import VolumeAccess
@@ -33,7 +33,7 @@ from orlop.engine.volume_mirroring import Told, mirror_to
 from orlop.engine.volume_mounts import VolumeMounts
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
-from orlop.errors import Conflict, Malformed, NotFound, Unavailable, Unsupported
+from orlop.errors import Conflict, Malformed, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.model.container import Container
 from orlop.model.mount import MountKind
 from orlop.model.volume import Volume, hide_secrets
@@ -60,7 +60,6 @@ class VolumeDepartures:
         access: VolumeAccess,
         mounts: VolumeMounts,
         shared: SharedVolumes,
-        usage_bytes: Callable[[str], int],
     ) -> None:
         self.ends = ends
         self._records = records
@@ -69,7 +68,6 @@ class VolumeDepartures:
         self._access = access
         self._mounts = mounts
         self._shared = shared
-        self._usage_bytes = usage_bytes
         self._news = ends.news
         self._at_work: set[str] = set()  # ids of volumes
         # Set by the composition root.
@@ -181,7 +179,7 @@ class VolumeDepartures:
             cluster.node,
             node,
             end.certificate,
-            self._usage_bytes(volume.name),
+            self._room_bytes(subject, volume),
         )
         departure = Departure(volume, move.attempt, node)
         cluster.moves.post(move)
@@ -196,6 +194,16 @@ class VolumeDepartures:
             if not departure.is_sent:  # else the cluster's word counts: asked for until it is known
                 self.ends.stay(departure, cluster, move)
             raise
+
+    def _room_bytes(self, subject: str, volume: Volume) -> int:
+        """What it takes on a disk; -1 where that cannot be told."""
+        driver = self._drivers[volume.driver]
+        try:
+            found = driver.measure(volume.name, lambda: False) if isinstance(driver, Usage) else None
+        except (OrlopError, OSError) as error:
+            log.warning("%s: how much room it needs cannot be told: %s", subject, error)
+            return -1
+        return found.disk_bytes if found is not None else -1
 
     def _await_ready(self, cluster: Cluster, subject: str, move: Move) -> Move:
         deadline = time.monotonic() + _AWAIT_READY_SECONDS
@@ -217,7 +225,6 @@ class VolumeDepartures:
     ) -> tuple[Departure, Moved]:
         """All is there, verified, and nobody can change it here any more."""
         line = end.dial(ready)
-        faults.point("volume.send", "dial", "after")
         try:
             with mirror_to(line, fd, told, subject, self.scratch) as mirror:
                 mirror.bring_most()
@@ -249,7 +256,6 @@ class VolumeDepartures:
             # Noted first: who was stopped for nothing is started again, also by the daemon after a crash.
             departure = replace(departure, stopped=tuple(container.id for container in users))
             self.ends.note(departure)
-            faults.point("volume.send", "stop", "before")
             with ThreadPoolExecutor(8, "stopping") as pool:
                 list(pool.map(self._stop_one, [container.id for container in users]))
             faults.point("volume.send", "stop", "after")

@@ -1,17 +1,18 @@
 """What goes over the line between two hosts while a volume moves: passes until little is new, the rest once nobody can
-write any more, and a comparison of all of it."""
+write any more, and a comparison of all of it. Either side's work is done by a process of its own."""
 
 import errno
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from orlop.cluster.contract import Line
 from orlop.errors import HostFailure, OrlopError, Unavailable
 from orlop.model.value import dataclass
-from orlop.store.mirror import Mirror, MirrorProgress, Pass
-from orlop.store.mirror_receiver import receive
+from orlop.store.mirror import MirrorProgress, Pass
+from orlop.store.mirror_aside import ReceiverAside
 from orlop.store.mirror_words import Severed
+from orlop.store.mirror_worker import MirrorAside
 
 Told = Callable[[str, int, int], None]  # the step, entries and bytes so far
 
@@ -32,7 +33,7 @@ class Sent:
 class Mirroring:
     """The source's side."""
 
-    def __init__(self, mirror: Mirror, subject: str) -> None:
+    def __init__(self, mirror: MirrorAside, subject: str) -> None:
         self._mirror = mirror
         self._subject = subject
         self._passes: list[Pass] = []
@@ -73,14 +74,16 @@ def mirror_to(line: Line, fd: int, told: Told, subject: str, scratch: Path | Non
         step = f"pass {done.number}" if done.stage == "copy" else done.stage
         told(step, done.entries, done.sent_bytes if done.stage == "copy" else done.read_bytes)
 
-    with _told_apart(line, subject), Mirror(fd, line.stream, progress, scratch=scratch) as mirror:
+    with _told_apart(line, subject), MirrorAside(fd, line.stream, progress, scratch=scratch) as mirror:
         yield Mirroring(mirror, subject)
 
 
 def receive_from(line: Line, fd: int, subject: str) -> None:
     """The target's side, until the source says that it is all."""
-    with _told_apart(line, subject):
-        receive(line.stream, fd)
+    with closing(ReceiverAside(fd, line.stream)) as receiver:
+        if not receiver.wait():
+            why = f"the other node broke off: {line.failure}" if line.failure else "the copy was not finished"
+            raise Unavailable(subject, why, "The other node's log says more")
 
 
 @contextmanager

@@ -197,7 +197,6 @@ class Volumes:
             self.access,
             self._mounts,
             self.shared,
-            self.usage_bytes,
         )
         arrivals = VolumeArrivals(journal, executor, self._records, drivers, self._locks, events)
         self.node_moves = VolumeNodeMoves(departures, arrivals)

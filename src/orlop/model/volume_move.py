@@ -33,7 +33,7 @@ class Move:
     source: str  # names of nodes
     target: str
     source_certificate: str
-    size_bytes: int = -1  # about; -1: not known
+    size_bytes: int = -1  # that it takes on a disk, about; -1: not known
     state: MoveState = MoveState.WISHED
     address: str = ""  # where the target listens
     port: int = 0

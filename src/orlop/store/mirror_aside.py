@@ -18,11 +18,12 @@ _ENDING_SECONDS = 1.0
 
 
 class ReceiverAside:
-    """`stream` leads to it. The target stays the caller's, and may be closed at once."""
+    """`stream` leads to it, where no other one is given that does. The target stays the caller's, and may be closed at
+    once; so may a stream that was given."""
 
-    def __init__(self, target_fd: int) -> None:
+    def __init__(self, target_fd: int, given: socket.socket | None = None) -> None:
         self._is_closed = False
-        self.stream, theirs = socket.socketpair()
+        self.stream, theirs = (given, given.dup()) if given is not None else socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
                 [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), *filter(None, sys.path)],
@@ -40,6 +41,10 @@ class ReceiverAside:
         with suppress(OSError):
             return Path(f"/proc/{self._process.pid}/io").read_text()
         return ""
+
+    def wait(self) -> bool:
+        """Until it has ended: whether the sender said that it was all."""
+        return self._process.wait() == 0
 
     def close(self) -> None:
         """It ends, if it has not. Called again is success."""
@@ -61,6 +66,8 @@ def main(parent: int) -> None:
     die_with_parent(parent)
     os.umask(0)
     task = json.load(sys.stdin)
-    # What went wrong the sender was told; or it has gone.
-    with socket.socket(fileno=task["stream"]) as stream, suppress(OSError, OrlopError):
-        receive(stream, task["target"])
+    with socket.socket(fileno=task["stream"]) as stream:
+        try:
+            receive(stream, task["target"])
+        except (OSError, OrlopError):  # what went wrong the sender was told; or it has gone
+            sys.exit(1)
