@@ -3,12 +3,12 @@
 import os
 import stat
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from orlop.engine.volume_move_terms import MoveWish
 from orlop.errors import Conflict
 from orlop.kernel.filesystems import filesystem_name
 from orlop.model.sizes import describe_size
+from orlop.model.value import dataclass
 from orlop.store.files import remove_tree_at
 
 _FEW = 3

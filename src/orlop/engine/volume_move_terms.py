@@ -1,10 +1,11 @@
 """What is asked of a move of a volume, how far it is, what came of it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from orlop.errors import Malformed
+from orlop.model.value import dataclass
 from orlop.model.volume import RetiredVolume, Volume
 from orlop.store.mirror_words import Aspect
 

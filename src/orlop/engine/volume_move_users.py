@@ -10,7 +10,6 @@ import os
 from collections.abc import Callable, Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from orlop.engine.mount_trees import MountTrees
@@ -23,6 +22,7 @@ from orlop.kernel.open_files import Place as OpenPlace
 from orlop.kernel.open_files import find_open, mount_namespace
 from orlop.model.container import Container, ContainerState
 from orlop.model.mount import IdMapping, Mount, MountKind
+from orlop.model.value import dataclass
 from orlop.model.volume import Volume
 
 log = logging.getLogger(__name__)

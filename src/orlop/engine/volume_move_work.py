@@ -5,7 +5,7 @@ import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from orlop.drivers.volumes.abilities import Fleeting, Uploading
@@ -21,6 +21,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.mount_users import Place, place_of_mount
 from orlop.model.mount import Mount
+from orlop.model.value import dataclass
 from orlop.model.volume import RetiredVolume, Volume
 
 log = logging.getLogger(__name__)

@@ -9,8 +9,9 @@ little costs data.
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
+
+from orlop.model.value import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,8 +19,8 @@ Every plan says the whole record it is about (`record`, JSON): the driver keeps 
 """
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 
+from orlop.model.value import dataclass
 from orlop.planning.plan import Plan, Step
 
 CREATE, REMOVE, RESTORE, PURGE, PUBLISH, REVEAL = (
