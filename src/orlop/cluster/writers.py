@@ -36,6 +36,10 @@ _LOOK_SECONDS = 0.2
 _ENOUGH_LEASES = 62  # bits
 
 
+class _LettingGo(Unavailable):
+    """Soon it can be asked for anew."""
+
+
 class Store(Protocol):
     """What is used of cluster.etcd.Etcd."""
 
@@ -151,7 +155,12 @@ class Writers:
         """Has it already is success. Raises WriterElsewhere, Unavailable."""
         deadline = time.monotonic() + wait_seconds
         while True:
-            found, lease = self._try(volume, containers)
+            try:
+                found, lease = self._try(volume, containers)
+            except _LettingGo:
+                if time.monotonic() >= deadline or self._closed.wait(_ASK_AGAIN_SECONDS):
+                    raise
+                continue
             if not lease:
                 return found
             if time.monotonic() >= deadline:
@@ -183,7 +192,7 @@ class Writers:
         with self._lock:
             if volume.id in self._losing:
                 why = "this node is about to lose its write access, and lets go of it first"
-                raise Unavailable(f"write to {volume.name}", why, "Try again in a moment")
+                raise _LettingGo(f"write to {volume.name}", why, "Try again in a moment")
             if volume.id in self._held:
                 return self._held[volume.id], 0
         with self._changing:

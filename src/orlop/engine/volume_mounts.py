@@ -2,6 +2,7 @@
 
 import hashlib
 import logging
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,12 +100,17 @@ class VolumeMounts:
             # Not as "not found": whoever can wait tries again.
             raise Unavailable(missing_driver.subject, missing_driver.why, missing_driver.hint)
         self._settler.ensure(volume.name)
-        self._writing.begin(volume, use, container_id, wait_seconds)
-        try:
-            return self._attach_to(driver, volume, use)
-        except BaseException:
-            self._writing.end(volume, use)
-            raise
+        deadline = time.monotonic() + wait_seconds
+        while True:
+            self._writing.begin(volume, use, container_id, max(0.0, deadline - time.monotonic()))
+            try:
+                return self._attach_to(driver, volume, use)
+            except BaseException as error:
+                is_over = time.monotonic() >= deadline or not self._writing.is_lost(volume)
+                self._writing.end(volume, use)
+                if is_over or not isinstance(error, OrlopError):
+                    raise
+                log.warning("volume %s: write access was lost while it was attached; waiting for it again", volume.name)
 
     def _attach_to(self, driver: VolumeDriver, volume: Volume, use: str) -> Path:
         try:

@@ -103,6 +103,10 @@ class VolumeWriting:
         with self._lock:
             self._uses.setdefault(volume.id, set()).add(use)
 
+    def is_lost(self, volume: Volume) -> bool:
+        """Whether it is written by one host, and this one has no access to it now, or not for long."""
+        return self._writers is not None and self._is_written_by_one(volume) and volume.id not in self._writers.held()
+
     def _refuse_unleashed(self, volume: Volume) -> None:
         """What the cluster does not know, and another host could write to all the same."""
         driver = self._drivers.get(volume.driver)

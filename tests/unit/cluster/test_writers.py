@@ -1,6 +1,7 @@
 """Write access, against a store in memory and clocks that the tests move."""
 
 import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,15 @@ def a(etcd: FakeEtcd, clock: Clock, tmp_path: Path) -> PlayedNode:
 @pytest.fixture
 def b(etcd: FakeEtcd, clock: Clock, tmp_path: Path) -> PlayedNode:
     return PlayedNode("b", etcd, tmp_path, clock.at(offset=7000))
+
+
+def test_who_waits_gets_back_what_this_host_is_just_losing(a: PlayedNode, b: PlayedNode) -> None:
+    assert a.acquire() == 1
+    a.writers.is_wanted(VOLUME.id, "b")
+    with pytest.raises(Unavailable, match="lets go of it first"):
+        a.writers.acquire(VOLUME, [])
+    threading.Timer(0.2, a.work).start()
+    assert a.writers.acquire(VOLUME, [], 30).epoch == 2
 
 
 def test_the_second_is_told_who_writes_since_when_for_whom_and_what_to_do(a: PlayedNode, b: PlayedNode) -> None:
