@@ -14,6 +14,7 @@ links, devices, fifos. Sockets, and what is mounted below, are left out and name
 """
 
 import os
+import sqlite3
 from collections.abc import Callable, Collection
 from contextlib import suppress
 from pathlib import Path
@@ -34,9 +35,11 @@ from orlop.store.mirror_words import (
     Done,
     Failed,
     Flush,
+    Found,
     Hello,
     Misspoken,
     ReceiverWord,
+    Seen,
     Severed,
     Stream,
     Wire,
@@ -154,6 +157,9 @@ class Mirror:
             raise self._last_words() or severed from severed
         except _FarFailure as failure:
             raise failure.as_raised() from None
+        except sqlite3.Error as error:
+            hint = "Is the disk with the notes about the copy full?"
+            raise HostFailure(_SUBJECT, f"what was copied could not be noted: {error}", hint) from error
 
     def _last_words(self) -> Exception | None:
         """Of a side that has gone: why."""
@@ -185,7 +191,13 @@ class Mirror:
         for question in check.questions():
             self._wire.say(question)
             self._wire.flush()
-            check.compare(self._answer(lambda count: self._told_check(check, count)))
+            found: list[Found | None] = []
+            while len(found) < check.asked:
+                answer = self._answer(lambda count: self._told_check(check, count))
+                if not isinstance(answer, Seen) or not answer.found:
+                    raise Misspoken(_SUBJECT, _NO_ANSWER)
+                found += answer.found
+            check.compare(found)
             self._told_check(check, 0)
         self._told_check(check, 0, is_last=True)
         return check.result

@@ -10,10 +10,11 @@ from orlop.store.mirror_facts import difference, reduced
 from orlop.store.mirror_index import ROOT, Index, Listed, Node
 from orlop.store.mirror_paths import joined
 from orlop.store.mirror_said import packed, unpacked
-from orlop.store.mirror_words import Abilities, Aspect, Found, Look, Misspoken, Seen
+from orlop.store.mirror_words import Abilities, Aspect, Found, Look, Misspoken
 
 _MOST_NAMES = 1000
 _MOST_BYTES = 256 << 20
+_MOST_SPELLED_BYTES = 1 << 20  # of paths
 _HINT = "The original is whole; try again, and look after the disk of the copy"
 
 
@@ -46,29 +47,35 @@ class Check:
     def questions(self) -> Iterator[Look]:
         self._asked = [_Asked(0, b"", Listed(b"", self._index.root(), 1))]
         groups: list[tuple[bytes, list[bytes]]] = [(b"", [b""])]
-        size = 0
+        size = spelled = 0
         for parent, listed in self._index.unchecked():
             path = self._index.path(parent)
             names: list[bytes] = []
             groups.append((path, names))
+            spelled += len(path)
             for each in listed:
                 names.append(each.name)
                 self._asked.append(_Asked(parent, joined(path, each.name), each))
                 size += each.node.size
-                if size >= _MOST_BYTES or len(self._asked) >= _MOST_NAMES:
+                if size >= _MOST_BYTES or len(self._asked) >= _MOST_NAMES or spelled >= _MOST_SPELLED_BYTES:
                     yield Look(groups)
                     names = []
-                    groups, size = [(path, names)], 0
+                    groups, size, spelled = [(path, names)], 0, len(path)
         if self._asked:
             yield Look(groups)
         self.result.entries = self._index.total() + 1
 
-    def compare(self, answer: object) -> None:
+    @property
+    def asked(self) -> int:
+        """About how many entries."""
+        return len(self._asked)
+
+    def compare(self, answers: list[Found | None]) -> None:
         """Raises HostFailure for what differs."""
         asked, self._asked = self._asked, []
-        if not isinstance(answer, Seen) or len(answer.found) != len(asked):
-            raise Misspoken("comparing the copy", "the other side did not answer what it was asked")
-        for each, found in zip(asked, answer.found, strict=True):
+        if len(answers) != len(asked):
+            raise Misspoken("comparing the copy", "the other side answered what it was not asked")
+        for each, found in zip(asked, answers, strict=True):
             if why := self._difference(each, found):
                 shown = os.fsdecode(each.path) or "its top directory"
                 raise HostFailure("comparing the copy", f"{shown} is not there as it is here: {why}", _HINT)

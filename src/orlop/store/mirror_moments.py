@@ -55,7 +55,10 @@ class Moment:
             after.st_size,
         ):
             return False
-        return not self._keeps_times or before.st_ctime_ns + _grain(before) <= self.began_ns
+        if not self._keeps_times or before.st_ctime_ns + _grain(before) <= self.began_ns:
+            return True
+        # Of a time that is yet to come: whoever changes it now gives it another.
+        return before.st_ctime_ns > time.time_ns() + SECOND_NS
 
     def has_just_changed(self, details: os.stat_result) -> bool:
         return self._keeps_times and details.st_ctime_ns >= self.began_ns - _JUST_NS

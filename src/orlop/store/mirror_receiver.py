@@ -7,7 +7,7 @@ and what is in them by names of one part. So whatever it says, nothing outside t
 import errno
 import os
 import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from orlop.errors import HostFailure, OrlopError
@@ -53,6 +53,7 @@ _SUBJECT = "receiving the copy"
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _PLACE = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
 _MOST_THERE = 64
+_MOST_XATTRS = 1 << 20  # bytes of them in one answer
 _TELL_EVERY = 32 << 20
 _SENSELESS = (ValueError, OverflowError, TypeError)
 
@@ -292,20 +293,30 @@ class _Receiver:
 
     def _look(self, word: Look) -> None:
         self._ahead.sync()
-        found: list[Found | None] = []
         self._read = self._told = 0
+        found: list[Found | None] = []
+        size = 0
+        for each in self._all_found(word):
+            found.append(each)
+            size += sum(len(value) for _, value in each.facts.xattrs) if each else 0
+            if size >= _MOST_XATTRS:
+                self._wire.say(Seen(found))
+                found, size = [], 0
+        if found:
+            self._wire.say(Seen(found))
+        self._wire.flush()
+
+    def _all_found(self, word: Look) -> Iterator[Found | None]:
         for path, names in word.groups:
             try:
                 fd = self._open_directory(path)
             except FileNotFoundError:
-                found.extend(None for _ in names)
+                yield from (None for _ in names)
                 continue
             try:
-                found.extend(self._found(fd, name) for name in names)
+                yield from (self._found(fd, name) for name in names)
             finally:
                 os.close(fd)
-        self._wire.say(Seen(found))
-        self._wire.flush()
 
     def _found(self, directory: int, name: bytes) -> Found | None:
         try:

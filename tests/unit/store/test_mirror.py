@@ -3,8 +3,10 @@
 import os
 import random
 import shutil
+import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -12,10 +14,13 @@ from hypothesis import strategies as st
 
 from orlop.errors import HostFailure
 from orlop.store.mirror import Mirror, MirrorProgress
+from orlop.store.mirror_moments import Moment
 from orlop.store.mirror_words import BLOCK, SMALL
 from orlop.store.mirror_worker import MirrorAside
 from support.mirrors import mirroring
 from support.trees import describe, write_holes, write_socket
+
+IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 
 
 @pytest.fixture
@@ -213,6 +218,42 @@ def test_what_progress_raises_ends_it(source: Path, target: Path) -> None:
     assert len(seen) == 1 and 0 < seen[0].entries < 600
 
 
+def test_paths_longer_than_the_kernel_takes(source: Path, target: Path) -> None:
+    fd = os.open(source, os.O_RDONLY)
+    for _ in range(30):
+        os.mkdir("d" * 250, dir_fd=fd)
+        fd, above = os.open("d" * 250, os.O_RDONLY, dir_fd=fd), fd
+        os.close(above)
+    os.close(os.open("file", os.O_CREAT | os.O_WRONLY, dir_fd=fd))
+    with mirroring(source, target) as mirror:
+        assert mirror.bring().entries == 31
+        os.rename("file", "renamed", src_dir_fd=fd, dst_dir_fd=fd)
+        assert mirror.bring().unsettled == 0
+        assert mirror.verify().entries == 32
+    os.close(fd)
+
+
+def test_attributes_that_do_not_fit_into_one_answer(source: Path, target: Path) -> None:
+    for number in range(300):
+        (source / str(number)).touch()
+        os.setxattr(source / str(number), "user.stream", bytes(3900))
+    with mirroring(source, target) as mirror:
+        mirror.bring()
+        assert mirror.verify().entries == 301
+
+
+def test_a_change_that_is_yet_to_come_is_settled() -> None:
+    """The clock was wrong once."""
+    now = time.time_ns()
+    moment = Moment(now, keeps_times=True)
+
+    def changed_at(ns: int) -> os.stat_result:
+        return SimpleNamespace(st_ctime_ns=ns, st_mtime_ns=1, st_size=1)  # type: ignore[return-value]
+
+    for later, settled in ((-5, True), (5, False), (10**9 * 3600, True)):
+        assert moment.is_settled(changed_at(now + later), changed_at(now + later)) is settled
+
+
 # Random trees, changed at random between passes
 
 
@@ -275,7 +316,6 @@ def tried(top: Path, seed: int, counts: list[int]) -> None:
             mirror.verify()
 
 
-IN_MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 CHANGES = (st.integers(0, 2**32), st.lists(st.integers(0, 25), min_size=1, max_size=4))
 
 
