@@ -24,6 +24,7 @@ from typing import Self, TypeVar
 from orlop.errors import HostFailure
 from orlop.model.value import dataclass
 from orlop.store.mirror_check import Check, Checked
+from orlop.store.mirror_content import Unreadable
 from orlop.store.mirror_index import Index
 from orlop.store.mirror_kept import Kept
 from orlop.store.mirror_pass import Pass, Walk
@@ -157,6 +158,8 @@ class Mirror:
             raise self._last_words() or severed from severed
         except _FarFailure as failure:
             raise failure.as_raised() from None
+        except Unreadable as unreadable:
+            raise unreadable.error from unreadable.__cause__
         except sqlite3.Error as error:
             hint = "Is the disk with the notes about the copy full?"
             raise HostFailure(_SUBJECT, f"what was copied could not be noted: {error}", hint) from error

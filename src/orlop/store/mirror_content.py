@@ -24,6 +24,14 @@ class Vanished(Exception):
     """Something of the source is not what it was when its directory was read."""
 
 
+class Unreadable(Exception):
+    """A file that is open could not be read: that is no change of the tree, whatever the error's number."""
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.error = error
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """A name in a directory of the source, which is open."""
@@ -82,7 +90,10 @@ class Content:
                 node = self._index.add(place.parent, place.name, stat.S_IFREG, key, self._said.number)
             has_holes = before.st_blocks * 512 < before.st_size
             send = self._small if before.st_size <= SMALL and not has_holes else self._large
-            facts, digest, is_changed = send(fd, before, facts, place, node, is_new)
+            try:
+                facts, digest, is_changed = send(fd, before, facts, place, node, is_new)
+            except OSError as error:
+                raise Unreadable(OSError(error.errno, error.strerror, os.fsdecode(place.full))) from error
             is_settled = self._moment.is_settled(before, os.fstat(fd))
             if is_settled and self._moment.has_just_changed(before):
                 self._index.look_again(node.id, place.parent, place.name)

@@ -138,7 +138,9 @@ class Walk:
         key = key_of(details, place, self._kept.forgone)
         node = self._said.place(place.parent, place.path, place.name, kind, key, details)
         if kind == stat.S_IFDIR:
-            node = node or self._said.make_directory(place.parent, place.path, place.name, key)
+            if node is None:
+                facts = Facts(details.st_mode, details.st_uid, details.st_gid, details.st_mtime_ns)
+                node = self._said.make_directory(place.parent, place.path, place.name, key, facts)
             self._index.wait(node.id, place.full)
         elif (
             node is None

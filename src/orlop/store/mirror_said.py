@@ -46,9 +46,13 @@ class Said:
         self._wire.say(word)
         self.changed += 1
 
-    def make_directory(self, parent: int, path: bytes, name: bytes, key: str | None) -> Node:
+    def make_directory(self, parent: int, path: bytes, name: bytes, key: str | None, facts: Facts) -> Node:
+        """`facts` hold until it has been gone through, or for good where it cannot be."""
         self.say(path, MakeDirectory(name))
-        return self._index.add(parent, name, stat.S_IFDIR, key, self.number)
+        made = self._index.add(parent, name, stat.S_IFDIR, key, self.number)
+        made.facts = packed(facts)
+        self._index.save(made, is_changed=True)
+        return made
 
     def remove(self, parent: int, path: bytes, name: bytes) -> None:
         self.say(path, Remove(name))
@@ -89,10 +93,9 @@ class Said:
             self.remove(parent, path, name)
             return
         if self._aside < 0:
-            made = self.make_directory(ROOT, b"", _ASIDE + os.urandom(8).hex().encode(), None)
-            made.facts = packed(Facts(stat.S_IFDIR | 0o700, 0, 0, 0))
-            self._index.save(made, is_changed=False)
-            self._aside = made.id
+            name_aside = _ASIDE + os.urandom(8).hex().encode()
+            facts = Facts(stat.S_IFDIR | 0o700, 0, 0, 0)
+            self._aside = self.make_directory(ROOT, b"", name_aside, None, facts).id
         to = b"%d" % known.id
         aside_path = self._index.path(self._aside)
         self.say(aside_path, Move(to, joined(path, name)))

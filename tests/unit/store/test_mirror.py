@@ -3,6 +3,7 @@
 import os
 import random
 import shutil
+import threading
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -331,6 +332,38 @@ def test_whatever_changes_between_passes_is_there_after_the_next(seed: int, coun
 def test_the_same_where_times_tell_nothing(seed: int, counts: list[int]) -> None:
     with TemporaryDirectory(dir=IN_MEMORY) as top:
         tried(Path(top), seed, counts)
+
+
+def tried_while_it_changes(top: Path, seed: int) -> None:
+    source, target = top / "source", top / "target"
+    source.mkdir()
+    chance = random.Random(seed)
+    for _ in range(40):
+        change(source, chance)
+    stop = threading.Event()
+
+    def disturb() -> None:
+        while not stop.is_set():
+            change(source, chance)
+
+    with mirroring(source, target) as mirror:
+        disturber = threading.Thread(target=disturb, name="disturber")
+        disturber.start()
+        try:
+            for _ in range(6):
+                mirror.bring()
+        finally:
+            stop.set()
+            disturber.join()
+        brought(mirror, source, target)
+        mirror.verify()
+
+
+@pytest.mark.parametrize(("folder", "times"), [(None, 2), (IN_MEMORY, 6)])
+def test_whatever_changes_during_passes_is_there_once_it_stands_still(folder: str | None, times: int) -> None:
+    for seed in range(times):
+        with TemporaryDirectory(dir=folder) as top:
+            tried_while_it_changes(Path(top), seed)
 
 
 # In processes of their own
