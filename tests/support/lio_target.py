@@ -37,7 +37,7 @@ class LioTarget:
 
     def lun(self, number: int, size_bytes: int = 64 << 20) -> Path:
         """A device; the file with its bytes. One that is there already takes that size."""
-        path, disk = self.place / f"lun{number}.img", _TARGET / "core" / f"fileio_{number}" / "disk"
+        path, disk = self.lun_file(number), _TARGET / "core" / f"fileio_{number}" / "disk"
         if disk.exists():
             self.remove(number)
         with path.open("ab") as file:
@@ -51,6 +51,9 @@ class LioTarget:
         shown.mkdir()
         (shown / "disk").symlink_to(disk)
         return path
+
+    def lun_file(self, number: int) -> Path:
+        return self.place / f"lun{number}.img"
 
     def remove(self, number: int) -> None:
         disk, shown = _TARGET / "core" / f"fileio_{number}" / "disk", _GROUP / "lun" / f"lun_{number}"
