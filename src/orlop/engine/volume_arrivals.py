@@ -65,6 +65,7 @@ class VolumeArrivals:
         self._arrivals: dict[str, Arrival] = {}  # by the volume's id
         self._at_work: set[str] = set()  # of these, those that a thread sees to
         self._doors: dict[str, Door] = {}
+        self._stuck: set[str] = set()  # that cannot get their names, of which the log knows
         self._news = 0
         executor.register(OperationKind(ARRIVE, {ARRIVE: StepActions(self._do_reveal)}, "found"))
         self.receive: Callable[..., None] = receive_from
@@ -255,6 +256,9 @@ class VolumeArrivals:
         try:
             self._reveal(arrival, committed)
         except (OrlopError, OSError) as error:
+            if committed.volume.id in self._stuck:
+                return
+            self._stuck.add(committed.volume.id)
             log.error(
                 "volume %s was moved here from node %s, and cannot get its name yet; it is kept, and this is tried "
                 "again: %s",
@@ -278,6 +282,9 @@ class VolumeArrivals:
         aliases = tuple(alias for alias in volume.aliases if not self._records.why_taken(alias))
         volume = replace(volume, aliases=aliases, mountpoint="", problem="")
         with self._locks.hold([volume.name]):
+            taken = self._records.find(volume.name)
+            if taken is not None and taken.id != volume.id:  # made by hand, in the driver's own place
+                raise Conflict(f"volume {volume.name}", "another volume has its name", "Rename or remove that one")
             plan = plan_arrive(volume.name, volume.driver, arrival.token, render_record(volume), move.source)
 
             def outcome() -> list[Change]:
