@@ -152,19 +152,24 @@ def test_what_the_target_cannot_keep_is_named_and_lost_only_if_that_is_allowed(d
     refused = move(daemon, *cloud(far), code=1).stderr
     assert "move data: copy f: the new storage keeps no devices" in refused and "--lose" in refused
     is_as_it_was(daemon)
-    lossy = result_of(daemon, *cloud(far), "--overwrite", "--lose", "all")
+    other = far / "other"
+    other.mkdir()
+    lossy = result_of(daemon, *cloud(other), "--lose", "all")
     assert {each["Path"] for each in lossy["LeftOut"]} == {"soft", "f"} and "symbolic links" in lossy["Lost"]
-    assert sorted(path.name for path in far.iterdir() if path.name[0] != ".") == ["big", "d"]
-    assert (far / "d/hard").read_text() == "kept\n"
+    assert sorted(path.name for path in other.iterdir() if path.name[0] != ".") == ["big", "d"]
+    assert (other / "d/hard").read_text() == "kept\n"
 
 
-def test_a_target_that_holds_something_is_not_overwritten_unless_asked(daemon: LiveDaemon, far: Path) -> None:
+def test_a_target_that_holds_something_or_is_in_the_volume_is_refused(daemon: LiveDaemon, far: Path) -> None:
     (far / "theirs").write_text("precious\n")
-    daemon.docker("run", "--rm", "-v", "data:/v", "busybox", "sh", "-c", "echo mine > /v/a")
+    fill(daemon)
     assert "holds something already: theirs" in move(daemon, *cloud(far), code=1).stderr
     assert (far / "theirs").read_text() == "precious\n"
-    move(daemon, *cloud(far), "--overwrite")
-    assert not (far / "theirs").exists() and (far / "a").read_text() == "mine\n"
+    daemon.docker("run", "--rm", "-v", "data:/v", "busybox", "mkdir", "/v/d/empty")
+    within = f"device={daemon.volume_data('data')}/d/empty"
+    refused = move(daemon, "--driver", "local", "-o", "type=none", "-o", "o=bind", "-o", within, code=1).stderr
+    assert "the target is a part of the volume" in refused
+    is_as_it_was(daemon)
 
 
 def test_an_owner_that_is_asked_for_holds_and_what_can_never_be_is_refused(daemon: LiveDaemon, modern: Api) -> None:

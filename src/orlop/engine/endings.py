@@ -50,6 +50,17 @@ def deathless(what: str, reference: str, container: Container) -> HostFailure:
     )
 
 
+def is_restarted(container: Container, exit_code: int) -> bool:
+    """By its restart policy."""
+    policy, status = container.host.restart_policy, container.status
+    if status.stopped_by_user:
+        return False
+    if policy.name == "on-failure":
+        limit = policy.maximum_retry_count
+        return exit_code != 0 and not (limit and status.restart_count >= limit)
+    return policy.name in ("always", "unless-stopped")
+
+
 def duration_seconds(container: Container) -> int:
     return max(0, container.status.finished_at_ns - container.status.started_at_ns) // 1_000_000_000
 

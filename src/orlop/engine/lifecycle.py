@@ -16,7 +16,14 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from orlop.drivers.runtimes.driver import Exit
 from orlop.engine.container_records import ContainerRecords, WaitResult
 from orlop.engine.container_steps import ContainerSteps
-from orlop.engine.endings import KILL_PATIENCE_SECONDS, duration_seconds, ends_within, process_of, wait_for_end
+from orlop.engine.endings import (
+    KILL_PATIENCE_SECONDS,
+    duration_seconds,
+    ends_within,
+    is_restarted,
+    process_of,
+    wait_for_end,
+)
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.standstill import Standstill
@@ -53,6 +60,7 @@ class Lifecycle:
         self._delays: dict[str, float] = {}
         self._awaited_since: dict[str, float] = {}  # containers that wait for something that does not answer
         self._closing = False
+        self._stopped_for_a_while: set[str] = set()  # by this daemon
         self.restarts = True  # False while the daemon puts in order what an earlier one left
         self.standstill = Standstill(records, steps.runtime_of, self.emit)
         # Set by the composition root: who connects to a process before it runs, and what --rm does.
@@ -192,8 +200,8 @@ class Lifecycle:
         self.emit(ended, "die", {"exitCode": str(exit_.exit_code), "execDuration": str(duration_seconds(ended))})
         conditions = ("next-exit",) if delay is not None else ("next-exit", "not-running")
         self._records.wake(ended.id, conditions, WaitResult(exit_.exit_code))
-        if ended.status.comes_back:
-            return  # whoever stopped it starts it again, or the next daemon
+        if ended.id in self._stopped_for_a_while:
+            return  # who stopped it starts it again, or the next daemon
         if delay is not None:
             self._restart_later(ended.id, delay)
         elif ended.host.auto_remove:
@@ -203,16 +211,10 @@ class Lifecycle:
 
     def _restart_delay(self, container: Container, exit_: Exit) -> float | None:
         """Seconds until the policy starts it again, None when it does not."""
-        policy, status = container.host.restart_policy, container.status
+        status = container.status
         if status.comes_back:
             return 0.0
-        if status.stopped_by_user or self._closing:
-            return None
-        if policy.name == "on-failure":
-            limit = policy.maximum_retry_count
-            if exit_.exit_code == 0 or (limit and status.restart_count >= limit):
-                return None
-        elif policy.name not in ("always", "unless-stopped"):
+        if self._closing or not is_restarted(container, exit_.exit_code):
             return None
         ran_seconds = (exit_.at_ns - status.started_at_ns) / 1e9
         previous = 0.0 if ran_seconds > _STABLE_SECONDS else self._delays.get(container.id, 0.0)
@@ -282,7 +284,7 @@ class Lifecycle:
             if not container.is_running:
                 return False
             number = parse_signal(signal or container.config.stop_signal or DEFAULT_STOP_SIGNAL)
-            container = with_status(container, stopped_by_user=True)
+            container = with_status(container, stopped_by_user=True, comes_back="")
             self._records.save_later(container)
             container = self.standstill.lift(container)  # else it would hear no signal
             ended = self.wait(container.id, "not-running")
@@ -314,6 +316,7 @@ class Lifecycle:
         with self._records.locked(container_id) as container:
             if not container.is_running or container.status.stopped_by_user:
                 return False
+            self._stopped_for_a_while.add(container.id)
             container = with_status(container, comes_back=why)
             self._records.save(container)
             container = self.standstill.lift(container)
@@ -325,6 +328,7 @@ class Lifecycle:
     def start_again(self, container_id: str) -> None:
         """What was stopped for a while, unless its user did otherwise meanwhile. Raises what a start raises; storage
         that is away is tried again."""
+        self._stopped_for_a_while.discard(container_id)
         with self._records.locked(container_id) as container:
             if container.status.state is not ContainerState.RESTARTING or not container.status.comes_back:
                 return
@@ -344,7 +348,7 @@ class Lifecycle:
                 raise Conflict("", f"cannot kill container: {reference}: container {container.id} is not running")
             stop_number = parse_signal(container.config.stop_signal or DEFAULT_STOP_SIGNAL)
             if number in (SIGKILL, stop_number):
-                container = with_status(container, stopped_by_user=True)
+                container = with_status(container, stopped_by_user=True, comes_back="")
                 self._records.save_later(container)
             ended = self.wait(container.id, "not-running")
         self._signal(container, number)

@@ -42,7 +42,7 @@ class Moving(Protocol):
 
     @property
     def has_begun(self) -> bool:
-        """Whether something was copied, into what was found empty or was to be overwritten."""
+        """Whether something was copied, into what was found empty."""
 
     def copy(self) -> None: ...
     def stand_still(self) -> None: ...

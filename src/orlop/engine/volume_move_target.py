@@ -4,38 +4,38 @@ import os
 import stat
 from collections.abc import Mapping
 
-from orlop.engine.volume_move_terms import MoveWish
 from orlop.errors import Conflict
 from orlop.kernel.filesystems import filesystem_name
+from orlop.kernel.mount_users import Place
 from orlop.model.sizes import describe_size
 from orlop.model.value import dataclass
-from orlop.store.files import remove_tree_at
 
 _FEW = 3
 _EXT_ROOT = 2  # the number of its top directory
 _OWNER = ("uid", "gid", "mode")
 
 
-def check_target(subject: str, target_fd: int, size_bytes: int, wish: MoveWish) -> None:
+def refuse_within(subject: str, source: Place, target: Place) -> None:
+    """Raises Conflict where one is in the other: a copy would be copied without end."""
+    paths = [f"{place.path.rstrip('/')}/" for place in (source, target)]
+    if source.device == target.device and (paths[0].startswith(paths[1]) or paths[1].startswith(paths[0])):
+        raise Conflict(subject, "the target is a part of the volume, or the volume of it", "Choose another place")
+
+
+def check_target(subject: str, target_fd: int, size_bytes: int) -> None:
     """Raises Conflict where it cannot take as much (-1: nobody counted), or holds something."""
     details = os.fstatvfs(target_fd)
     if details.f_flag & os.ST_RDONLY:
         raise Conflict(subject, "the target cannot be written to: its options make it read-only", "Leave that out")
     there = sorted(set(os.listdir(target_fd)) - passed_over(target_fd))
-    if there and not wish.may_overwrite:
+    if there:
         some = ", ".join(there[:_FEW]) + (", ..." if len(there) > _FEW else "")
-        hint = "Choose an empty place. --overwrite makes it what the volume is: what else is there is deleted"
+        hint = "Choose an empty place, or look at what is there and delete it yourself"
         raise Conflict(subject, f"the target holds something already: {some}", hint)
     room = details.f_bavail * details.f_frsize
     if details.f_blocks > 0 and room < size_bytes:
         why = f"the target has room for {describe_size(room)}, and the volume holds {describe_size(size_bytes)}"
         raise Conflict(subject, why, "Give it a larger one")
-
-
-def make_empty(target_fd: int) -> None:
-    """Of what is there already. Over no mount, and by no link."""
-    for name in set(os.listdir(target_fd)) - passed_over(target_fd):
-        remove_tree_at(target_fd, name, name)
 
 
 def passed_over(top_fd: int) -> set[str]:

@@ -17,7 +17,6 @@ class MoveWish:
     labels: Mapping[str, str] = field(default_factory=dict)  # besides those that it has
     may_stop: bool = False  # containers that have files open on it may be stopped for a moment
     may_lose: frozenset[Aspect] = frozenset()  # where the target's storage cannot keep it
-    may_overwrite: bool = False  # what the target's storage has already
 
 
 def word_of(aspect: Aspect) -> str:

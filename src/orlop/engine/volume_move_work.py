@@ -14,7 +14,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts, use_id
 from orlop.engine.volume_move_copy import MoveCopy
 from orlop.engine.volume_move_steps import MOVE_USE
-from orlop.engine.volume_move_target import AskedTop, asked_top, check_target, make_empty
+from orlop.engine.volume_move_target import AskedTop, asked_top, check_target, refuse_within
 from orlop.engine.volume_move_terms import MoveProgress, MoveResult, MoveWish, Phase, Tell
 from orlop.engine.volume_move_users import LiveUse, MoveUsers
 from orlop.engine.volume_records import VolumeRecords
@@ -139,14 +139,13 @@ class MoveWork:
         self._tools.mounts.require_answer(self.moved, self._target_path)
         if isinstance(self._target, Fleeting) and self._target.vanishes(self._hidden, MOVE_USE):
             raise Unsupported(self._subject, "the target is in memory, and would be empty when nobody uses it")
+        refuse_within(self._subject, place_of_mount(self._source_path), place_of_mount(self._target_path))
         source_fd = self._opened(self._source_path)
         try:
             target_fd = self._opened(self._target_path)
             try:
-                check_target(self._subject, target_fd, self._size_bytes, self._wish)
+                check_target(self._subject, target_fd, self._size_bytes)
                 self._top = asked_top(target_fd, self._wish.options)
-                if self._wish.may_overwrite:
-                    make_empty(target_fd)
                 self._copy = MoveCopy(self._subject, source_fd, target_fd, self._wish, self._tell, self._tools.scratch)
             except BaseException:
                 os.close(target_fd)

@@ -37,7 +37,6 @@ from orlop.client.errors import ClientError
     help="What may be lost where the storage cannot keep it: owners, "
     "modes, times, nanoseconds, xattrs, acls, hard-links, symlinks, special, or all.",
 )
-@option("--overwrite", is_flag=True, help="The storage has something already: it becomes what the volume is.")
 @option("--dry-run", is_flag=True, help="Only show what would be done, and who would be stopped.")
 @option("-q", "--quiet", is_flag=True, help="No progress, and no notes.")
 @format_option
@@ -67,7 +66,6 @@ def command(app: App, volume: str, **flags: Any) -> int:
         "Labels": parse_pairs(flags["labels"]),
         "Stop": flags["stop"],
         "Lose": [word for words in flags["lose"] for word in words.split(",")],
-        "Overwrite": flags["overwrite"],
         "DryRun": flags["dry_run"],
     }
     return _move(app, volume, body, flags)

@@ -25,7 +25,6 @@ class Move(msgspec.Struct):
     Labels: dict[str, str] | None = None
     Stop: bool = False
     Lose: list[str] | None = None
-    Overwrite: bool = False
     DryRun: bool = False
 
 
@@ -35,7 +34,7 @@ async def move(service: Service, request: Request) -> Reply:
     if not body.Driver:
         raise Malformed("", "where to move the volume is not said", "Give the Driver")
     lose = parse_losses(body.Lose or ())
-    wish = MoveWish(body.Driver, body.DriverOpts or {}, body.Labels or {}, body.Stop, lose, body.Overwrite)
+    wish = MoveWish(body.Driver, body.DriverOpts or {}, body.Labels or {}, body.Stop, lose)
     moves, name = service.engine.volumes.moves, request.parameters["name"]
     describe = service.engine.volumes.describe_container
     if body.DryRun:
