@@ -39,12 +39,13 @@ class Mirroring:
         self._passes: list[Pass] = []
 
     def bring_most(self) -> None:
-        """While it is in use."""
+        """While it is in use. It is compared, too: what has not changed then need not be while nobody may use it."""
         for _ in range(_MOST_PASSES):
             done = self._bring()
             before = self._passes[-2].sent_bytes if len(self._passes) > 1 else 0
             if done.sent_bytes <= _LITTLE_BYTES or (before and done.sent_bytes > before // 2):
-                return
+                break
+        self._mirror.verify()
 
     def bring_rest(self) -> Sent:
         """Nobody can write to it any more. Raises HostFailure where somebody does all the same, or where what is there
