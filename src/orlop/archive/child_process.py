@@ -46,7 +46,7 @@ def run_task(
     with suppress(OSError):  # a convenience, and limited for those who are not root
         fcntl.fcntl(read_end, fcntl.F_SETPIPE_SZ, _CHUNK_BYTES)
     try:
-        process = _start(module, [write_end, *pass_fds])
+        process = start_child(module, [write_end, *pass_fds])
     except BaseException:
         os.close(read_end)
         raise
@@ -76,7 +76,8 @@ def run_task(
         os.close(read_end)
 
 
-def _start(module: str, pass_fds: Sequence[int]) -> "subprocess.Popen[bytes]":
+def start_child(module: str, pass_fds: Sequence[int]) -> "subprocess.Popen[bytes]":
+    """`main` of the module gets our process id. It dies with the thread that calls this."""
     return subprocess.Popen(
         [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), module, *filter(None, sys.path)],
         stdin=subprocess.PIPE,
@@ -91,7 +92,7 @@ class Attendant:
 
     def __init__(self, module: str, pass_fds: Sequence[int] = (), stall: Stall | None = None) -> None:
         """`main` of the module is `serve_each` with a table of tasks."""
-        self._process = _start(module, pass_fds)
+        self._process = start_child(module, pass_fds)
         assert self._process.stdout
         self._answers = _lines(self._process, self._process.stdout, stall)
 

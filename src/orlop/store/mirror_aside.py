@@ -9,11 +9,11 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from orlop.archive.child_process import start_child
 from orlop.errors import OrlopError
 from orlop.kernel.process import die_with_parent
 from orlop.store.mirror_receiver import receive
 
-_START = "import sys; sys.path[:] = sys.argv[2:]; from orlop.store.mirror_aside import main; main(int(sys.argv[1]))"
 _ENDING_SECONDS = 1.0
 
 
@@ -25,14 +25,9 @@ class ReceiverAside:
         self._is_closed = False
         self.stream, theirs = (given, given.dup()) if given is not None else socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", "-X", "utf8", "-c", _START, str(os.getpid()), *filter(None, sys.path)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno(), target_fd],
-                start_new_session=True,  # a Ctrl-C in the daemon's terminal is the daemon's business
-            )
-            assert self._process.stdin is not None
+            self._process = start_child(__name__, [theirs.fileno(), target_fd])
+            assert self._process.stdin is not None and self._process.stdout is not None
+            self._process.stdout.close()  # all that it has to say it says to the sender
             with suppress(BrokenPipeError), self._process.stdin as task:
                 task.write(json.dumps({"stream": theirs.fileno(), "target": target_fd}).encode())
 
