@@ -124,8 +124,10 @@ def test_a_target_that_gets_full_leaves_the_volume_as_it_was(daemon: LiveDaemon)
     fill(daemon)
     daemon.docker("run", "-d", "--name", "idle", "-v", "data:/v", *SLEEP)
     daemon.docker("exec", "idle", "dd", "if=/dev/urandom", "of=/v/big", "bs=1M", "count=24")
+    assert "No space left" in move(daemon, "--driver", "local", "-o", "size=16m", code=1).stderr
+    daemon.orlop("volume", "ls", "--size")  # which counts
     refused = move(daemon, "--driver", "local", "-o", "size=16m", code=1).stderr
-    assert "room" in refused or "No space left" in refused
+    assert "the target has room for " in refused and "and the volume holds 24" in refused
     daemon.docker("exec", "idle", "sh", "-c", "echo > /v/big")
     is_as_it_was(daemon)
 

@@ -159,7 +159,8 @@ class VolumeMoves:
 
     def _move(self, volume: Volume, target: Volume, wish: MoveWish, tell: Tell) -> MoveResult:
         hidden = self._hidden_name(volume, wish.driver)
-        size = self._facts.find(volume.id).size_bytes if self._facts.is_current(volume.id, in_use=True) else -1
+        in_use = bool(self._records.holders(volume.name))
+        size = self._facts.find(volume.id).disk_bytes if self._facts.is_current(volume.id, in_use) else -1
         work = MoveWork(self._tools, volume, target, hidden, wish, tell, size)
         work.refuse_busy()
         away = self._away(volume, wish)
