@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from orlop.drivers.volumes import local_retirement
 from orlop.engine import settling
 from orlop.engine.executor import Intent
 from orlop.model.volume import RetiredVolume
@@ -19,6 +20,7 @@ from support.volume_house import VolumeHouse
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[VolumeHouse]:
     monkeypatch.setattr(settling, "GATHER_SECONDS", 1000.0)  # nothing settles but when it is told to
+    monkeypatch.setattr(local_retirement, "AT_ONCE", 0)
     house = VolumeHouse(tmp_path / "house")
     yield house
     house.stop()
@@ -35,6 +37,16 @@ def record_of(house: VolumeHouse, found: RetiredVolume) -> Path:
     return house.root / "volumes" / ".retired" / found.id / "retired.json"
 
 
+def test_of_a_few_it_is_there_before_they_are_out_of_sight(house: VolumeHouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local_retirement, "AT_ONCE", 2)
+    first, second, third = (removed(house, name) for name in ("first", "second", "third"))
+    assert record_of(house, first).exists() and record_of(house, second).exists()
+    assert not record_of(house, third).exists()
+    house.driver.settle()
+    assert record_of(house, third).exists()
+    assert record_of(house, removed(house, "fourth")).exists()
+
+
 def test_it_is_there_once_all_is_settled_and_known_before(house: VolumeHouse) -> None:
     found = removed(house, "data")
     assert not record_of(house, found).exists()
@@ -47,6 +59,7 @@ def test_a_daemon_that_was_killed_before_writes_it_at_its_next_start(tmp_path: P
     root = tmp_path / "killed"
     if (pid := os.fork()) == 0:
         settling.GATHER_SECONDS = 1000.0
+        local_retirement.AT_ONCE = 0
         house = VolumeHouse(root)
         removed(house, "data")
         house.volumes.create("data", "", None, {"of": "the next"})

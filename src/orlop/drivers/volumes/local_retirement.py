@@ -3,9 +3,9 @@
 <root>/<name>  --retire-->  .retired/<id>  --purge-->  .purging/<id>  --cleanup-->  gone
                <--restore--
 
-What a removed volume was is written beside its data when all is settled, not while somebody waits for a thousand of
-them: until then the journal has it, and a start that finds the journal's mark has it written. What the volume was
-before it was removed lies there all along.
+What a removed volume was is written beside its data before it goes out of sight. Of those beyond the first few of a
+prune it is written when all is settled, not while somebody waits for a thousand of them: until then the journal has it,
+and a start that finds the journal's mark has it written. What the volume was before lies there all along.
 """
 
 import json
@@ -36,6 +36,8 @@ from orlop.store.files import sync_directory, write_durably
 
 log = logging.getLogger(__name__)
 
+AT_ONCE = 20  # records that are written before the answer, from one settling to the next
+
 
 class LocalRetirement:
     def __init__(self, root: VolumesRoot) -> None:
@@ -43,6 +45,7 @@ class LocalRetirement:
         self._deleting: set[str] = set()
         self._deleting_lock = threading.Lock()
         self._unwritten: dict[str, str] = {}  # records, by retired id
+        self._removals = 0  # since all was settled
         self._writing = threading.Lock()  # held while one of them is written, so that nobody takes its place away
         self._has_one_log = _file_system_type(root.fd) in ("ext4", "xfs")
 
@@ -60,11 +63,17 @@ class LocalRetirement:
                 # Harmless where it errs: retiring destroys nothing, and the purge asks for certain.
                 if volume.may_have_mounts():
                     refuse_mounts(f"remove {name}", volume.path)
-                with suppress(FileNotFoundError):
-                    os.unlink(RETIRED_METADATA, dir_fd=volume.fd)  # of a removal before, which was undone
+                self._removals += 1
+                is_late = self._removals > AT_ONCE
+                with room_permitting(name), suppress(FileNotFoundError):
+                    if is_late:
+                        os.unlink(RETIRED_METADATA, dir_fd=volume.fd)  # of a removal before, which was undone
+                    else:
+                        write_file(volume.fd, RETIRED_METADATA, metadata)
                 os.rename(name, retired_id, src_dir_fd=self._root.fd, dst_dir_fd=retired_fd)
-        with self._writing:
-            self._unwritten[retired_id] = metadata
+        if is_late:
+            with self._writing:
+                self._unwritten[retired_id] = metadata
 
     def note_rename(self) -> None:
         """What is mounted in a volume that was renamed has another path now."""
@@ -73,6 +82,7 @@ class LocalRetirement:
     def settle(self) -> None:
         """One fsync where the file system keeps one log in the order of things (ext4, XFS): syncing any directory that
         a rename touched then syncs everything before it."""
+        self._removals = 0
         self._write_records()
         os.fsync(self._root.fd)
         if not self._has_one_log:
