@@ -33,7 +33,11 @@ def test_a_driver_is_told_the_epoch_that_storage_knows_hosts_by() -> None:
         leash=lambda volume_id: Path("/run/leash"),
     )
     shared = SimpleNamespace(
-        find=lambda name: entry, required=lambda subject: None, access_of=lambda volume: Access.RWO, remarks={}
+        find=lambda name: entry,
+        required=lambda subject: None,
+        access_of=lambda volume: Access.RWO,
+        twins=lambda entry: [],
+        remarks={},
     )
     records = SimpleNamespace(all=lambda: [volume])
     driver = Driver()
