@@ -78,6 +78,18 @@ def test_a_device_is_one_volume_by_whatever_name_and_on_whichever_host(
     assert "no part in their leases" in pair[1].docker("run", "--rm", *unnamed, "busybox", "true", code=None).stderr
 
 
+def test_an_image_is_copied_into_it_only_by_who_may_write(pair: tuple[Host, Host], volume: str) -> None:
+    a, b = pair
+    a.docker("create", "--name", "filled", "-v", f"{volume}:/etc", "busybox", "true")
+    said = a.whole_log()
+    made = said.index(f"attaching volume {volume}: made a file system")
+    assert 0 < said.find(f"volume {volume}: this node writes, epoch 1") < made
+    a.docker("rm", "filled")
+    run_writer(a, volume)
+    b.docker("create", "--name", "later", "-v", f"{volume}:/etc", "busybox", "true")
+    assert f"volume {volume}: this node writes" not in b.whole_log()
+
+
 def test_who_waits_gets_it_when_it_is_free(pair: tuple[Host, Host], volume: str) -> None:
     a, b = pair
     run_writer(a, volume)

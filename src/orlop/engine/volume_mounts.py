@@ -22,7 +22,7 @@ from orlop.engine.volume_others import absent, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_writing import VolumeWriting
-from orlop.errors import HostFailure, NoSuchVolume, OrlopError, Unavailable
+from orlop.errors import HostFailure, NoSuchVolume, OrlopError, Unavailable, WriterElsewhere
 from orlop.kernel.foreign import foreign_mounts
 from orlop.kernel.mounts import mounts_at_or_below
 from orlop.model.mount import Mount
@@ -256,7 +256,17 @@ class VolumeMounts:
             self._records.gates.check(f"populate {volume.name}", volume)
             self._settler.ensure(volume.name)
             in_use = len(self._records.holders(name)) > 1
-            self._copyup.populate(volume, source_root, source_path, in_use, subpath)
+            use = hashlib.sha256(f"populate {volume.id}".encode()).hexdigest()
+            try:
+                self._writing.begin(volume, use)
+            except WriterElsewhere:
+                return  # another host writes to it: what is in it is for that one to say
+            try:
+                if driver := self._drivers.get(volume.driver):
+                    self._shared.before_attach(volume, driver)
+                self._copyup.populate(volume, source_root, source_path, in_use, subpath)
+            finally:
+                self._writing.end(volume, use)
         self._facts.changed(volume.id)
 
 
