@@ -312,6 +312,35 @@ def test_what_a_host_had_before_it_joined_is_published(
         a.orlop("node", "rm", "late", code=None)
 
 
+def test_a_volume_that_moves_to_storage_of_all_hosts_is_known_to_all(
+    ships: tuple[LiveDaemon, LiveDaemon], tmp_path: Path
+) -> None:
+    a, b = ships
+    a.docker("volume", "create", "--label", "who=a", "data")
+    a.docker("run", "-d", "--name", "idle", "-v", "data:/t", "busybox", "sleep", "600")
+    sh(a, "data", "echo begun > /t/file")
+    a.orlop("volume", "move", "data", *tree(tmp_path / "tree", "access=rwx"))
+    wait_for("the volume", lambda: "data" in names(b))
+    assert b.inspect("volume", "data")["Labels"] == {"who": "a"}
+    sh(b, "data", "echo there >> /t/file")
+    assert a.docker("exec", "idle", "cat", "/t/file").stdout == "begun\nthere\n"
+    assert where(b, "data") == [("a", "idle", True)]
+    b.docker("volume", "rm", "data", code=1)
+
+
+def test_what_the_cluster_would_refuse_is_refused_before_a_move(
+    ships: tuple[LiveDaemon, LiveDaemon], tmp_path: Path
+) -> None:
+    a, _ = ships
+    sh(a, "data", "echo kept > /t/file")
+    only_one = a.orlop("volume", "move", "data", *tree(tmp_path / "tree", "access=rwo"), code=1)
+    assert "in a cluster it can move to storage that every host may write to" in only_one.stderr
+    words = ["-d", "cloud", "-o", "type=s3", "-o", "bucket=b", "-o", "access-key=k", "-o", "secret-key=plainly"]
+    told = a.orlop("volume", "move", "data", *words, code=1)
+    assert "holds a secret, which every host" in told.stderr and "plainly" not in told.stderr
+    assert a.inspect("volume", "data")["Driver"] == "local" and sh(a, "data", "cat /t/file").stdout == "kept\n"
+
+
 def test_nodes_are_listed_and_a_name_is_one_daemons(
     ships: tuple[LiveDaemon, LiveDaemon], store: EtcdCluster, docker_command: Path
 ) -> None:

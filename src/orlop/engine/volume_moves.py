@@ -36,6 +36,7 @@ from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_steps import render_record
 from orlop.errors import Conflict, Malformed, NotFound, Unsupported
+from orlop.model.cluster import ACCESS, Access
 from orlop.model.volume import PROTECT_LABEL, RetiredVolume, Volume
 from orlop.planning.volumes import MoveFacts, plan_move
 from orlop.store.journal import Change, Put
@@ -67,8 +68,10 @@ class VolumeMoves:
         meet: Callable[[str], Volume],
         check: Check,
         describe: Describe,
+        moved: Callable[[str], None],
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
+        """`moved` is told the name of each volume that was moved, when it is done."""
         self._executor = executor
         self._records = records
         self._drivers = drivers
@@ -79,6 +82,7 @@ class VolumeMoves:
         self._meet = meet
         self._check = check
         self._describe = describe
+        self._moved = moved
         self._clock = clock
         self.steps = VolumeMoveSteps(executor, drivers)
         self.steps.left_by_crash = self._left_by_crash
@@ -112,12 +116,9 @@ class VolumeMoves:
             raise Unsupported(
                 subject, "it is a volume of the cluster, and other hosts use it", "Make another, and copy"
             )
-        if self._shared.concerns(driver, wish.options):
-            why = f"volumes of the driver {driver.name} are the whole cluster's, and this one is of this host alone"
-            raise Unsupported(subject, why, "Make another volume, and copy: orlop volume cp")
         if volume.driver not in self._drivers:
             raise no_such_driver(subject, volume.driver, tuple(self._drivers))
-        options = dict(wish.options)
+        options = self._options(subject, volume, driver, wish)
         if driver.name == volume.driver and options == (volume.options or {}):
             raise Malformed(subject, f"its driver is {driver.name}, with these options, already")
         try:
@@ -136,6 +137,21 @@ class VolumeMoves:
             problem="",
         )
         return volume, target
+
+    def _options(self, subject: str, volume: Volume, driver: VolumeDriver, wish: MoveWish) -> dict[str, str]:
+        """Of a volume that all hosts will know: checked as the cluster checks them. Which of them may write is not said
+        to the driver: every host may, for the copy is on its storage before there is anybody to ask for a lease."""
+        if not self._shared.concerns(driver, wish.options):
+            return dict(wish.options)
+        self._shared.required(subject)
+        self._shared.check(subject, driver, wish.options)
+        if (access := self._shared.access_wanted(subject, driver, wish.options)) is not Access.RWX:
+            why = f"in a cluster it can move to storage that every host may write to, and this would be access={access}"
+            hint = f"Make it as a new volume, then: orlop volume cp {volume.name}:/. - | orlop volume cp - NEW:/"
+            raise Unsupported(subject, why, hint)
+        if why := self._shared.why_taken(volume.name):
+            raise Conflict(subject, why, "Give this one another name first: orlop volume rename")
+        return {key: value for key, value in wish.options.items() if key != ACCESS}
 
     def _refuse_taken(self, subject: str, volume: Volume, driver: VolumeDriver) -> None:
         if driver.name == volume.driver:
@@ -187,6 +203,7 @@ class VolumeMoves:
             work.finish()
             del self.steps.under_way[hidden]
         moved = work.moved
+        self._moved(moved.name)
         self._events.publish("volume", "move", moved.name, {"driver": moved.driver, "oldDriver": volume.driver})
         return work.result(away if is_kept else None)
 

@@ -68,10 +68,11 @@ class SharedVolumes:
                 why = f"its option {key} holds a secret, which every host of the cluster would be told"
                 hint = f"Keep it on each host, by name: orlop secret create NAME FILE, and -o {key}=secret://NAME"
                 raise Malformed(subject, why, hint)
-        access = self._access(subject, driver, options)
+        access = self.access_wanted(subject, driver, options)
         return options_for(driver, options, access)
 
-    def _access(self, subject: str, driver: VolumeDriver, options: Options) -> Access:
+    def access_wanted(self, subject: str, driver: VolumeDriver, options: Options) -> Access:
+        """Raises Malformed, Unsupported for one that the storage does not keep safe."""
         safe = [access for access in accesses(driver, options) if access != Access.RWO or isinstance(driver, Leashed)]
         wanted = options.get(ACCESS) or (accesses(driver, options) or [""])[0]
         if wanted not in set(Access):
@@ -94,7 +95,7 @@ class SharedVolumes:
         the node of the one that is not, Unavailable."""
         cluster = self.required(f"create {volume.name}")
         driver = self._drivers[volume.driver]
-        access = self._access(f"create {volume.name}", driver, volume.options or {})
+        access = self.access_wanted(f"create {volume.name}", driver, volume.options or {})
         wish = GlobalVolume(
             volume.name,
             volume.id,
@@ -160,7 +161,7 @@ class SharedVolumes:
         found = self._entry(volume)
         if found is None:
             raise Conflict(f"update {volume.name}", "it was removed from the cluster meanwhile")
-        access = self._access(f"update {volume.name}", self._drivers[volume.driver], volume.options or {})
+        access = self.access_wanted(f"update {volume.name}", self._drivers[volume.driver], volume.options or {})
         with _walked("change"):
             cluster.change(replace(found, labels=volume.labels, options=volume.options, access=access))
 

@@ -67,6 +67,10 @@ class Followed:
         self._thread = threading.Thread(target=self._run, args=(cluster,), name="cluster volumes", daemon=True)
         self._thread.start()
 
+    def look(self, name: str) -> None:
+        """Its driver or options have changed here: all hosts may have to know it from now on."""
+        self._told.put(name)
+
     def close(self) -> None:
         self._told.put(None)
         if self._thread is not None:

@@ -162,6 +162,7 @@ class Volumes:
             self.meet,
             self._creation.check,
             self._describe,
+            lambda name: self._followed.look(name),  # noqa: PLW0108 - it is made later
             clock,
         )
         self._followed = Followed(
