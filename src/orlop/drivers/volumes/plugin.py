@@ -29,7 +29,8 @@ from orlop.drivers.volumes.plugin_answers import (
 from orlop.drivers.volumes.plugin_link import PluginLink
 from orlop.drivers.volumes.plugin_uses import PluginUse, PluginUses, UseState
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer
-from orlop.errors import Conflict, HostFailure, Malformed, NoSuchVolume, NotFound, OrlopError, Unavailable
+from orlop.drivers.volumes.volume_name import check_name_of_plugins
+from orlop.errors import Conflict, HostFailure, NoSuchVolume, NotFound, OrlopError, Unavailable
 from orlop.kernel.mounts import MNT_DETACH, is_mount_point, unmount
 from orlop.model.value import dataclass
 from orlop.model.volume import HIDDEN, hide_secrets
@@ -96,11 +97,11 @@ class PluginVolumes:
 
     def check(self, name: str, options: Mapping[str, str]) -> None:
         """The options are the plugin's to judge. Asks it what it is, so that nothing is begun with one that is away."""
-        _check_name(name)
+        check_name_of_plugins(name)
         self._link.activate()
 
     def create(self, name: str, options: Mapping[str, str], metadata: str) -> StoredVolume:
-        _check_name(name)
+        check_name_of_plugins(name)
         subject = f"create {name}"
         try:
             given = self._resolve(options)
@@ -211,7 +212,17 @@ class PluginVolumes:
                 self._unmount(known)  # or it would count this use twice; a failure leaves it as it is
             use = PluginUse(name, use_id, UseState.MOUNTING, identity=address.identity)
             self._uses.put(use)
-            return self._note_mounted(use, self._mount(subject, use))
+            return self._note_mounted(use, self._mount_of_before(subject, use) if known else self._mount(subject, use))
+
+    def _mount_of_before(self, subject: str, use: PluginUse) -> str:
+        """A plugin that was started anew may remember who had what, and refuse who has it."""
+        try:
+            return self._mount(subject, use)
+        except HostFailure as error:
+            if not isinstance(error.__cause__, Refused):
+                raise
+        self._end_dead(subject, use)
+        return self._mount(subject, use)
 
     def _note_mounted(self, use: PluginUse, path: str) -> Path:
         is_mount = is_mount_point(Path(path))
@@ -313,19 +324,22 @@ class PluginVolumes:
     def _mount_anew(self, subject: str, dead: PluginUse | None, use: PluginUse) -> Path:
         """The caller holds the use."""
         if dead is not None and dead.identity == use.identity:
-            try:
-                self._link.call("Unmount", {"Name": use.volume, "ID": use.id})
-            except (Refused, Misunderstood) as error:
-                log.info("volume plugin %s did not unmount what is dead of %s: %s", self.name, use.volume, error)
-            except (CannotConnect, NoAnswer) as error:
-                raise self._failure(subject, error) from error
+            self._end_dead(subject, use)
         try:
-            return self._note_mounted(use, self._mount(subject, use))
+            return self._note_mounted(use, self._mount_of_before(subject, use) if dead else self._mount(subject, use))
         except BaseException:
             # Its containers still have what is dead; a plugin that was not told of it may refuse its end.
             left = dead or PluginUse(use.volume, use.id, UseState.MOUNTED)
             self._uses.put(PluginUse(left.volume, left.id, UseState.MOUNTED, left.path, (), left.is_mount))
             raise
+
+    def _end_dead(self, subject: str, use: PluginUse) -> None:
+        try:
+            self._link.call("Unmount", {"Name": use.volume, "ID": use.id})
+        except (Refused, Misunderstood) as error:
+            log.info("volume plugin %s did not unmount what is dead of %s: %s", self.name, use.volume, error)
+        except (CannotConnect, NoAnswer) as error:
+            raise self._failure(subject, error) from error
 
     def detach(self, name: str, use_id: str) -> None:
         if (name, use_id) in self._left:
@@ -437,11 +451,3 @@ class PluginVolumes:
         if isinstance(error, Misunderstood):
             return HostFailure(subject, self._shown(f"volume plugin {self.name}: {error}"))
         return Unavailable(subject, f"volume plugin {self.name}: {error}", "Bring the plugin back and try again")
-
-
-def _check_name(name: str) -> None:
-    """Any name but one that would lead a plugin out of its directory, should it take it for a path."""
-    parts = name.split("/")
-    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
-        why = f'"{name}" is no name for a volume: it may contain "/", but neither "..", "." nor nothing between them'
-        raise Malformed(f"create {name}", why)

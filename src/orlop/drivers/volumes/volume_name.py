@@ -1,4 +1,6 @@
-"""Which names a volume may have that is a directory of this host, whatever its driver. Pure; the texts are Docker's."""
+"""Which names a volume may have: one that is a directory of this host, whatever its driver, and one of a plugin's.
+
+Pure; the texts are Docker's."""
 
 import re
 
@@ -21,3 +23,11 @@ def check_name(name: str, doing: str = "create") -> None:
         raise Malformed(subject, why)
     if len(name) > _LONGEST:
         raise Malformed(subject, f"the name is {len(name)} characters long, a directory's can have {_LONGEST}")
+
+
+def check_name_of_plugins(name: str) -> None:
+    """Any name but one that would lead a plugin out of its directory, should it take it for a path."""
+    parts = name.split("/")
+    if not name or "\0" in name or any(part in ("", ".", "..") for part in parts):
+        why = f'"{name}" is no name for a volume: it may contain "/", but neither "..", "." nor nothing between them'
+        raise Malformed(f"create {name}", why)

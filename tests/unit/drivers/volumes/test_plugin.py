@@ -49,8 +49,6 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 # What is sent
-
-
 def test_a_life_in_the_words_of_the_protocol(place: Place) -> None:
     driver = place.driver()
     driver.create("team/data", {"size": "5"}, "")
@@ -354,6 +352,29 @@ def test_a_use_of_before_is_mounted_anew_by_a_plugin_that_was_replaced(place: Pl
     place.plugin.start()
     driver.attach("data", USE)
     assert len(place.plugin.named("Mount")) == 2
+
+
+def test_a_plugin_that_was_replaced_and_remembers_who_had_what_is_told_of_the_end_first(place: Place) -> None:
+    driver = place.driver()
+    driver.create("data", {}, "")
+    driver.attach("data", USE)
+    place.plugin.stop()
+    place.plugin.start()
+    place.plugin.mounted["data"] = [USE]
+    place.plugin.script["Mount"] = [{"Err": "already mounted by this id"}]
+    driver.attach("data", USE)
+    assert [method for method, _ in place.plugin.calls if method in ("Mount", "Unmount")] == [
+        "Mount",
+        "Mount",
+        "Unmount",
+        "Mount",
+    ]
+    assert place.plugin.mounted["data"] == [USE]
+    place.plugin.stop()
+    place.plugin.start()
+    place.plugin.script["Mount"] = [{"Err": "no"}, {"Err": "still no"}]
+    with pytest.raises(HostFailure, match="still no"):
+        driver.attach("data", USE)
 
 
 def test_what_the_name_of_a_plugin_can_be(place: Place) -> None:
