@@ -83,7 +83,7 @@ def _move(app: App, volume: str, body: Mapping[str, Any], flags: Mapping[str, An
 def _send(app: App, volume: str, flags: Mapping[str, Any]) -> int:
     from orlop.cli.volume_sending import send
 
-    if given := [word for word in ("driver", "options", "labels", "lose", "overwrite", "dry_run") if flags[word]]:
+    if given := [word for word in ("driver", "options", "labels", "lose", "dry_run") if flags[word]]:
         words = ", ".join("--opt" if word == "options" else f"--{word.replace('_', '-')}" for word in given)
         raise ClientError(f"a volume goes to another host as it is: --to and {words} do not go together", 125)
     send(app, volume, flags["node"], flags["stop"], flags["output_format"], flags["quiet"])
