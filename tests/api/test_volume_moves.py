@@ -3,6 +3,7 @@
 import json
 import signal
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +97,8 @@ def test_running_containers_go_on_with_the_new_storage_and_notice_nothing(daemon
     assert not list(daemon.exec_root.glob("programs/cloud/*"))
     daemon.docker("restart", "-t", "0", "writer")
     assert daemon.docker("exec", "writer", "cat", "/v/d").stdout == "home\n"
-    said = daemon.docker("events", "--since", "0", "--until", "0s", "--filter", "event=move", "--format", "{{json .}}")
+    until = f"{time.time():.9f}"  # "0s" would be the beginning of this second
+    said = daemon.docker("events", "--since", "0", "--until", until, "--filter", "event=move", "--format", "{{json .}}")
     told = [json.loads(line)["Actor"]["Attributes"] for line in said.stdout.splitlines()][-2:]
     assert [(each["oldDriver"], each["driver"]) for each in told] == [("local", "cloud"), ("cloud", "local")]
 
