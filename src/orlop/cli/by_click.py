@@ -145,7 +145,7 @@ def _as_click_spells(command: Command, ctx: click.Context, args: Sequence[str]) 
             takes_next = option is not None and not option.is_flag and not has_value
         else:
             spelled, takes_next = _short_cluster(word, options)
-            yield spelled
+            yield from spelled
         if takes_next:
             yield from itertools.islice(words, 1)
 
@@ -160,16 +160,18 @@ def _switch(option: Option, name: str, value: str) -> Iterator[str]:
         raise click.BadOptionUsage(name, f"invalid value {value!r} for {name}: use true or false")
 
 
-def _short_cluster(word: str, options: dict[str, Option]) -> tuple[str, bool]:
-    """`-itv=/x` as click reads it, and whether the next word is the value of its last letter."""
+def _short_cluster(word: str, options: dict[str, Option]) -> tuple[list[str], bool]:
+    """`-itv=/x` as click reads it, `-e=` with an empty word for its value, and whether the next word is
+    the value of its last letter."""
     for index, letter in enumerate(word[1:], 1):
         option = options.get(f"-{letter}")
         if option is None:
-            return word, False
+            return [word], False
         if not option.is_flag:
             rest = word[index + 1 :]
-            return word[: index + 1] + rest.removeprefix("="), not rest
-    return word, False
+            spelled = word[: index + 1]
+            return [spelled, ""] if rest == "=" else [spelled + rest.removeprefix("=")], not rest
+    return [word], False
 
 
 @click.pass_context

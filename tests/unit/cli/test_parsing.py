@@ -76,6 +76,7 @@ def test_both_readings_agree(path: str, data: st.DataObject) -> None:
         ("run", "-itv=/x:/y -e A=1 -eB=2 --rm=false busybox sh -c -x --rm", {
             "interactive": True, "tty": True, "volume": ("/x:/y",), "env": ("A=1", "B=2"), "rm": False,
             "image": "busybox", "arguments": ("sh", "-c", "-x", "--rm"), "sig_proxy": True}),
+        ("exec", "-e= app x", {"env": ("",), "container": "app", "arguments": ("x",)}),
         ("run", "--no-sig-proxy -- busybox -- x", {"sig_proxy": False, "image": "busybox", "arguments": ("--", "x")}),
         ("run", "--sig-proxy=false busybox", {"sig_proxy": False, "arguments": ()}),
         ("stop", "-t -1 a b", {"seconds": -1, "containers": ("a", "b")}),
