@@ -6,9 +6,8 @@ from typing import Any
 from orlop.cli.app import App
 from orlop.cli.human import render_size
 from orlop.cli.output import print_json, print_line, warn
-from orlop.cli.progress import Progress
-from orlop.client.api import json_messages, quote
-from orlop.client.errors import ApiError, Unreachable
+from orlop.cli.volume_results import read_result
+from orlop.client.api import quote
 
 _MOST_TOLD = 10
 
@@ -33,15 +32,12 @@ def tell_preview(preview: Mapping[str, Any], output_format: str) -> None:
 
 def read_move(app: App, volume: str, body: Mapping[str, Any], quiet: bool) -> dict[str, Any]:
     """Move it, showing how far it is; the daemon's result."""
-    response = app.api.stream("POST", f"/orlop/v1/volumes/{quote(volume)}/move", {"progress": True}, dict(body))
-    with Progress("", quiet=quiet) as progress:
-        for message in json_messages(response):
-            if "error" in message:
-                raise ApiError(500, str(message["error"]))
-            if "Result" in message:
-                return dict(message["Result"])
-            progress.show(f"moving {volume}: {render_progress(message)}")
-    raise Unreachable("the daemon broke the connection off: where the volume is, `orlop volume inspect` says")
+
+    def shown(message: Mapping[str, Any]) -> str:
+        return f"moving {volume}: {render_progress(message)}"
+
+    lost = "where the volume is, `orlop volume inspect` says"
+    return read_result(app, f"/orlop/v1/volumes/{quote(volume)}/move", body, quiet, shown, lost)
 
 
 def render_progress(message: Mapping[str, Any]) -> str:

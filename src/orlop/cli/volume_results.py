@@ -1,6 +1,6 @@
 """What became of a copy or an import of a volume: its progress, the answer, and the notes that people should read."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from orlop.cli.app import App
@@ -15,15 +15,33 @@ _MOST_TOLD = 10
 
 def read_copy(app: App, source: str, body: Mapping[str, Any], quiet: bool) -> dict[str, Any]:
     """Copy a volume, showing how far it is; the daemon's result."""
-    response = app.api.stream("POST", f"/orlop/v1/volumes/{quote(source)}/copy", {"progress": True}, dict(body))
+
+    def shown(message: Mapping[str, Any]) -> str:
+        return f"copying {source}: {message['Entries']} entries, {render_size(message['Bytes'])}"
+
+    lost = "whether the copy was made, `orlop volume ls` says"
+    return read_result(app, f"/orlop/v1/volumes/{quote(source)}/copy", body, quiet, shown, lost)
+
+
+def read_result(
+    app: App,
+    path: str,
+    body: Mapping[str, Any],
+    quiet: bool,
+    shown: Callable[[Mapping[str, Any]], str],
+    lost: str,
+) -> dict[str, Any]:
+    """Have long work done, showing how far it is; the daemon's result. `lost` says where to look for what became of it
+    when the connection breaks off. Raises ApiError, Unreachable."""
+    response = app.api.stream("POST", path, {"progress": True}, dict(body))
     with Progress("", quiet=quiet) as progress:
         for message in json_messages(response):
             if "error" in message:
                 raise ApiError(500, str(message["error"]))
             if "Result" in message:
                 return dict(message["Result"])
-            progress.show(f"copying {source}: {message['Entries']} entries, {render_size(message['Bytes'])}")
-    raise Unreachable("the daemon broke the connection off: whether the copy was made, `orlop volume ls` says")
+            progress.show(shown(message))
+    raise Unreachable(f"the daemon broke the connection off: {lost}")
 
 
 def tell_result(result: Mapping[str, Any], output_format: str, quiet: bool) -> None:
