@@ -6,7 +6,7 @@ one counts, whichever comes first.
 
 import logging
 import threading
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -39,9 +39,11 @@ class Stored:
 class Copy:
     """Thread-safe."""
 
-    def __init__(self, keys: Keys, path: Path) -> None:
+    def __init__(self, keys: Keys, path: Path, unsaved: Callable[[], None] = lambda: None) -> None:
+        """`unsaved` is called when it is not any more what the disk has, with its lock held."""
         self._keys = keys
         self._path = path
+        self._unsaved = unsaved
         self._lock = threading.Lock()
         self._entries: dict[str, tuple[bytes, int]] = {}
         self._gone: dict[str, int] = {}  # deleted by this node, and not yet seen in the watch
@@ -143,7 +145,7 @@ class Copy:
             self._gone[change.key] = max(known, change.revision)
         if change.revision <= known:
             return False
-        self._is_saved = False
+        self._differ()
         if change.value is None:
             self._entries.pop(change.key, None)
             self._drop(change.key)
@@ -151,6 +153,11 @@ class Copy:
             self._entries[change.key] = (change.value, change.revision)
             self._put(change.key, change.value, change.revision)
         return True
+
+    def _differ(self) -> None:
+        if self._is_saved:
+            self._is_saved = False
+            self._unsaved()
 
     def _volume_of(self, key: str) -> Sequence[str]:
         prefix = self._keys.volumes
@@ -161,7 +168,7 @@ class Copy:
         self._writers, self._nodes, self._alive, self._moves = {}, {}, {}, {}
         self._sorted = None
         self._entries = entries
-        self._is_saved = False
+        self._differ()
         for key, (value, revision) in entries.items():
             self._put(key, value, revision)
 

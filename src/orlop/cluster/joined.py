@@ -53,7 +53,8 @@ class JoinedCluster:
         lasts without being renewed, `address` where other nodes reach this one ("": as the way to etcd says)."""
         self.etcd = Etcd(spread(endpoints, node), credentials)
         self.keys = keys
-        self.copy = Copy(keys, path)
+        self._wake = threading.Event()
+        self.copy = Copy(keys, path, unsaved=self._wake.set)
         self._node = node
         self.follower = Follower(self.etcd, keys, self.copy, self._tell, self._is_back)
         self._catalogue = Catalogue(self.etcd, keys, self.copy, self.follower, node)
@@ -65,7 +66,6 @@ class JoinedCluster:
         self._mover: Callable[[str], None] = lambda volume_id: None
         self._joining = threading.Lock()
         self._lock = threading.Lock()
-        self._wake = threading.Event()
         self._closed = threading.Event()
         self._later: dict[str, GlobalUse | None] = {}  # by key: what it is to be, None to end it
         self._listeners: list[Callable[[str], None]] = []

@@ -114,3 +114,16 @@ def test_a_copy_that_is_broken_is_as_none(copy: Copy, tmp_path: Path) -> None:
 def test_a_record_that_makes_no_sense_hides_no_other(copy: Copy) -> None:
     copy.apply([Change(KEYS.volume("bad"), b"{}", 1), put(volume("good"), 2)])
     assert [each.name for each in copy.volumes()] == ["good"]
+
+
+def test_whoever_saves_it_is_told_once_when_it_differs_from_what_is_on_the_disk(tmp_path: Path) -> None:
+    told: list[str] = []
+    copy = Copy(KEYS, tmp_path / "copy", unsaved=lambda: told.append("unsaved"))
+    copy.apply([put(volume("a"), 1)], is_from_watch=False)
+    copy.apply([Change(KEYS.volume("a"), None, 2)], is_from_watch=False)
+    assert told == ["unsaved"]
+    copy.save()
+    copy.apply([Change(KEYS.volume("a"), None, 2)])  # it is known
+    assert told == ["unsaved"]
+    copy.apply([put(volume("a"), 3)])
+    assert told == ["unsaved"] * 2
