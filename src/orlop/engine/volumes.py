@@ -2,67 +2,33 @@
 
 This is the front; the work is in volume_mounts (attached for containers), volume_holds (held by them), volume_changes
 (renamed, updated), volume_moves (to other storage), volume_removal and retirement (gone, and back), volume_reconcile
-(the start), volume_access (what the daemon itself does with the data) and volume_copies.
+(the start), volume_access (what the daemon itself does with the data) and volume_copies. volume_assembly says which of
+these needs which.
 """
 
-import logging
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from orlop.cluster.contract import Cluster
-from orlop.drivers.volumes.abilities import Independent, Staging, Usage
+from orlop.drivers.volumes.abilities import Independent, Staging
 from orlop.drivers.volumes.driver import VolumeDriver
-from orlop.engine.copyup import CopyUp
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.mount_holders import MountHolders
 from orlop.engine.redactor import Redactor
-from orlop.engine.retirement import Retirements
-from orlop.engine.settling import Settler
-from orlop.engine.subpaths import Subpaths
-from orlop.engine.volume_access import VolumeAccess
-from orlop.engine.volume_adoption import VolumeAdoption
-from orlop.engine.volume_archives import VolumeArchives
-from orlop.engine.volume_arrivals import VolumeArrivals
-from orlop.engine.volume_change_steps import VolumeChangeSteps
-from orlop.engine.volume_changes import VolumeChanges
-from orlop.engine.volume_copies import VolumeCopies
-from orlop.engine.volume_creation import VolumeCreation
-from orlop.engine.volume_departure_end import DepartureEnds
-from orlop.engine.volume_departures import VolumeDepartures
-from orlop.engine.volume_facts import FactRecords
+from orlop.engine.volume_assembly import VolumeAssembly
 from orlop.engine.volume_filters import list_filter, retired_filter
 from orlop.engine.volume_health import problem_of
-from orlop.engine.volume_holds import VolumeHolds
-from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mending import VolumeMender
-from orlop.engine.volume_mounts import VolumeMounts
-from orlop.engine.volume_moves import VolumeMoves
-from orlop.engine.volume_node_moves import VolumeNodeMoves
-from orlop.engine.volume_others import OthersVolumes
-from orlop.engine.volume_reconcile import Reconciliation
-from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_removal import VolumeRemoval
-from orlop.engine.volume_shared import SharedVolumes
-from orlop.engine.volume_shared_sync import Followed
-from orlop.engine.volume_steps import VolumeSteps
 from orlop.engine.volume_watch import VolumeWatch
-from orlop.engine.volume_writing import VolumeWriting
 from orlop.errors import Conflict, NotFound, OrlopError
 from orlop.model.container import Container
 from orlop.model.filters import Filters
 from orlop.model.mount import Mount
-from orlop.model.volume import (
-    PruneReport,
-    RetiredVolume,
-    RetirementPolicy,
-    Volume,
-)
+from orlop.model.volume import PruneReport, RetiredVolume, RetirementPolicy, Volume
 from orlop.store.journal import Journal
-
-log = logging.getLogger(__name__)
 
 
 class Volumes:
@@ -84,127 +50,45 @@ class Volumes:
         redactor: Redactor | None = None,
         cluster: Cluster | None = None,
     ) -> None:
-        policy = policy or RetirementPolicy()
-        self._journal = journal
-        self._executor = executor
-        self._drivers = drivers
-        self._events = events
-        self._clock = clock
-        self._records = VolumeRecords(journal, redactor)
-        self._records.load()
-        self.shared = SharedVolumes(cluster, self._records, drivers)
-        self._locks = VolumeLocks(self._records)
-        self.writing = VolumeWriting(cluster, self.shared, self._records, drivers, self._locks)
-        self._settler = Settler(journal)
-        self._steps = VolumeSteps(executor, drivers, self._records, self._settler)
-        self._copyup = CopyUp(executor, drivers)
-        self.others = OthersVolumes(journal, self._records, drivers)
-        self.facts = FactRecords(journal, clock, lambda container_id: self.describe_container(container_id))  # noqa: PLW0108 - it is set later
-        self._mounts = VolumeMounts(
-            self._records,
-            drivers,
-            self._locks,
-            events,
-            self._copyup,
-            Subpaths(subpaths),
-            self.facts,
-            self._settler,
-            self.shared,
-            self.writing,
-        )
-        self.access = VolumeAccess(self._records, drivers, self._locks, self._mounts.attach_data, self._mounts.mounting)
-        self.access.written = self.facts.changed
-        self.access.left = self.writing.end
-        self.copies = VolumeCopies(
-            executor, self._records, self._steps, drivers, self._locks, events, self.access, clock
-        )
-        self.retirements = Retirements(
-            executor, self._records, self._steps, drivers, self._locks, events, policy, self.shared, clock
-        )
-        self.adoption = VolumeAdoption(executor, self._records, self._steps, drivers, self._locks, events, self.copies)
-        self._creation = VolumeCreation(
-            journal,
-            executor,
-            drivers,
-            events,
-            clock,
-            self._records,
-            self._locks,
-            self._settler,
-            self._steps,
-            self.others,
-            self.shared,
-            self.retirements,
-        )
-        self._changes = VolumeChanges(
-            executor,
-            self._records,
-            VolumeChangeSteps(executor, drivers, self._records),
-            self._locks,
-            events,
-            self._settler,
-            self._mounts.mounting,
-            self._creation.check,
-            self._describe,
-            self.shared,
-        )
-        self.moves = VolumeMoves(
-            executor,
-            self._records,
-            drivers,
-            self._locks,
-            events,
-            self._mounts,
-            self.retirements,
-            self.shared,
-            self.facts,
-            lambda volume_id: self.access.is_open(volume_id) or self._mounts.is_visited(volume_id),
-            self.meet,
-            self._creation.check,
-            self._describe,
-            lambda name: self._followed.look(name),  # noqa: PLW0108 - it is made later
-            clock,
-        )
-        self._followed = Followed(
-            journal,
-            self._records,
-            drivers,
-            self._locks,
-            self.shared,
-            self._changes,
-            self.retirements,
-            self.others,
-            self.writing,
-        )
-        self.archives = VolumeArchives(self.access, self.copies)
-        self._removal = VolumeRemoval(
-            self._records,
-            self._locks,
-            self.retirements,
-            self._changes,
-            events,
-            self.usage_bytes,
-            self._describe,
-            self.others,
-            self.shared,
-        )
-        self._holds = VolumeHolds(self._records, self._locks, self._removal.remove_made_for, self.shared)
-        ends = DepartureEnds(journal, executor, self._records, drivers, self._locks, events, policy, clock)
-        departures = VolumeDepartures(
-            ends,
-            self._records,
-            drivers,
-            self._locks,
-            self.access,
-            self._mounts,
-            self.shared,
-        )
-        arrivals = VolumeArrivals(journal, executor, self._records, drivers, self._locks, events)
-        self.node_moves = VolumeNodeMoves(departures, arrivals)
-        self._reconciliation = Reconciliation(journal, self._records, drivers, policy, clock)
         self.describe_container = describe_container
         self.watch: VolumeWatch | None = None
-        self.retirements.ended = self.facts.forget
+        uses = VolumeAssembly(
+            journal,
+            executor,
+            drivers,
+            events,
+            subpaths,
+            policy or RetirementPolicy(),
+            clock,
+            lambda container_id: self.describe_container(container_id),  # noqa: PLW0108 - it is set later
+            redactor,
+            cluster,
+        )
+        self._drivers = drivers
+        self._events = events
+        self._records = uses.records
+        self._locks = uses.locks
+        self._settler = uses.settler
+        self._copyup = uses.copyup
+        self._mounts = uses.mounts
+        self._creation = uses.creation
+        self._changes = uses.changes
+        self._removal = uses.removal
+        self._holds = uses.holds
+        self._sizes = uses.sizes
+        self._followed = uses.followed
+        self._reconciliation = uses.reconciliation
+        self.shared = uses.shared
+        self.writing = uses.writing
+        self.others = uses.others
+        self.facts = uses.facts
+        self.access = uses.access
+        self.copies = uses.copies
+        self.retirements = uses.retirements
+        self.adoption = uses.adoption
+        self.moves = uses.moves
+        self.archives = uses.archives
+        self.node_moves = uses.node_moves
 
     def reconcile(self) -> list[str]:
         """Called once at start, after the executor has recovered. What was found and done, in words."""
@@ -328,16 +212,8 @@ class Volumes:
         return found, [*self.others.warnings(found), *self.shared.warnings()]
 
     def usage_bytes(self, name: str) -> int:
-        """-1 when it cannot be told."""
-        volume = self._records.get(name)
-        if self.facts.is_current(volume.id, in_use=bool(self._records.holders(name))):
-            return self.facts.find(volume.id).size_bytes
-        driver = self._drivers.get(volume.driver)
-        try:
-            return driver.usage_bytes(volume.name) if isinstance(driver, Usage) else -1
-        except (OrlopError, OSError) as error:
-            log.warning("how much is in volume %s cannot be told: %s", name, error)
-            return -1
+        """-1 when it cannot be told. Raises NoSuchVolume."""
+        return self._sizes.usage_bytes(name)
 
     # Remove
 
@@ -380,7 +256,7 @@ class Volumes:
 
     def known_size_bytes(self, volume_id: str) -> int:
         """As last measured, of one that is there or retired; -1 where it never was."""
-        return self.facts.find(volume_id).size_bytes
+        return self._sizes.known_bytes(volume_id)
 
     def restore(self, reference: str, new_name: str = "") -> Volume:
         """By retired id, unique prefix of one, or name (the latest retired of that name). Raises NotFound, Conflict."""
@@ -460,6 +336,3 @@ class Volumes:
     def populate(self, name: str, source_root: Path, source_path: str, subpath: str = "") -> None:
         """Copy the image's content at `source_path`, beneath `source_root`, into an empty volume or part of one."""
         self._mounts.populate(name, source_root, source_path, subpath)
-
-    def _describe(self, container_ids: Sequence[str]) -> str:
-        return ", ".join(self.describe_container(container_id) for container_id in container_ids)
