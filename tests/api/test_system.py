@@ -1,13 +1,16 @@
 """What is asked of the daemon as a whole: version, info, events, limits, networks, what it refuses."""
 
+import ipaddress
 import json
 import os
 import re
 import resource
+import secrets
 import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -100,15 +103,18 @@ def test_garbage_on_the_socket_harms_nobody(daemon: LiveDaemon) -> None:
 
 
 def test_events_tell_the_life_of_a_container_and_its_volume(docker_clients: LiveDaemon) -> None:
-    docker_clients.docker("volume", "create", "first")
-    since = docker_clients.inspect("volume", "first")["CreatedAt"]
-    wish = ["events", "--since", since, "--format", "{{.Type}} {{.Action}}"]
+    first = f"first-{secrets.token_hex(4)}"
+    docker_clients.docker("volume", "create", first)
+    since = docker_clients.inspect("volume", first)["CreatedAt"]
+    wish = ["events", "--since", since, "--format", "{{.Type}} {{.Action}} {{.Actor.ID}}"]
     with docker_clients.spawned(*wish, stdout=-1) as listener:
         assert listener.stdout
-        read_until(listener.stdout, b"volume create\n")
+        # The test before ours may lie in the same second: what comes after this volume is ours.
+        read_until(listener.stdout, f"volume create {first}\n".encode())
         docker_clients.docker("run", "--rm", "-v", "data:/data", "busybox", "true")
         docker_clients.docker("volume", "rm", "data")
-        said = read_until(listener.stdout, b"volume destroy\n").decode().splitlines()
+        lines = read_until(listener.stdout, b"volume destroy data\n").decode().splitlines()
+    said = [line.rpartition(" ")[0] for line in lines]
     wanted = [
         "container create",
         "volume mount",
@@ -117,8 +123,7 @@ def test_events_tell_the_life_of_a_container_and_its_volume(docker_clients: Live
         "container destroy",
         "volume destroy",
     ]
-    begin = len(said) - 1 - said[::-1].index("container create")  # the test before ours may lie in the same second
-    found = [line for line in said[begin:] if line in wanted]
+    found = [line for line in said if line in wanted]
     assert found[-1] == "volume destroy"
     assert set(found) == set(wanted)
     assert "volume unmount" in said
@@ -213,8 +218,8 @@ def test_the_bridge_gives_an_address_names_and_a_way_out(daemon: LiveDaemon) -> 
 
 
 SERVER = """
-import socket
-with socket.create_server(("198.51.100.2", 4242)) as server:
+import socket, sys
+with socket.create_server((sys.argv[1], 4242)) as server:
     print("ready", flush=True)
     connection, peer = server.accept()
     print(peer[0], flush=True)
@@ -223,37 +228,47 @@ with socket.create_server(("198.51.100.2", 4242)) as server:
 """
 
 
+@dataclass(frozen=True)
+class Outside:
+    namespace: str
+    here: str  # the host's address on the wire
+    there: str
+
+
 @pytest.fixture
-def outside() -> Iterator[str]:
-    """A network namespace that the host has a wire to, and that knows no way to the bridge's addresses."""
+def outside() -> Iterator[Outside]:
+    """A network namespace that the host has a wire to, and that knows no way to the bridge's addresses. Other tests on
+    this host may have one of their own: names and addresses (of those set aside for trials) are this process's."""
     name = f"orlop-outside-{os.getpid()}"
-    wire = f"oo{os.getpid() % 100000}"
+    wire = f"oo{os.getpid()}"
+    network = ipaddress.ip_address("198.18.0.0") + os.getpid() % 2**15 * 4
+    here, there = str(network + 1), str(network + 2)
     commands = [
         f"ip netns add {name}",
         f"ip link add {wire} type veth peer name eth0 netns {name}",
-        f"ip addr add 198.51.100.1/30 dev {wire}",
+        f"ip addr add {here}/30 dev {wire}",
         f"ip link set {wire} up",
-        f"ip -n {name} addr add 198.51.100.2/30 dev eth0",
+        f"ip -n {name} addr add {there}/30 dev eth0",
         f"ip -n {name} link set eth0 up",
     ]
     try:
         for command in commands:
             run_command(command.split())
-        yield name
+        yield Outside(name, here, there)
     finally:
         run_command(["ip", "netns", "delete", name])
 
 
-def test_the_bridge_hides_containers_behind_the_host_s_address(daemon: LiveDaemon, outside: str) -> None:
-    command = ["ip", "netns", "exec", outside, sys.executable, "-c", SERVER]
+def test_the_bridge_hides_containers_behind_the_host_s_address(daemon: LiveDaemon, outside: Outside) -> None:
+    command = ["ip", "netns", "exec", outside.namespace, sys.executable, "-c", SERVER, outside.there]
     with subprocess.Popen(command, stdout=subprocess.PIPE) as server:
         assert server.stdout
         read_until(server.stdout, b"ready\n")
-        said = daemon.docker("run", "--rm", "busybox", "nc", "-w", "10", "198.51.100.2", "4242", code=None)
+        said = daemon.docker("run", "--rm", "busybox", "nc", "-w", "10", outside.there, "4242", code=None)
         came_from = b"" if said.returncode else read_until(server.stdout, b"\n")
         server.kill()
     assert said.stdout == "hello\n", said.stderr
-    assert came_from == b"198.51.100.1\n"
+    assert came_from == f"{outside.here}\n".encode()
 
 
 def test_no_network_and_the_host_s(daemon: LiveDaemon) -> None:
@@ -266,9 +281,12 @@ def test_no_network_and_the_host_s(daemon: LiveDaemon) -> None:
 
 
 def test_networks_and_nothing_of_them_stays_behind(daemon: LiveDaemon) -> None:
-    before = set(Path("/sys/class/net").iterdir())
-    daemon.docker("run", "--rm", "busybox", "true")
-    wait_for("the interface to go", lambda: set(Path("/sys/class/net").iterdir()) <= before)
+    ports = Path(f"/sys/class/net/{daemon.bridge}/brif")  # of our bridge: other daemons have interfaces of their own
+    daemon.docker("run", "-d", "--name", "app", "busybox", "sleep", "1000")
+    (port,) = ports.iterdir()
+    daemon.docker("rm", "-f", "app")
+    wait_for("the interface to go", lambda: not any(ports.iterdir()))
+    assert not Path(f"/sys/class/net/{port.name}").exists()
     assert {"bridge", "host", "none"} <= set(daemon.docker("network", "ls", "--format", "{{.Name}}").stdout.split())
 
 

@@ -271,10 +271,10 @@ def wait_for(what: str, probe: Callable[[], T], seconds: float = 20) -> T:
     return answer
 
 
-def read_until(stream: IO[bytes], wanted: bytes, seconds: float = 20) -> bytes:
-    """Read a pipe or pty until it said `wanted`."""
+def read_until(stream: IO[bytes], wanted: bytes, seconds: float = 20, said: bytes = b"") -> bytes:
+    """Read a pipe or pty until it said `wanted`. The answer begins with what it `said` before, and may go on after
+    `wanted`: a piece of a stream ends anywhere."""
 
-    said = b""
     deadline = time.monotonic() + seconds
     while wanted not in said:
         ready = readable([stream.fileno()], max(0.0, deadline - time.monotonic()))

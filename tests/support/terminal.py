@@ -28,6 +28,7 @@ class Terminal:
             os.login_tty(self._slave)
             os.execvpe(str(command[0]), [str(word) for word in command], dict(environment))  # does not return
         self._reader = os.fdopen(self._master, "rb", buffering=0)
+        self._unread = b""
         self._status: int | None = None
 
     def __enter__(self) -> "Terminal":
@@ -46,7 +47,11 @@ class Terminal:
         os.write(self._master, text.encode())
 
     def read_until(self, wanted: str, seconds: float = 20) -> str:
-        return read_until(self._reader, wanted.encode(), seconds).decode(errors="replace")
+        """What it says up to that, and no further: what came in the same piece is for the next who reads."""
+        said = read_until(self._reader, wanted.encode(), seconds, self._unread)
+        end = said.index(wanted.encode()) + len(wanted.encode())
+        self._unread = said[end:]
+        return said[:end].decode(errors="replace")
 
     def resize(self, rows: int, columns: int) -> None:
         """The program gets SIGWINCH, as when a window is pulled."""
