@@ -24,7 +24,7 @@ and nobody acquires it before that one has let go of it.
 """
 
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -114,6 +114,10 @@ class Cluster(Protocol):
         """This host's name in the cluster."""
 
     # From the copy
+
+    @property
+    def version(self) -> Hashable:
+        """Of what `volumes`, `find` and `warnings` say: while it stays equal, so do they."""
 
     def volumes(self) -> Sequence[GlobalVolume]:
         """By name."""

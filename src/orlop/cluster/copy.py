@@ -57,6 +57,7 @@ class Copy:
         self._alive: dict[str, str] = {}  # to ids of daemons
         self._moves: dict[str, Move] = {}  # by volume id
         self._sorted: Sequence[GlobalVolume] | None = None
+        self.version = 0  # another one after each change of what is told of volumes
 
     # Reading
 
@@ -166,11 +167,11 @@ class Copy:
     def _reset(self, entries: dict[str, tuple[bytes, int]]) -> None:
         self._volumes, self._by_id, self._uses = {}, {}, {}
         self._writers, self._nodes, self._alive, self._moves = {}, {}, {}, {}
-        self._sorted = None
         self._entries = entries
         self._differ()
         for key, (value, revision) in entries.items():
             self._put(key, value, revision)
+        self._volumes_changed()
 
     def _put(self, key: str, value: bytes, revision: int) -> None:
         keys = self._keys
@@ -195,7 +196,12 @@ class Copy:
         self._drop(key)
         self._volumes[stored.volume.name] = stored
         self._by_id[stored.volume.id] = stored.volume.name
+        self._volumes_changed()
+
+    def _volumes_changed(self) -> None:
+        """After the change, for `find` waits for nobody: whoever saw it half done read the version of before."""
         self._sorted = None
+        self.version += 1
 
     def _drop(self, key: str) -> None:
         keys = self._keys
@@ -203,7 +209,7 @@ class Copy:
             stored = self._volumes.pop(key.removeprefix(keys.volumes), None)
             if stored is not None:
                 self._by_id.pop(stored.volume.id, None)
-            self._sorted = None
+            self._volumes_changed()
         elif key.startswith(keys.uses):
             volume_id = key.removeprefix(keys.uses).partition("/")[0]
             uses = self._uses.get(volume_id, {})

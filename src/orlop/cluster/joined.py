@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import zlib
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from pathlib import Path
 
 from orlop.cluster.address import Credentials, Endpoint
@@ -158,6 +158,10 @@ class JoinedCluster:
     @property
     def node(self) -> str:
         return self._node
+
+    @property
+    def version(self) -> Hashable:
+        return self.copy.version, self.follower.away
 
     def volumes(self) -> Sequence[GlobalVolume]:
         return self.copy.volumes()

@@ -4,7 +4,7 @@ import asyncio
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
@@ -39,7 +39,7 @@ class Service:
         self.runtime = ""
         self.runtime_version = ""
         self._layer_facts: dict[str, Mapping[str, str]] = {}
-        self.listings: KeptReplies[int] = KeptReplies(10)
+        self.listings: KeptReplies[Hashable] = KeptReplies(10)
         self.looks: dict[str, asyncio.Future[Volume]] = {}  # at volumes, under way, by their ids; the loop's alone
         self.inspects: KeptReplies[VolumeReport] = KeptReplies(1000)  # who polls more waits for other things
 

@@ -8,6 +8,7 @@ first, so that no data ever depends on a mark.
 
 import logging
 import threading
+import time
 from collections.abc import Iterable, Sequence
 
 from orlop.drivers.volumes.abilities import Settling
@@ -17,7 +18,8 @@ from orlop.store.journal import Change, Journal
 
 log = logging.getLogger(__name__)
 
-GATHER_SECONDS = 0.2
+GATHER_SECONDS = 0.2  # without anything new, until what there is is settled,
+LONGEST_GATHER_SECONDS = 1.0  # or so long: whoever makes volumes meanwhile waits for the same disk
 RETRY_SECONDS = 5.0
 
 
@@ -75,15 +77,22 @@ class Settler:
         self._try_to_settle()
 
     def _run(self) -> None:
-        pause = GATHER_SECONDS
         while not self._closed:
-            self._hurry.wait(pause)
-            self._hurry.clear()
-            pause = GATHER_SECONDS if self._try_to_settle() else RETRY_SECONDS
+            self._gather()
+            if not self._try_to_settle():
+                self._hurry.wait(RETRY_SECONDS)
             with self._lock:
                 if not self._waiting:
                     self._thread = None
                     return
+
+    def _gather(self) -> None:
+        until, count = time.monotonic() + LONGEST_GATHER_SECONDS, -1
+        while count != len(self._waiting) and time.monotonic() < until:
+            count = len(self._waiting)
+            if self._hurry.wait(GATHER_SECONDS):
+                break
+        self._hurry.clear()
 
     def _try_to_settle(self) -> bool:
         try:

@@ -10,7 +10,7 @@ Without a cluster all of this is nothing, and costs nothing.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 
@@ -241,6 +241,13 @@ class SharedVolumes:
         return not identity or self.required(f"attaching volume {volume.name}").identify(found, identity) == identity
 
     # Listings
+
+    @property
+    def version(self) -> Hashable:
+        """Of what `strangers` and `warnings` say besides what the records do: while it stays equal, so do they."""
+        if self.cluster is None:
+            return None
+        return self.cluster.version, tuple(self.remarks.copy().items())
 
     def strangers(self) -> list[Volume]:
         """What others made and nobody here has used."""

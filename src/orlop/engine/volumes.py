@@ -7,7 +7,7 @@ these needs which.
 """
 
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -179,10 +179,12 @@ class Volumes:
         return self.others.are_there or self.shared.cluster is not None
 
     @property
-    def version(self) -> int | None:
-        """Of what a listing of all volumes tells: while it stays the same, so does the listing. None where others than
-        this host have a word in it."""
-        return None if self.are_elsewhere_too or self.others.are_awaited else self._records.version
+    def version(self) -> Hashable | None:
+        """Of what a listing of all volumes tells: while it stays the same, so does the listing. None where drivers have
+        a word in it that have to be asked."""
+        if self.others.are_there or self.others.are_awaited:
+            return None
+        return self._records.version, self.shared.version
 
     @property
     def count(self) -> int:

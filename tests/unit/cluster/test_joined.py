@@ -175,6 +175,36 @@ def test_without_etcd_all_is_as_last_known_and_it_heals(join: Join, store: EtcdC
     b.publish(volume("more", b))
 
 
+def test_the_version_changes_with_what_is_told_of_volumes_and_only_then(join: Join, store: EtcdCluster) -> None:
+    a, b = join("a"), join("b")
+    versions = [b.version]
+
+    def is_new() -> bool:
+        versions.append(b.version)
+        return versions[-1] not in versions[:-1]
+
+    data = a.publish(volume("data", a))
+    wait_for("b to know it", lambda: b.find("data"))
+    assert is_new()
+    a.begin_use(use(data, a))
+    wait_for("b to know the use", lambda: b.uses(data.id))
+    assert b.version == versions[-1], "which no listing tells"
+    a.change(replace(data, labels={"a": "b"}))
+    wait_for("b to know the label", lambda: [each.labels for each in b.volumes()] == [{"a": "b"}])
+    assert is_new()
+    store.members[0].kill()
+    wait_for("a warning", b.warnings)
+    assert is_new()
+    store.members[0].start()
+    wait_for("no warning", lambda: not b.warnings())
+    wait_for("a to be back", lambda: a.is_current)
+    a.end_use(data.id, "id-c")
+    wait_for("the end of the use", lambda: not b.uses(data.id))
+    versions.append(b.version)
+    b.withdraw(replace(data, labels={"a": "b"}))
+    assert is_new()
+
+
 def test_a_node_that_starts_without_etcd_knows_what_there_was(join: Join, store: EtcdCluster) -> None:
     a = join("a")
     data = a.publish(volume("data", a))

@@ -1,12 +1,20 @@
 """The version of what a listing of all volumes tells: a client may be given an old listing while it stays the same."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from orlop.cluster.contract import Cluster
+from orlop.cluster.copy import Copy
+from orlop.cluster.etcd import Change, Found
+from orlop.cluster.keys import Keys, render
+from orlop.model.cluster import Access, GlobalVolume
 from support.volume_house import VolumeHouse
+
+KEYS = Keys("/t/")
 
 
 @pytest.fixture
@@ -37,6 +45,55 @@ def test_it_changes_whenever_the_listing_does_and_looking_changes_nothing(house:
         lambda: volumes.remove("renamed"),
         lambda: volumes.restore("renamed"),
         lambda: volumes.prune({}, include_named=True),
+    ]
+    before = volumes.version, volumes.list_known({})
+    for number, change in enumerate(changes):
+        change()
+        after = volumes.version, volumes.list_known({})
+        assert after[1] != before[1], f"change {number} shows"
+        assert after[0] != before[0], f"change {number} has a version of its own"
+        assert (volumes.version, volumes.list_known({})) == after
+        before = after
+
+
+class Catalogue:
+    """A cluster as listings see it."""
+
+    def __init__(self, path: Path) -> None:
+        self.copy, self.away = Copy(KEYS, path), ""
+
+    @property
+    def version(self) -> Hashable:
+        return self.copy.version, self.away
+
+    def volumes(self) -> Sequence[GlobalVolume]:
+        return self.copy.volumes()
+
+    def find(self, name: str) -> GlobalVolume | None:
+        found = self.copy.find(name)
+        return found.volume if found else None
+
+    def warnings(self) -> Sequence[str]:
+        return [self.away] if self.away else []
+
+
+def test_it_changes_with_what_the_cluster_says(house: VolumeHouse, tmp_path: Path) -> None:
+    volumes, catalogue = house.volumes, Catalogue(tmp_path / "copy")
+    volumes.shared.cluster = cast(Cluster, catalogue)
+    own = volumes.create("own", "", None, None)
+    other = GlobalVolume("other", "1", "juicefs", Access.RWX, 1, "a")
+
+    def published(wish: GlobalVolume, revision: int) -> None:
+        catalogue.copy.apply([Change(KEYS.volume(wish.name), render(wish), revision)])
+
+    changes: list[Callable[[], object]] = [
+        lambda: published(other, 1),
+        lambda: published(dataclasses.replace(other, labels={"a": "b"}), 2),
+        lambda: published(dataclasses.replace(other, name="own", id="2"), 3),  # hidden by this host's own
+        lambda: volumes.shared.remarks.update({own.id: "stays"}),
+        lambda: volumes.shared.remarks.clear(),
+        lambda: setattr(catalogue, "away", "etcd is away"),
+        lambda: catalogue.copy.load(Found((), 4)),
     ]
     before = volumes.version, volumes.list_known({})
     for number, change in enumerate(changes):
