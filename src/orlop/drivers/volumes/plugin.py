@@ -9,7 +9,6 @@ error. Everything else that goes wrong is "not known".
 """
 
 import logging
-import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -26,6 +25,7 @@ from orlop.drivers.volumes.plugin_answers import (
     parse_volume,
     parse_volumes,
 )
+from orlop.drivers.volumes.plugin_leaving import PluginLeavings
 from orlop.drivers.volumes.plugin_link import PluginLink
 from orlop.drivers.volumes.plugin_uses import PluginUse, PluginUses, UseState
 from orlop.drivers.volumes.plugin_wire import CannotConnect, NoAnswer
@@ -38,9 +38,6 @@ from orlop.model.volume import HIDDEN, hide_secrets
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-_PAUSES = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
-_REFUSALS = 6  # of an Unmount, until the plugin is believed to have nothing mounted
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +67,8 @@ class PluginVolumes:
         self._left = {(use.volume, use.id) for use in uses.all()}  # by an earlier daemon, not looked through yet
         self._seen: tuple[StoredVolume, ...] = ()
         self._last_listing: tuple[dict[str, Any], tuple[StoredVolume, ...]] | None = None
-        self._lock = threading.Lock()
         self._mounts = MountHealth()
-        self._leaver: threading.Thread | None = None
-        self._refused: dict[tuple[str, str], int] = {}
-        self._closed = threading.Event()
+        self._leavings = PluginLeavings(link, uses)
 
     @property
     def name(self) -> str:
@@ -89,7 +83,7 @@ class PluginVolumes:
         return self._link.is_silent
 
     def close(self) -> None:
-        self._closed.set()
+        self._leavings.close()
         self._mounts.close()
         self._link.close()
 
@@ -209,7 +203,7 @@ class PluginVolumes:
             if known is not None and known.state is UseState.MOUNTED and known.identity == address.identity:
                 return Path(known.path)
             if known is not None and known.state is not UseState.MOUNTED:
-                self._unmount(known)  # or it would count this use twice; a failure leaves it as it is
+                self._leavings.unmount(known)  # or it would count this use twice; a failure leaves it as it is
             use = PluginUse(name, use_id, UseState.MOUNTING, identity=address.identity)
             self._uses.put(use)
             return self._note_mounted(use, self._mount_of_before(subject, use) if known else self._mount(subject, use))
@@ -246,10 +240,10 @@ class PluginVolumes:
                 raise NoSuchVolume(use.volume) from error
             raise self._failure(subject, error) from error
         except (NoAnswer, Misunderstood) as error:
-            self._leave_later(use)  # it may have mounted
+            self._leavings.leave_later(use)  # it may have mounted
             raise self._failure(subject, error) from error
         except BaseException:
-            self._leave_later(use)
+            self._leavings.leave_later(use)
             raise
         return self._on_host(subject, use, path)
 
@@ -257,7 +251,7 @@ class PluginVolumes:
         try:
             return self._paths.resolve(path)
         except OrlopError as error:
-            self._leave_later(use)
+            self._leavings.leave_later(use)
             raise self._failure(subject, error) from error
 
     def _path(self, name: str) -> str:
@@ -345,70 +339,15 @@ class PluginVolumes:
         if (name, use_id) in self._left:
             return  # the daemon is starting: `detach_others` says what goes on, and nobody waits for a plugin now
         with self._uses.hold(name, use_id) as use:
-            if use is not None and not self._unmount(use):
-                self._leave_later(use)
+            if use is not None and not self._leavings.unmount(use):
+                self._leavings.leave_later(use)
 
     def detach_others(self, use_ids: Collection[str]) -> None:
         for use in self._uses.all():
             if use.id not in use_ids:
                 self._uses.put(PluginUse(use.volume, use.id, UseState.LEAVING, use.path, use.identity))
         self._left = set()
-        self._wake_leaver()
-
-    def _unmount(self, use: PluginUse) -> bool:
-        """Whether the plugin took it, or has nothing to take. The caller holds the use."""
-        try:
-            self._link.call("Unmount", {"Name": use.volume, "ID": use.id})
-        except (Refused, Misunderstood) as error:
-            if self._is_worth_asking_again(use, error):
-                return False
-        except (CannotConnect, NoAnswer, OrlopError) as error:
-            # Once: it is tried again and again.
-            level = logging.DEBUG if use.state is UseState.LEAVING else logging.WARNING
-            log.log(level, "volume plugin %s is to unmount %s when it answers: %s", self.name, use.volume, error)
-            return False
-        self._refused.pop((use.volume, use.id), None)
-        self._uses.drop(use)
-        return True
-
-    def _is_worth_asking_again(self, use: PluginUse, error: Exception) -> bool:
-        address = self._link.address
-        if address is not None and address.identity != use.identity:
-            log.info("volume plugin %s was started anew and knows no mount of %s: %s", self.name, use.volume, error)
-            return False
-        key = (use.volume, use.id)
-        self._refused[key] = self._refused.get(key, 0) + 1
-        if self._refused[key] < _REFUSALS:
-            log.warning("volume plugin %s does not unmount %s: %s", self.name, use.volume, error)
-            return True
-        log.error("volume plugin %s did not unmount %s, which is given up: %s", self.name, use.volume, error)
-        return False
-
-    def _leave_later(self, use: PluginUse) -> None:
-        self._uses.put(PluginUse(use.volume, use.id, UseState.LEAVING, use.path, use.identity))
-        self._wake_leaver()
-
-    def _leaving(self) -> list[PluginUse]:
-        return [use for use in self._uses.all() if use.state is UseState.LEAVING]
-
-    def _wake_leaver(self) -> None:
-        with self._lock:
-            if self._leaver is None and self._leaving() and not self._closed.is_set():
-                self._leaver = threading.Thread(target=self._leave_all, name=f"unmount {self.name}", daemon=True)
-                self._leaver.start()
-
-    def _leave_all(self) -> None:
-        pauses, pause = iter(_PAUSES), 0.0
-        while not self._closed.wait(pause):
-            for use in self._leaving():
-                with self._uses.hold(use.volume, use.id) as now:
-                    if now is not None and now.state is UseState.LEAVING and not self._closed.is_set():
-                        self._unmount(now)
-            with self._lock:
-                if not self._leaving():
-                    self._leaver = None
-                    return
-            pause = next(pauses, pause)
+        self._leavings.go_on()
 
     # Asking
 
