@@ -8,7 +8,6 @@ One lock a container is held while its state changes, never while somebody waits
 
 import dataclasses
 import logging
-import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,12 +19,12 @@ from orlop.engine.endings import (
     KILL_PATIENCE_SECONDS,
     duration_seconds,
     ends_within,
-    is_restarted,
     process_of,
     wait_for_end,
 )
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
+from orlop.engine.restarts import Restarts
 from orlop.engine.standstill import Standstill
 from orlop.errors import Conflict, Forbidden, NotFound, OrlopError, Unavailable
 from orlop.kernel.signals import parse_signal
@@ -41,12 +40,6 @@ from orlop.store.journal import Change
 log = logging.getLogger(__name__)
 
 SIGKILL = 9
-_FIRST_RESTART_DELAY_SECONDS = 0.1
-_LONGEST_RESTART_DELAY_SECONDS = 60
-_FIRST_RETRY_SECONDS = 1.0
-_LONGEST_RETRY_SECONDS = 15.0
-_PATIENCE_SECONDS = 24 * 3600.0  # with what a start by policy needs and does not answer
-_STABLE_SECONDS = 10  # having run for so long, the next restart is quick again
 
 
 class Lifecycle:
@@ -56,12 +49,8 @@ class Lifecycle:
         self._executor = executor
         self._events = events
         self._exits = ThreadPoolExecutor(max_workers=64, thread_name_prefix="exit")
-        self._restarts: dict[str, threading.Timer] = {}
-        self._delays: dict[str, float] = {}
-        self._awaited_since: dict[str, float] = {}  # containers that wait for something that does not answer
-        self._closing = False
+        self.restarts = Restarts(self._restart)
         self._stopped_for_a_while: set[str] = set()  # by this daemon
-        self.restarts = True  # False while the daemon puts in order what an earlier one left
         self.standstill = Standstill(records, steps.runtime_of, self.emit)
         # Set by the composition root: who connects to a process before it runs, and what --rm does.
         self.before_start: Callable[[str], None] = lambda container_id: None
@@ -84,15 +73,13 @@ class Lifecycle:
                 raise Conflict("", "cannot start a paused container, try unpause instead")
             if state in (ContainerState.REMOVING, ContainerState.DEAD):
                 raise Conflict("", "container is marked for removal and cannot be started")
-            awaited_since = self._awaited_since.get(container.id)
-            self._cancel_restart(container.id)
+            awaited_since = self.restarts.cancel(container.id)
             try:
                 self._start(with_status(container, stopped_by_user=False, restart_count=0))
             except Unavailable as error:
-                if awaited_since is not None:
-                    self._awaited_since[container.id] = awaited_since
                 if awaited_since is not None or state is ContainerState.RESTARTING:
-                    self._is_worth_waiting(container, error)  # a try in between does not end what its policy began
+                    # A try in between does not end what its policy began.
+                    self._is_worth_waiting(container, error, awaited_since)
                 raise
         return True
 
@@ -157,7 +144,7 @@ class Lifecycle:
 
     def _on_exit(self, exit_: Exit) -> None:
         """From the runtime's watcher: hand over at once, it has others to watch."""
-        if not self._closing:
+        if not self.restarts.are_over:
             self._exits.submit(self._guarded_exit, exit_)
 
     def _guarded_exit(self, exit_: Exit) -> None:
@@ -172,7 +159,7 @@ class Lifecycle:
             with self._records.locked(exit_.container_id) as container:
                 if not container.is_running:
                     return
-                delay = self._restart_delay(container, exit_)
+                delay = self.restarts.delay_after(container, exit_)
                 ended = with_status(
                     container,
                     state=ContainerState.EXITED,
@@ -203,45 +190,23 @@ class Lifecycle:
         if ended.id in self._stopped_for_a_while:
             return  # who stopped it starts it again, or the next daemon
         if delay is not None:
-            self._restart_later(ended.id, delay)
+            self.restarts.start_later(ended.id, delay)
         elif ended.host.auto_remove:
             self.remove_automatically(ended)
 
     # Restart policy
 
-    def _restart_delay(self, container: Container, exit_: Exit) -> float | None:
-        """Seconds until the policy starts it again, None when it does not."""
-        status = container.status
-        if status.comes_back:
-            return 0.0
-        if self._closing or not is_restarted(container, exit_.exit_code):
-            return None
-        ran_seconds = (exit_.at_ns - status.started_at_ns) / 1e9
-        previous = 0.0 if ran_seconds > _STABLE_SECONDS else self._delays.get(container.id, 0.0)
-        delay = min(previous * 2, _LONGEST_RESTART_DELAY_SECONDS) if previous else _FIRST_RESTART_DELAY_SECONDS
-        self._delays[container.id] = delay
-        return delay
-
-    def _restart_later(self, container_id: str, delay_seconds: float) -> None:
-        if not self.restarts:
-            return
-        timer = threading.Timer(delay_seconds, self._restart_now, (container_id,))
-        timer.daemon = True
-        self._restarts[container_id] = timer
-        timer.start()
-
-    def _restart_now(self, container_id: str) -> None:
-        self._restarts.pop(container_id, None)
+    def _restart(self, container_id: str) -> None:
         try:
             with self._records.locked(container_id) as container:
-                if container.status.state is ContainerState.RESTARTING and not self._closing:
+                if container.status.state is ContainerState.RESTARTING and not self.restarts.are_over:
                     try:
                         self._start(container)
                     except Unavailable as error:
                         if not self._is_worth_waiting(container, error):
                             raise
                     else:
-                        self._awaited_since.pop(container_id, None)
+                        self.restarts.answered(container_id)
         except OrlopError as error:
             log.warning("restarting container %s: %s", container_id, error)
 
@@ -250,29 +215,19 @@ class Lifecycle:
         with self._records.locked(container_id) as container:
             if not container.is_running:
                 self._records.save_later(with_status(container, state=ContainerState.RESTARTING))
-                self._restart_later(container_id, 0.0)
+                self.restarts.start_later(container_id, 0.0)
 
-    def _is_worth_waiting(self, container: Container, error: Unavailable) -> bool:
+    def _is_worth_waiting(self, container: Container, error: Unavailable, since: float | None = None) -> bool:
         """Whether to try once more, as storage that is away may come back; if so, it is under way."""
-        began = self._awaited_since.setdefault(container.id, time.monotonic())
-        if self._closing or time.monotonic() - began > _PATIENCE_SECONDS:
-            del self._awaited_since[container.id]
+        delay = self.restarts.delay_until_it_answers(container.id, since)
+        if delay is None:
             return False
-        delay = min(max(self._delays.get(container.id, 0.0) * 2, _FIRST_RETRY_SECONDS), _LONGEST_RETRY_SECONDS)
-        self._delays[container.id] = delay
         log.warning("container %s waits for what it needs, to be started in %g s: %s", container.name, delay, error)
         self._records.save_later(
             with_status(self._records.find(container.id), state=ContainerState.RESTARTING, error=error.message)
         )
-        self._restart_later(container.id, delay)
+        self.restarts.start_later(container.id, delay)
         return True
-
-    def _cancel_restart(self, container_id: str) -> None:
-        self._awaited_since.pop(container_id, None)
-        timer = self._restarts.pop(container_id, None)
-        if timer is not None:
-            timer.cancel()
-        self._delays.pop(container_id, None)
 
     # Stop, kill
 
@@ -385,7 +340,7 @@ class Lifecycle:
                 runtime.resume(container.id)
 
     def _end_restarting(self, container: Container) -> None:
-        self._cancel_restart(container.id)
+        self.restarts.cancel(container.id)
         stopped = with_status(container, state=ContainerState.EXITED, stopped_by_user=True, comes_back="")
         self._records.save_later(stopped)
         self._records.wake(container.id, ("not-running",), WaitResult(container.status.exit_code))
@@ -454,7 +409,5 @@ class Lifecycle:
 
     def close(self) -> None:
         """The daemon stops; containers go on running and nothing is started or put away any more."""
-        self._closing = True
-        for timer in list(self._restarts.values()):
-            timer.cancel()
+        self.restarts.close()
         self._exits.shutdown(wait=True)

@@ -78,7 +78,7 @@ class Recovery:
 
     def run(self) -> None:
         """Before the API is served."""
-        self._lifecycle.restarts = False  # or it would be started while networks and volumes are put in order
+        self._lifecycle.restarts.are_held = True  # or it would be started while networks and volumes are put in order
         for report in self._executor.recover():
             log.info("recovery: %s", report)
         for report in self._plugins.recover():
@@ -106,7 +106,7 @@ class Recovery:
 
     def go_on(self) -> None:
         """Once the API is served."""
-        self._lifecycle.restarts = True
+        self._lifecycle.restarts.are_held = False
         self._plugins.go_on()
         self._start_by_policy()
         try:
