@@ -324,7 +324,7 @@ def test_a_volume_that_moves_to_storage_of_all_hosts_is_known_to_all(
     assert b.inspect("volume", "data")["Labels"] == {"who": "a"}
     sh(b, "data", "echo there >> /t/file")
     assert a.docker("exec", "idle", "cat", "/t/file").stdout == "begun\nthere\n"
-    assert where(b, "data") == [("a", "idle", True)]
+    wait_for("the use", lambda: where(b, "data") == [("a", "idle", True)])
     b.docker("volume", "rm", "data", code=1)
 
 

@@ -215,9 +215,16 @@ def test_a_daemon_that_runs_is_not_disturbed(daemon: LiveDaemon) -> None:
     assert f"in use by pid {daemon.pid}" in recover(daemon, code=1)
 
 
+def pid_of_sleep(daemon: LiveDaemon, container: str) -> int:
+    """Once that is what its process is: what it begins as has other words on its command line."""
+    pid = int(daemon.inspect("container", container)["State"]["Pid"])
+    wait_for("it to sleep", lambda: Path(f"/proc/{pid}/cmdline").read_bytes() == b"sleep\x001000\x00")
+    return pid
+
+
 def test_what_still_runs_is_named_and_must_end_first(daemon: LiveDaemon) -> None:
     daemon.docker("run", "-d", "--name", "busy", "-v", "data:/data", "busybox", "sleep", "1000")
-    pid = daemon.inspect("container", "busy")["State"]["Pid"]
+    pid = pid_of_sleep(daemon, "busy")
     daemon.kill()
     lose(daemon)
     assert "busy" in recover(daemon, "--dry-run")
@@ -283,7 +290,7 @@ def test_what_lost_containers_had_mounted_is_let_go(daemon: LiveDaemon, busybox_
     daemon.docker("volume", "create", "-o", "size=16m", "limited")
     command = ("sh", "-c", "echo kept > /l/note; exec sleep 1000")
     daemon.docker("run", "-d", "--name", "busy", "-v", "memory:/m", "-v", "limited:/l", "busybox", *command)
-    pid = daemon.inspect("container", "busy")["State"]["Pid"]
+    pid = pid_of_sleep(daemon, "busy")
     daemon.kill()
     lose(daemon)
     assert f"pid {pid}: sleep 1000, uses limited, memory" in recover(daemon, "--dry-run")

@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import tarfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -163,13 +164,20 @@ def test_a_client_that_leaves_ends_the_export(daemon: LiveDaemon) -> None:
         client.connect(str(daemon.socket))
         client.sendall(f"GET {BASE}/data/export HTTP/1.1\r\nHost: o\r\n\r\n".encode())
         assert client.recv(12) == b"HTTP/1.1 200"
+        assert b"archive.worker" in _command_lines(daemon)
         daemon.docker("volume", "rm", "data")
-    children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children")
-    wait_for("the packing process to end", lambda: b"archive.worker" not in _command_lines(children))
+    wait_for("the packing process to end", lambda: b"archive.worker" not in _command_lines(daemon))
 
 
-def _command_lines(children: Path) -> bytes:
-    return b"".join(Path(f"/proc/{pid}/cmdline").read_bytes() for pid in children.read_text().split())
+def _command_lines(daemon: LiveDaemon) -> bytes:
+    """Of its children, whichever of its threads started them."""
+    found = b""
+    for thread in Path(f"/proc/{daemon.pid}/task").iterdir():
+        with suppress(OSError):  # it has just ended, as any of these processes may
+            for pid in (thread / "children").read_text().split():
+                with suppress(OSError):
+                    found += Path(f"/proc/{pid}/cmdline").read_bytes()
+    return found
 
 
 def test_a_full_disk_refuses_and_leaves_nothing(small_disk: Any, make_daemon: Any) -> None:

@@ -77,7 +77,7 @@ def test_a_volume_gets_a_limit_and_keeps_its_data_id_age_and_labels(daemon: Live
 def test_running_containers_go_on_with_the_new_storage_and_notice_nothing(daemon: LiveDaemon, far: Path) -> None:
     plain = "mkdir /v/sub && echo kept > /v/a && echo part > /v/sub/b"
     daemon.docker("run", "-d", "--name", "writer", "-v", "data:/v", "busybox", "sh", "-c", f"{plain}; sleep 1000")
-    wait_for("the data", lambda: (daemon.volume_data("data") / "sub/b").exists())
+    wait_for("the data", lambda: "part\n" in daemon.docker("exec", "writer", "cat", "/v/sub/b", code=None).stdout)
     part = "type=volume,source=data,target=/p,volume-subpath=sub,readonly"
     daemon.docker("run", "-d", "--name", "reader", "--mount", part, *SLEEP)
     pids = [daemon.inspect("container", name)["State"]["Pid"] for name in ("writer", "reader")]
@@ -118,7 +118,7 @@ def test_who_has_files_open_is_named_and_stopped_only_if_that_is_allowed(daemon:
     assert moved["Restarted"] == ["holder"] and not moved["Failures"]
     state = daemon.inspect("container", "holder")["State"]
     assert state["Running"] and state["StartedAt"] != began
-    assert daemon.docker("exec", "holder", "wc", "-l", "/v/held").stdout == "2 /v/held\n"
+    wait_for("it to hold", lambda: daemon.docker("exec", "holder", "wc", "-l", "/v/held").stdout == "2 /v/held\n")
     daemon.docker("rm", "-f", "holder")
 
 
