@@ -4,7 +4,7 @@ after each; `make_daemon` starts one of the test's own, in the state and with th
 import os
 import signal
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -90,15 +90,27 @@ def docker_command(needs_root: None) -> Path:
     return DOCKER_COMMANDS[VERSIONS[-1]]
 
 
-@pytest.fixture(scope="module")
-def module_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
-    daemon = Daemon(docker_command)
+@contextmanager
+def running(daemon: LiveDaemon, busybox_tar: Path) -> Iterator[LiveDaemon]:
     try:
         daemon.start()
         daemon.docker("import", busybox_tar, "busybox")
         yield daemon
     finally:
         daemon.close()
+
+
+@pytest.fixture(scope="module")
+def module_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
+    with running(Daemon(docker_command), busybox_tar) as daemon:
+        yield daemon
+
+
+@pytest.fixture(scope="module")
+def our_daemon(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
+    """Orlop's own, also where Docker plays the peer."""
+    with running(LiveDaemon(docker_command), busybox_tar) as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 nothing is lost with the journal."""
 
 import json
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -13,14 +12,8 @@ from support.daemon import LiveDaemon
 
 
 @pytest.fixture(scope="module")
-def daemon(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
-    made = LiveDaemon(docker_command)
-    try:
-        made.start()
-        made.docker("import", busybox_tar, "busybox")
-        yield made
-    finally:
-        made.close()
+def daemon(our_daemon: LiveDaemon) -> LiveDaemon:
+    return our_daemon
 
 
 def make(daemon: LiveDaemon, *options: str) -> None:

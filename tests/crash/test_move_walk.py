@@ -2,8 +2,6 @@
 its containers go on with that, the one that stood still as the one that was stopped for it."""
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +14,8 @@ HOLD = "exec 3>>/v/held; echo began >> /v/begun; while :; do sleep 1000; done"
 
 
 @pytest.fixture(scope="module")
-def ship(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
-    daemon = LiveDaemon(docker_command)
-    try:
-        daemon.start()
-        daemon.docker("import", busybox_tar, "busybox")
-        yield daemon
-    finally:
-        daemon.close()
+def ship(our_daemon: LiveDaemon) -> LiveDaemon:
+    return our_daemon
 
 
 def prepare(ship: LiveDaemon) -> None:

@@ -95,19 +95,8 @@ CHOSEN = {
 }
 
 
-@pytest.fixture(scope="module")
-def daemon_of_all(docker_command: Path, busybox_tar: Path) -> Iterator[LiveDaemon]:
-    daemon = LiveDaemon(docker_command)
-    try:
-        daemon.start()
-        daemon.docker("import", busybox_tar, "busybox")
-        yield daemon
-    finally:
-        daemon.close()
-
-
 @pytest.fixture
-def make_ship(daemon_of_all: LiveDaemon, tmp_path: Path) -> Iterator[Callable[[str], Ship]]:
+def make_ship(our_daemon: LiveDaemon, tmp_path: Path) -> Iterator[Callable[[str], Ship]]:
     far = tmp_path / "far"
     far.mkdir()
     with ExitStack() as stack:
@@ -127,8 +116,8 @@ def make_ship(daemon_of_all: LiveDaemon, tmp_path: Path) -> Iterator[Callable[[s
             else:
                 options, secrets = {"key": "secret://vault"}, {"vault": "the key of the tests"}
             for name, value in secrets.items():
-                daemon_of_all.orlop("secret", "create", "--force", name, stdin=value)
-            return Ship(daemon_of_all, driver, options)
+                our_daemon.orlop("secret", "create", "--force", name, stdin=value)
+            return Ship(our_daemon, driver, options)
 
         yield make
 

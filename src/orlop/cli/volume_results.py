@@ -1,4 +1,4 @@
-"""What became of a copy or an import of a volume: its progress, the answer, and the notes that people should read."""
+"""What became of long work on a volume: its progress, the answer, and of a copy the notes that people should read."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

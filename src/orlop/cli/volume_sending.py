@@ -1,13 +1,13 @@
 """What `orlop volume move --to` does: a volume of this host goes to another one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from orlop.cli.app import App
 from orlop.cli.human import render_size
 from orlop.cli.output import print_json, print_line, warn
-from orlop.cli.progress import Progress
-from orlop.client.api import json_messages, quote
-from orlop.client.errors import ApiError, Unreachable
+from orlop.cli.volume_results import read_result
+from orlop.client.api import quote
 
 
 def send(app: App, volume: str, node: str, stop: bool, output_format: str, quiet: bool) -> None:
@@ -30,14 +30,9 @@ def send(app: App, volume: str, node: str, stop: bool, output_format: str, quiet
 
 
 def _read(app: App, volume: str, body: dict[str, Any], quiet: bool) -> dict[str, Any]:
-    response = app.api.stream("POST", f"/orlop/v1/volumes/{quote(volume)}/send", {"progress": True}, body)
-    with Progress("", quiet=quiet) as progress:
-        for message in json_messages(response):
-            if "error" in message:
-                raise ApiError(500, str(message["error"]))
-            if "Result" in message:
-                return dict(message["Result"])
-            size = render_size(message["Bytes"])
-            progress.show(f"moving {volume}, {message['Step']}: {message['Entries']} entries, {size}")
-    why = "whether the volume was moved, `docker volume ls` says, here and there"
-    raise Unreachable(f"the daemon broke the connection off: {why}")
+    def shown(message: Mapping[str, Any]) -> str:
+        size = render_size(message["Bytes"])
+        return f"moving {volume}, {message['Step']}: {message['Entries']} entries, {size}"
+
+    lost = "whether the volume was moved, `docker volume ls` says, here and there"
+    return read_result(app, f"/orlop/v1/volumes/{quote(volume)}/send", body, quiet, shown, lost)

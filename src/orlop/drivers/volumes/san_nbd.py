@@ -9,17 +9,15 @@ that comes: so a leash holds this as it does the way without the kernel (san_cha
 """
 
 import json
-import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 from orlop.drivers.volumes.mount_program import Command, MountProgram, find_program
 from orlop.drivers.volumes.san_chain import CONNECT_SECONDS, END_SECONDS, Growth, explained, known_size
 from orlop.drivers.volumes.san_options import NbdDevice, SanOptions
 from orlop.drivers.volumes.san_program import nbd_node
-from orlop.drivers.volumes.san_session import device_path, is_free
+from orlop.drivers.volumes.san_session import device_path, is_free, open_disk
 from orlop.errors import HostFailure, OrlopError, Unsupported
 from orlop.kernel.device_look import run_within
 from orlop.kernel.programs import find_system_program
@@ -118,14 +116,8 @@ class SanNbd:
         said = (self.program.place / "log").read_text(errors="replace")
         return _CONNECTED in said and Path(f"/sys/block/{self._disk}/pid").exists() and known_size(self._disk) > 0
 
-    @contextmanager
-    def device(self, subject: str, read_only: bool) -> Iterator[tuple[int, str]]:
-        path = device_path(self._disk)
-        fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
-        try:
-            yield fd, str(path)
-        finally:
-            os.close(fd)
+    def device(self, subject: str, read_only: bool) -> AbstractContextManager[tuple[int, str]]:
+        return open_disk(self._disk, read_only)
 
     def growth(self, subject: str) -> Growth | None:
         return None  # the server says how large it is when it is connected to

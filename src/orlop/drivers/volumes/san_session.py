@@ -16,7 +16,7 @@ import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -132,14 +132,8 @@ class SanSession:
             raise HostFailure(subject, f"{device}: the target shows no such unit", _CHECK)
         return disk
 
-    @contextmanager
-    def device(self, subject: str, read_only: bool) -> Iterator[tuple[int, str]]:
-        path = device_path(self._disk)
-        fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
-        try:
-            yield fd, str(path)
-        finally:
-            os.close(fd)
+    def device(self, subject: str, read_only: bool) -> AbstractContextManager[tuple[int, str]]:
+        return open_disk(self._disk, read_only)
 
     def growth(self, subject: str) -> Growth | None:
         disk = self._disk
@@ -195,6 +189,17 @@ class SanSession:
         with suppress(OSError):
             if disk := self._disk:
                 Path(f"/sys/block/{disk}/device/state").write_text("offline")
+
+
+@contextmanager
+def open_disk(disk: str, read_only: bool) -> Iterator[tuple[int, str]]:
+    """The kernel's block device, open, and its path."""
+    path = device_path(disk)
+    fd = os.open(path, (os.O_RDONLY if read_only else os.O_RDWR) | os.O_CLOEXEC)
+    try:
+        yield fd, str(path)
+    finally:
+        os.close(fd)
 
 
 def device_path(disk: str) -> Path:
