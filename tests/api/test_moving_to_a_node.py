@@ -96,6 +96,21 @@ def test_it_comes_back_as_it_went_and_its_containers_have_it_again(a: LiveDaemon
     assert a.docker("start", "-a", "user").stdout == "precious\nmore\n"
 
 
+def test_what_came_back_and_cannot_go_again_is_as_it_was(a: LiveDaemon, b: LiveDaemon) -> None:
+    fill(a)
+    a.docker("create", "--name", "user", "--network", "none", "-v", "db:/d", "busybox", "cat", "/d/note")
+    a.orlop("volume", "move", "db", "--to", "b")
+    b.orlop("volume", "move", "db", "--to", "a")
+    a.stop()
+    a.start(environment={"ORLOP_FAULT": "volume.send/verified/after=errno:EIO"})
+    assert "fault injected" in a.orlop("volume", "move", "db", "--to", "b", code=1).stderr
+    assert a.docker("start", "-a", "user").stdout == "precious\n"
+    nothing_is_left(b)
+    a.restart()
+    a.orlop("volume", "move", "db", "--to", "b")
+    assert run(b, "db", "cat /d/note") == "precious\n"
+
+
 def test_a_container_that_was_left_gets_no_other_volume_of_that_name(a: LiveDaemon, b: LiveDaemon) -> None:
     fill(a)
     a.docker("create", "--name", "user", "--network", "none", "-v", "db:/d", "busybox", "cat", "/d/note")

@@ -111,7 +111,8 @@ class VolumeArrivals:
         for volume_id in list(self._arrivals):
             if self._take_up(volume_id):
                 try:
-                    self._settle(self._arrivals[volume_id])
+                    if (arrival := self._arrivals.get(volume_id)) is not None:  # else it was settled just now
+                        self._settle(arrival)
                 finally:
                     self._at_work.discard(volume_id)
 
@@ -141,7 +142,7 @@ class VolumeArrivals:
         try:
             self._arrive(move)
         except (OrlopError, OSError) as error:
-            log.warning("volume %s, on its way here from node %s: %s", move.volume.name, move.source, error)
+            _log_trouble(move, error)
         except Exception:
             log.exception("volume %s, on its way here from node %s", move.volume.name, move.source)
         finally:
@@ -160,6 +161,8 @@ class VolumeArrivals:
             finally:
                 os.close(fd)
             self._await_commit(arrival)
+        except (OrlopError, OSError) as error:
+            _log_trouble(move, error)  # now: settling it may have a trouble of its own
         finally:
             self._settle(arrival)
 
@@ -173,8 +176,8 @@ class VolumeArrivals:
         arrival = Arrival(move, f"move-{volume.id[:16]}-{move.attempt[:8]}")
         fd = -1
         try:
+            self._arrivals[volume.id] = arrival  # first: what cannot be undone here at once is settled later
             self._journal.commit(Put("arrivals", volume.id, arrival))
-            self._arrivals[volume.id] = arrival
             faults.point("volume.arrive", "prepare", "before")
             path = driver.prepare(arrival.token, for_driver(volume.options), render_record(volume))
             fd = os.open(path, _DIRECTORY)
@@ -183,7 +186,10 @@ class VolumeArrivals:
         except BaseException:
             if fd >= 0:
                 os.close(fd)
-            self._discard(arrival)
+            try:
+                self._discard(arrival)
+            except (OrlopError, OSError) as error:
+                _log_trouble(move, error)
             raise
         return arrival, fd
 
@@ -267,6 +273,7 @@ class VolumeArrivals:
                 error,
             )
             return
+        self._stuck.discard(committed.volume.id)
         self._joined.moves.advance(committed, replace(committed, state=MoveState.ARRIVED))
 
     def _discard(self, arrival: Arrival) -> None:
@@ -317,6 +324,10 @@ class VolumeArrivals:
             doors = list(self._doors.values())
         for door in doors:
             door.close()
+
+
+def _log_trouble(move: Move, error: OrlopError | OSError) -> None:
+    log.warning("volume %s, on its way here from node %s: %s", move.volume.name, move.source, error)
 
 
 def _require_room(fd: int, move: Move) -> None:

@@ -9,7 +9,6 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from orlop.cluster.contract import Cluster
@@ -22,7 +21,7 @@ from orlop.engine.volume_gates import why_gone
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_steps import render_record
-from orlop.errors import OrlopError, Unavailable
+from orlop.errors import NotFound, OrlopError, Unavailable
 from orlop.model.container import Container
 from orlop.model.value import dataclass
 from orlop.model.volume import PROTECT_LABEL, RetiredVolume, RetirementPolicy, Volume
@@ -91,7 +90,8 @@ class DepartureEnds:
 
     def forget_old(self) -> None:
         """What came back, and nobody is without any more."""
-        for volume_id, departure in list(self.noted.items()):
+        for departure in self.all_noted():
+            volume_id = departure.volume.id
             is_back = any(volume.id == volume_id for volume in self._records.all())
             holders = set(self._records.holders(departure.volume.name))
             if departure.left_at_ns and is_back and not holders.intersection(departure.containers):
@@ -102,6 +102,15 @@ class DepartureEnds:
     def note(self, departure: Departure) -> None:
         self._journal.commit(Put("departures", departure.volume.id, departure))
         self.noted[departure.volume.id] = departure
+
+    def noted_of(self, departure: Departure) -> Departure:
+        """As it is noted by now; itself where it is not: a note may be that of an earlier move, of what came back."""
+        noted = self.noted.get(departure.volume.id)
+        return noted if noted is not None and noted.attempt == departure.attempt else departure
+
+    def all_noted(self) -> list[Departure]:
+        """As of now: another thread may note one meanwhile."""
+        return list(self.noted.values())
 
     # The switch
 
@@ -167,7 +176,8 @@ class DepartureEnds:
     def stay(self, departure: Departure, cluster: Cluster, move: Move) -> None:
         """The move has ended, and all is as it was."""
         volume = departure.volume
-        if volume.id in self.noted:
+        noted = self.noted.get(volume.id)
+        if noted is not None and noted.attempt == departure.attempt:
             self._journal.commit(Drop("departures", volume.id))
             del self.noted[volume.id]
         self._records.gates.open(volume.id)
@@ -209,7 +219,7 @@ class DepartureEnds:
 
     def tell_left_again(self) -> None:
         """A crash may have come before it."""
-        for departure in self.noted.values():
+        for departure in self.all_noted():
             if departure.left_at_ns and self._records.find(departure.volume.name) is None:
                 self._tell_left(departure)
 
@@ -219,9 +229,13 @@ class DepartureEnds:
         for container in self.containers():
             if container.id in departure.containers:
                 names.append(container.name)
-                with suppress(OrlopError):
-                    why = f"volume {departure.volume.name} of this container: {why_gone(departure)}"
+                why = f"volume {departure.volume.name} of this container: {why_gone(departure)}"
+                try:
                     self.tell(container.id, why)
+                except NotFound:
+                    continue  # removed meanwhile
+                except OrlopError as error:
+                    log.warning("container %s is not told that its %s: %s", container.name, why, error)
         return names
 
     def _retired(self, volume: Volume, departure: Departure, now: int) -> RetiredVolume:

@@ -78,7 +78,7 @@ class VolumeDepartures:
 
     @property
     def is_unsettled(self) -> bool:
-        return any(not departure.left_at_ns for departure in self.ends.noted.values()) or bool(self._own_moves())
+        return any(not departure.left_at_ns for departure in self.ends.all_noted()) or bool(self._own_moves())
 
     def _own_moves(self) -> list[Move]:
         """In the cluster, and nobody here is at it."""
@@ -92,9 +92,9 @@ class VolumeDepartures:
         """At what is in doubt, and at what was left unfinished. Raises Unavailable while the store is away."""
         with self._news:
             self._news.notify_all()
-        for volume_id, departure in list(self.ends.noted.items()):
+        for departure in self.ends.all_noted():
             if not departure.left_at_ns:
-                with suppress(_AtWork), self._only_one(volume_id):
+                with suppress(_AtWork), self._only_one(departure.volume.id):
                     self.ends.settle(self._shared.required("moves of volumes"), departure)
         for move in self._own_moves():
             with suppress(_AtWork), self._only_one(move.volume.id):
@@ -190,7 +190,7 @@ class VolumeDepartures:
                 departure, moved = self._fill(departure, ready, end, opened.fd, subject, stop, told)
             return self.ends.commit(cluster, subject, departure, ready, moved)
         except BaseException:
-            departure = self.ends.noted.get(volume.id, departure)
+            departure = self.ends.noted_of(departure)
             if not departure.is_sent:  # else the cluster's word counts: asked for until it is known
                 self.ends.stay(departure, cluster, move)
             raise

@@ -42,9 +42,12 @@ class VolumeNodeMoves:
             self._thread.join(5)
 
     def _run(self) -> None:
-        self.departures.ends.tell_left_again()
+        is_first = True
         while self._wait():
             try:
+                if is_first:
+                    self.departures.ends.tell_left_again()
+                    is_first = False
                 self.arrivals.look()
                 self.departures.look()
                 self._is_told = False
