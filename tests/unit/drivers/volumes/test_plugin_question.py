@@ -18,7 +18,7 @@ from orlop.errors import HostFailure, NoSuchVolume, Unavailable
 from support.daemon import wait_for
 from support.fake_plugin import CLOSES, HANGS, FakePlugin, Misdeed
 
-SHORT = Deadlines(activation=5.0, call=0.3, mount=5.0, look=5.0)
+SHORT = Deadlines(call=1.0)
 
 
 @pytest.fixture
@@ -30,12 +30,17 @@ def plugin(tmp_path: Path) -> Iterator[FakePlugin]:
 
 
 @pytest.fixture
-def driver(tmp_path: Path, plugin: FakePlugin) -> Iterator[PluginVolumes]:
-    source = PluginSource(tmp_path / "run", [tmp_path / "plugins"], deadlines=SHORT)
+def source(tmp_path: Path, plugin: FakePlugin) -> Iterator[PluginSource]:
+    source = PluginSource(tmp_path / "run", [tmp_path / "plugins"])
+    yield source
+    source.close()
+
+
+@pytest.fixture
+def driver(source: PluginSource) -> PluginVolumes:
     found = source.find("fake")
     assert found is not None
-    yield found
-    source.close()
+    return found
 
 
 def ended(question: Question[object] | None) -> Question[object]:
@@ -118,11 +123,12 @@ def test_half_an_answer_is_an_error(driver: PluginVolumes, plugin: FakePlugin) -
 
 
 def test_a_plugin_that_does_not_answer_in_time_is_silent_from_then_on(
-    driver: PluginVolumes, plugin: FakePlugin
+    driver: PluginVolumes, plugin: FakePlugin, source: PluginSource
 ) -> None:
     driver.create("data", {}, "")
     plugin.script["Get"] = [HANGS]
     plugin.always["Plugin.Activate"] = HANGS
+    source._deadlines = SHORT
     question = driver.ask("data")
     assert question is not None
     assert not question.look()
@@ -133,17 +139,13 @@ def test_a_plugin_that_does_not_answer_in_time_is_silent_from_then_on(
     assert driver.ask("data") is None
 
 
-def test_an_answer_that_comes_in_pieces_is_put_together(tmp_path: Path, plugin: FakePlugin) -> None:
-    source = PluginSource(tmp_path / "run", [tmp_path / "plugins"])
-    driver = source.find("fake")
-    assert driver is not None
+def test_an_answer_that_comes_in_pieces_is_put_together(driver: PluginVolumes, plugin: FakePlugin) -> None:
     driver.create("data", {}, "")
     plugin.script["Get"] = [Misdeed(body=b'{"Volume": {"Name": "data"}}', dribbles=True)]
     question = driver.ask("data")
     assert question is not None
     wait_for("the end of the answer", question.look)
     assert question.answer() == StoredVolume("data", "", 0)
-    source.close()
 
 
 def test_a_listing_that_says_something_else_is_read_anew(driver: PluginVolumes, plugin: FakePlugin) -> None:
