@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 EXEC_ROOTS = "/run/orlop-"  # what those of all daemons of tests begin with
@@ -20,6 +21,16 @@ def find_leaks(places: Sequence[Path], bridge: str = "") -> list[str]:
         found += [f"interface {link['ifname']}" for link in links if link.get("master") == bridge]
         tables = _run("nft", "list", "tables").splitlines()
         found += [line for line in tables if line.endswith(f" orlop-{bridge}")]
+    return found
+
+
+def descriptors() -> set[tuple[str, str]]:
+    """What this process has open: number and file. Compare by `<=`: what earlier tests forgot may go at any moment,
+    whenever the interpreter collects its garbage."""
+    found = set()
+    for number in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):  # that of the listing itself
+            found.add((number, str(Path(f"/proc/self/fd/{number}").readlink())))
     return found
 
 

@@ -1,15 +1,16 @@
 """Reports of volumes: what is known from memory, what is counted for whom, what a removal would take."""
 
-import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from orlop.drivers.volumes.abilities import Measurement
 from orlop.drivers.volumes.local import LocalVolumes
+from orlop.engine import measuring
 from orlop.engine.container_records import ContainerRecords
 from orlop.engine.disk_usage import DiskUsages
 from orlop.engine.events import Events
@@ -24,6 +25,7 @@ from orlop.model.container import Container, ContainerConfig, ContainerState, Ho
 from orlop.model.mount import Mount, MountKind
 from orlop.model.volume import ANONYMOUS_LABEL, RetirementPolicy, Volume
 from orlop.store.journal import Journal
+from support.leaks import descriptors
 
 CONTAINER = "c" * 64
 SECONDS = 20
@@ -41,7 +43,7 @@ class Engine:
         )
         self.volumes.reconcile()
         self.records = ContainerRecords(self.journal)
-        self.measurer = Measurer(quick=0.1, long=0.2, grace=0.1)
+        self.measurer = Measurer()
         self.reports = VolumeReports(self.volumes, {"local": self.driver}, self.records, self.measurer)
         self.previews = VolumePreviews(self.volumes, {"local": self.driver}, self.reports)
 
@@ -127,9 +129,15 @@ def test_a_listing_waits_for_what_was_never_counted_and_not_for_what_is_only_old
 def test_volumes_that_hang_are_unknown_and_keep_no_other_waiting(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = threading.Event()
+    gate, now = threading.Event(), [0.0]
+    monkeypatch.setattr(measuring, "time", SimpleNamespace(monotonic=lambda: now[0]))
     volumes = [engine.make("data", b"x" * 100), engine.make("nfs"), engine.make("other", b"x" * 7)]
-    hang(engine, monkeypatch, "nfs", lambda: gate.wait(SECONDS))
+
+    def for_long() -> None:
+        now[0] += SECONDS / 2
+        gate.wait(SECONDS)
+
+    hang(engine, monkeypatch, "nfs", for_long)
     assert engine.reports.sizes(volumes, SECONDS) == {"data": 100, "nfs": -1, "other": 7}
     gate.set()
 
@@ -150,9 +158,9 @@ def test_a_tree_too_deep_is_not_counted_and_descriptors_do_not_run_out(
     monkeypatch.setattr("orlop.drivers.volumes.local_usage.DEEPEST", 5)
     volume = engine.make("deep")
     (Path(volume.mountpoint) / "a/b/c/d/e/f/g").mkdir(parents=True)
-    before = len(os.listdir("/proc/self/fd"))
+    before = descriptors()
     assert engine.reports.sizes([volume], SECONDS) == {"deep": -1}
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert descriptors() <= before
 
 
 def test_a_limit_is_told(engine: Engine) -> None:
