@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from support import skips
 from support.asking import BY_PEER, Api
@@ -19,6 +20,11 @@ from support.images import write_busybox_tar
 DaemonMaker = Callable[..., LiveDaemon]
 # ORLOP_TEST_PEER=/usr/sbin/dockerd plays the tests against Docker itself: does a test tell the truth about Docker?
 Daemon = Dockerd if os.environ.get("ORLOP_TEST_PEER") else LiveDaemon
+
+
+# How long an example takes, or to think it up, says how busy the machine is.
+settings.register_profile("orlop", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True)
+settings.load_profile("orlop")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -53,7 +59,7 @@ def no_hang(request: pytest.FixtureRequest) -> Iterator[None]:
     seconds = 1200 if request.node.get_closest_marker("slow") else 120
 
     def give_up(number: int, frame: object) -> None:
-        raise TimeoutError(f"the test did not end in {seconds} seconds")
+        pytest.fail(f"the test did not end in {seconds} seconds")  # not an OSError, which what it stops may forgive
 
     usual = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(seconds)
