@@ -203,7 +203,7 @@ def test_after_a_restart_who_runs_keeps_the_network_and_the_rest_is_removed(plac
 
 
 def test_the_subnet_is_remembered_unless_the_host_needs_it(place: Place, outside: str) -> None:
-    first = place.driver()
+    first = place.driver(gateway="10.219.0.1/24")  # not of those that other daemons choose from meanwhile
     first.join(a_container())
     remembered = first.network()
     first.remove()

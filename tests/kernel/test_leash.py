@@ -31,6 +31,13 @@ def _in(seconds: float) -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)
 
 
+def write(leash: Path, until: int) -> None:
+    """At once, as whoever keeps it up to date does: half a leash is none."""
+    new = leash.with_name("new")
+    new.write_text(str(until))
+    new.replace(leash)
+
+
 @pytest.fixture
 def leash(tmp_path: Path) -> Path:
     return tmp_path / "leash"
@@ -42,9 +49,13 @@ def keep(leash: Path, needs_root: None) -> Iterator[Keep]:
     started = []
 
     def start(seconds: float, *argv: str) -> "subprocess.Popen[bytes]":
-        leash.write_text(str(_in(seconds)))
+        os.mkfifo(leash)
         environment = {**os.environ, **leash_environment()}
         started.append(subprocess.Popen(leash_command(leash, argv), env=environment))
+        with leash.open("w") as waiting:  # the time counts from when the keeper reads of it, not while it starts
+            until = _in(seconds)
+            write(leash, until)
+            waiting.write(str(until))
         return started[-1]
 
     yield start
@@ -54,8 +65,12 @@ def keep(leash: Path, needs_root: None) -> Iterator[Keep]:
 
 
 def _child(keeper: "subprocess.Popen[bytes]") -> int:
+    """Once it is the program: stopped before that, it would never come to be bound to its keeper, nor to begin."""
     children = Path(f"/proc/{keeper.pid}/task/{keeper.pid}/children")
-    return int(wait_for("the program", lambda: children.read_text().split())[0])
+    pid = int(wait_for("the program", lambda: children.read_text().split())[0])
+    command = Path(f"/proc/{keeper.pid}/cmdline").read_bytes()
+    wait_for("it to begin", lambda: Path(f"/proc/{pid}/cmdline").read_bytes() != command)
+    return pid
 
 
 def _is_gone(pid: int) -> bool:
@@ -90,7 +105,7 @@ def test_it_ends_with_a_keeper_that_was_killed(keep: Keep) -> None:
 
 def test_a_longer_leash_puts_it_off(keep: Keep, leash: Path) -> None:
     keeper = keep(1.0, "sleep", "100")
-    leash.write_text(str(_in(100)))
+    write(leash, _in(100))
     with pytest.raises(subprocess.TimeoutExpired):
         keeper.wait(1.5)
     leash.write_text("no number")

@@ -1,8 +1,10 @@
 """A device that one host at a time may write to: reached only for as long as a file says."""
 
 import os
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -37,9 +39,29 @@ def driver(tmp_path: Path, target: IscsiTarget) -> Iterator[SanVolumes]:
 
 
 def _leash(place: Path, name: str, seconds: float) -> Path:
-    path = place / name
-    path.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)))
+    path, new = place / name, place / f"{name}.new"
+    new.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)))
+    new.replace(path)  # half a leash is none
     return path
+
+
+@contextmanager
+def _lengthened(place: Path, name: str, seconds: float) -> Iterator[Path]:
+    """Again and again, as long as this lasts."""
+    is_over = threading.Event()
+
+    def lengthen() -> None:
+        while not is_over.wait(seconds / 10):
+            _leash(place, name, seconds)
+
+    lengthening = threading.Thread(target=lengthen)
+    path = _leash(place, name, seconds)
+    lengthening.start()
+    try:
+        yield path
+    finally:
+        is_over.set()
+        lengthening.join()
 
 
 def _fails_to_write(data: Path) -> bool:
@@ -53,10 +75,11 @@ def _fails_to_write(data: Path) -> bool:
 
 
 def test_nothing_is_written_once_the_leash_is_over(driver: SanVolumes, tmp_path: Path) -> None:
-    driver.tie("data", _leash(tmp_path, "leash", 6))
-    data = driver.attach("data", new_id())
-    (data / "early").write_text("early")
-    assert not _fails_to_write(data)
+    with _lengthened(tmp_path, "leash", 4) as leash:
+        driver.tie("data", leash)
+        data = driver.attach("data", new_id())
+        (data / "early").write_text("early")
+        assert not _fails_to_write(data)
     wait_for("the end of the leash", lambda: _fails_to_write(data))
 
 
