@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from orlop.docker.pools import Pool
+from support.edge import wait_until
 
 
 def test_results_and_errors_reach_who_waits() -> None:
@@ -53,9 +54,7 @@ def test_threads_made_for_calls_that_hang_go_again() -> None:
     for future in hanging:
         future.result(10)
     threads = [thread for thread in threading.enumerate() if thread.name.startswith("crowd-")]
-    for thread in sorted(threads, key=lambda thread: thread.name)[1:]:
-        thread.join(0.5)
-    assert sum(thread.is_alive() for thread in threads) <= 1
+    wait_until(lambda: sum(thread.is_alive() for thread in threads) <= 1)
     assert pool.submit(lambda: 43).result(5) == 43
     pool.close()
 

@@ -363,6 +363,7 @@ def test_wait_sends_its_head_at_once_and_the_code_later(served: Served, fakes: F
     with served.connect() as exchange:
         exchange.request("POST", "/containers/app/wait?condition=next-exit")
         assert exchange.head()[0] == 200
+        wait_until(lambda: bool(fakes.containers.waiting))
         fakes.containers.waiting[0].set_result(WaitResult(137))
         assert b"".join(exchange.chunks()) == b'{"StatusCode":137}\n'
     assert fakes.containers.asked == ["next-exit"]
@@ -373,6 +374,7 @@ def test_a_waiter_that_goes_away_stops_waiting(served: Served, fakes: Fakes) -> 
     with served.connect() as exchange:
         exchange.request("POST", "/containers/app/wait")
         exchange.head()
+        wait_until(lambda: bool(fakes.containers.waiting))
     wait_until(lambda: fakes.containers.waiting[0].cancelled())
 
 
@@ -413,6 +415,7 @@ def test_a_server_that_stops_ends_what_lasts(served: Served, fakes: Fakes) -> No
         events.head()
         wait.request("POST", "/containers/app/wait")
         wait.head()
+        wait_until(lambda: bool(fakes.containers.waiting))
         served.stop()
         for exchange in (events, wait, attached):
             assert exchange.is_closed()
