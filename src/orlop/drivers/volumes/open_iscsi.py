@@ -9,9 +9,11 @@ A session is the kernel's: it outlives every process. It is known by its interfa
 
 import errno
 import fcntl
+import logging
 import os
 import re
 import socket
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -21,10 +23,12 @@ from shutil import rmtree
 from orlop.drivers.volumes.mount_program import Command, MountProgram
 from orlop.drivers.volumes.san_options import IscsiDevice
 from orlop.drivers.volumes.san_program import own_initiator
-from orlop.errors import HostFailure, Unavailable, Unsupported
+from orlop.errors import HostFailure, OrlopError, Unavailable, Unsupported
 from orlop.kernel.device_look import run_within
 from orlop.kernel.private_directory import privately
 from orlop.kernel.programs import find_system_program
+
+log = logging.getLogger(__name__)
 
 LOGIN_SECONDS = 40.0
 LOGOUT_SECONDS = 15.0
@@ -37,6 +41,8 @@ _SESSIONS = Path("/sys/class/iscsi_session")
 _PLAIN = re.compile(r"[!-~]{1,255}")  # what a node record holds without being read otherwise
 _REASON = re.compile(r"initiator reported error \([0-9]+ - (.*)\)")
 _LOOK_SECONDS = 0.02
+_AGAIN_SECONDS = 0.2
+_TENDING = threading.Lock()  # while a thread starts the iscsid of this host
 
 _REFUSED = (19, 24)  # how iscsiadm ends where the target said no; where it wants another login
 
@@ -157,9 +163,10 @@ class OpenIscsi:
         while self.session is not None:
             if time.monotonic() > deadline:
                 raise HostFailure(subject, f"the kernel's session with its target does not end: {said}")
-            # An iscsid that has just begun may not know of it yet.
             with suppress(TimeoutError):
-                _, said = self._ask(LOGOUT_SECONDS, "-m", "session", "-r", number, "-u")
+                code, said = self._ask(LOGOUT_SECONDS, "-m", "session", "-r", number, "-u")
+                if code:  # an iscsid that has just begun may not know of it yet
+                    time.sleep(_AGAIN_SECONDS)
 
     def _ask(self, seconds: float, *arguments: str) -> tuple[int, str]:
         iscsiadm = find_system_program("iscsiadm")
@@ -185,6 +192,19 @@ class OpenIscsi:
                 self._iscsid.start(subject, command, is_listening, _START_SECONDS)
         finally:
             os.close(lock)
+
+    def tend(self, subject: str) -> None:
+        """As `require_iscsid`, and waits for nobody: a thread sees to it, where none is at it already."""
+        if not is_listening() and _TENDING.acquire(blocking=False):
+            threading.Thread(target=self._tend, args=(subject,), name="iscsid", daemon=True).start()
+
+    def _tend(self, subject: str) -> None:
+        try:
+            self.require_iscsid(subject)
+        except (OrlopError, OSError) as error:
+            log.warning("%s: a connection that was cut does not come back without an iscsid: %s", subject, error)
+        finally:
+            _TENDING.release()
 
 
 def is_listening() -> bool:

@@ -16,6 +16,7 @@ time that is over, harms nobody. All of it is done by a process that can be kill
 import os
 import secrets
 import sys
+from contextlib import suppress
 
 from orlop.errors import Conflict, HostFailure, Unsupported
 from orlop.kernel.device_look import last_line, run_within
@@ -86,7 +87,8 @@ def take(fd: int, epoch: int) -> None:
             if is_ours(key) and key < own:
                 _preempt(fd, own, key)
     except BaseException:
-        give(fd, epoch)
+        with suppress(OSError):  # a registration that stays harms nobody; why it was not taken is what counts
+            give(fd, epoch)
         raise
 
 

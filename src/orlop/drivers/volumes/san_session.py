@@ -13,12 +13,10 @@ import json
 import logging
 import os
 import stat
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 
 from orlop.drivers.volumes.leash_ties import Tie
@@ -28,7 +26,6 @@ from orlop.drivers.volumes.open_iscsi import (
     encoded_lun,
     host_of,
     interface_name,
-    is_listening,
     wait_for_disk,
 )
 from orlop.drivers.volumes.san_chain import Growth, known_size
@@ -171,9 +168,7 @@ class SanSession:
 
     def tend(self) -> None:
         """A connection that was cut comes back only where an iscsid sees to it."""
-        if not is_listening():
-            work = partial(self._initiator.require_iscsid, f"the session of {self._place.name}")
-            threading.Thread(target=work, name="iscsid", daemon=True).start()
+        self._initiator.tend(f"the session of {self._place.name}")
 
     def kill(self) -> None:
         self._switch_off()

@@ -1,9 +1,21 @@
 """What open-iscsi is told, and what it says."""
 
+import threading
+from pathlib import Path
+
 import pytest
 
-from orlop.drivers.volumes.open_iscsi import encoded_lun, interface_name, render_node, said_by, why_not_for
+from orlop.drivers.volumes import open_iscsi
+from orlop.drivers.volumes.open_iscsi import (
+    OpenIscsi,
+    encoded_lun,
+    interface_name,
+    render_node,
+    said_by,
+    why_not_for,
+)
 from orlop.drivers.volumes.san_options import IscsiDevice, parse_san_options
+from orlop.errors import Unsupported
 
 ISCSI = {"portal": "[fd00::5]:3261", "target": "iqn.2026-11.test:disk1", "lun": "1"}
 CHAP = {"chap-user": "me", "chap-password": "planted-word"}
@@ -62,3 +74,28 @@ def test_of_many_words_the_reason_is_taken() -> None:
     assert said_by(said) == "no authorization"
     assert said_by("iscsiadm: first\niscsiadm: second\n") == "first"
     assert said_by("")
+
+
+def test_one_thread_sees_to_an_iscsid_that_is_gone_and_says_why_it_cannot(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    begun, goes_on = threading.Semaphore(0), threading.Event()
+
+    def require(self: OpenIscsi, subject: str) -> None:
+        begun.release()
+        assert goes_on.wait(10)
+        raise Unsupported(subject, "it is not installed")
+
+    monkeypatch.setattr(open_iscsi, "is_listening", lambda: False)
+    monkeypatch.setattr(OpenIscsi, "require_iscsid", require)
+    before = set(threading.enumerate())
+    for number in range(5):
+        OpenIscsi(tmp_path, tmp_path / str(number), "orlop-one").tend("the session of one")
+    assert begun.acquire(timeout=10)
+    (thread,) = set(threading.enumerate()) - before
+    goes_on.set()
+    thread.join(10)
+    assert "the session of one" in caplog.text
+    assert "it is not installed" in caplog.text
+    OpenIscsi(tmp_path, tmp_path, "orlop-one").tend("the session of one")
+    assert begun.acquire(timeout=10), "it is tried again"

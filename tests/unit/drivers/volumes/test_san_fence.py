@@ -109,6 +109,18 @@ def test_what_somebody_else_has_reserved_is_not_taken(unit: Unit) -> None:
     assert unit.holder == 9 and unit.registered == {9: 0x1234}
 
 
+def test_why_it_was_not_taken_is_told_also_where_the_registration_stays(unit: Unit) -> None:
+    unit.registered, unit.holder = {9: 0x1234}, 9
+
+    def break_off(host: int, what: Change) -> None:
+        if what is Change.REGISTER:
+            raise OSError(5, "the connection is gone")
+
+    unit.before = break_off
+    with pytest.raises(san_fence.NotFenced, match="something else"):
+        take(1, 5)
+
+
 def test_a_unit_that_does_not_end_what_is_on_its_way_is_refused_before_it_matters(unit: Unit) -> None:
     unit.knows_abort = False
     with pytest.raises(san_fence.NotFenced, match="PREEMPT AND ABORT"):
