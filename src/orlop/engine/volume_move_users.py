@@ -179,9 +179,14 @@ class MoveUsers:
         except ProcessLookupError:
             return
         try:
+            self._give(use, source, pid)
+        finally:
+            os.close(process)
+
+    def _give(self, use: LiveUse, source: Path, pid: int) -> None:
+        try:
             namespace = os.open(f"/proc/{pid}/ns/mnt", os.O_RDONLY | os.O_CLOEXEC)
         except (FileNotFoundError, ProcessLookupError):
-            os.close(process)
             return
         try:
             table = read_mounts(f"/proc/{pid}/mountinfo")
@@ -198,7 +203,6 @@ class MoveUsers:
                 os.close(tree)
         finally:
             os.close(namespace)
-            os.close(process)
 
     def give_or_end(self, use: LiveUse, source: Path) -> None:
         """Whoever cannot be given what the volume is now must not go on with what it was."""

@@ -74,7 +74,6 @@ class MoveWork:
         self._stopped: list[str] = []  # or were told to
         self._live: tuple[LiveUse, ...] = ()
         self._is_switching = False
-        self._is_attached = False
         self._still_since = 0.0
         self._stood_still_seconds = 0.0
         self._failures: list[str] = []
@@ -135,7 +134,6 @@ class MoveWork:
         with self._tools.locks.hold([self._volume.name]):
             self._source_path = self._tools.mounts.attach_data(self._volume, MOVE_USE)
         self._target_path = self._target.attach(self._hidden, MOVE_USE)
-        self._is_attached = True
         self._tools.mounts.require_answer(self.moved, self._target_path)
         if isinstance(self._target, Fleeting) and self._target.vanishes(self._hidden, MOVE_USE):
             raise Unsupported(self._subject, "the target is in memory, and would be empty when nobody uses it")

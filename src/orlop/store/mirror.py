@@ -113,7 +113,7 @@ class Mirror:
         self._progress = progress
         self._forgone = frozenset(forgone)
         self._passed_over = frozenset(name.encode(errors="surrogateescape") for name in passed_over)
-        self._index = Index(scratch)
+        self._index = self._guarded(lambda: Index(scratch))
         self._abilities: Abilities | None = None
         self._number = 0
         self._reported = (0, 0)

@@ -25,7 +25,12 @@ class ReceiverAside:
         self._is_closed = False
         self.stream, theirs = (given, given.dup()) if given is not None else socket.socketpair()
         with theirs:
-            self._process = start_child(__name__, [theirs.fileno(), target_fd])
+            try:
+                self._process = start_child(__name__, [theirs.fileno(), target_fd])
+            except BaseException:
+                if given is None:
+                    self.stream.close()
+                raise
             assert self._process.stdin is not None and self._process.stdout is not None
             self._process.stdout.close()  # all that it has to say it says to the sender
             with suppress(BrokenPipeError), self._process.stdin as task:

@@ -83,6 +83,16 @@ class Index:
         path = "" if folder is None else str(folder / f".mirror-{token_hex(8)}")
         self._spoilt_last = 0
         self._db = sqlite3.connect(path, isolation_level=None, cached_statements=64)
+        try:
+            self._make()
+        except BaseException:
+            self._db.close()
+            raise
+        finally:
+            if path:
+                Path(path).unlink(missing_ok=True)
+
+    def _make(self) -> None:
         self._db.execute("PRAGMA journal_mode = OFF")
         self._db.execute("PRAGMA synchronous = OFF")
         self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -91,8 +101,6 @@ class Index:
         self._db.execute("BEGIN")
         for statement in _SCHEMA.split(";\n"):
             self._db.execute(statement)
-        if path:
-            Path(path).unlink()
         self._db.execute("INSERT INTO nodes VALUES (?, NULL, ?, 0, 0, 0, x'', 0, x'', 0, 0)", (ROOT, stat.S_IFDIR))
 
     def close(self) -> None:

@@ -382,6 +382,17 @@ def test_the_sender_in_a_child(source: Path, target: Path, tmp_path: Path) -> No
     assert not (target / "folder").exists()
 
 
+@pytest.mark.parametrize("kind", [Mirror, MirrorAside])
+def test_no_place_for_the_notes_is_told_with_the_way_out(
+    kind: "type[Mirror | MirrorAside]", source: Path, target: Path, tmp_path: Path
+) -> None:
+    with (
+        pytest.raises(HostFailure, match=r"could not be noted.*disk with the notes"),
+        mirroring(source, target, kind=kind, scratch=tmp_path / "nowhere"),
+    ):
+        pass
+
+
 def test_errors_of_a_child_are_told_apart(source: Path, target: Path) -> None:
     (source / "file").write_text("x")
     with pytest.raises(HostFailure, match=r"file.*bytes differ"), mirroring(source, target, kind=MirrorAside) as mirror:
