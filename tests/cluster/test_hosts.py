@@ -67,7 +67,7 @@ def test_a_host_without_power_has_no_process_left_and_keeps_its_disk(host: Host)
 
 
 def test_etcd_finds_another_leader(hosts: Hosts) -> None:
-    first = hosts.etcd.leader()
+    first = wait_for("a leader", hosts.etcd.leader)
     hosts.etcd.kill_member(first)
     try:
         assert wait_for("another leader", hosts.etcd.leader) != first

@@ -15,7 +15,8 @@ pytestmark = [needs_etcd, needs_san]
 
 # Asked to end, it waits for leave: so the tests know at which moment of the move they are.
 CONTAINER = """
-trap 'touch /d/stopping; until [ -e /d/go ]; do usleep 20000; done; rm /d/go /d/stopping; exit' TERM
+trap 'touch /d/stopping; until [ -e /d/go ]; do usleep 20000; done; rm /d/go /d/stopping /d/taking; exit' TERM
+touch /d/taking
 while :; do echo x >> /d/log; usleep 20000; done
 """
 
@@ -37,6 +38,7 @@ def test_a_cut_in_the_middle_leaves_all_as_it_was_and_then_it_moves(hosts: Hosts
     command = [*orlop_command(), "volume", "move", "db", "--to", "mb", "--stop"]
 
     def begin() -> "subprocess.Popen[str]":
+        wait_for("the container to take the signal", (data / "taking").exists)
         mover = subprocess.Popen(command, env=a.orlop_environment, stderr=subprocess.PIPE, text=True)
         wait_for("the stop", (data / "stopping").exists)
         return mover

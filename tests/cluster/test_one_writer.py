@@ -56,6 +56,7 @@ def test_the_second_is_told_who_writes_and_gets_it_once_the_first_has_stopped(
 ) -> None:
     a, b = pair
     run_writer(a, volume)
+    wait_for("records", lambda: a.docker("exec", "writer", "tail", "-n1", "/d/log", code=None).stdout.strip())
     said = b.docker("run", "--rm", "-v", f"{volume}:/d", "busybox", "true", code=None).stderr
     assert "node a writes to it since" in said and "for writer" in said and f"orlop volume takeover {volume}" in said
     a.docker("rm", "-f", "writer")
@@ -176,6 +177,7 @@ def test_what_is_written_to_when_its_host_joins_is_kept_for_it_until_that_has_st
     assert late.inspect("container", "writer")["State"]["Pid"] == pid
     late.docker("rm", "-f", "writer")
     mount = "type=volume,src=early,dst=/d,volume-opt=wait=30s"
-    found = wait_for("b", lambda: b.docker("run", "--rm", "--mount", mount, "busybox", "tail", "-n1", "/d/log").stdout)
+    reading = ("run", "--rm", "--mount", mount, "busybox", "tail", "-n1", "/d/log")
+    found = wait_for("b", lambda: b.docker(*reading, code=None).stdout)
     assert found.strip().isdigit()
     assert "early" not in late.orlop("volume", "ls").stderr

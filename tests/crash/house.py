@@ -7,17 +7,21 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+from support.asking import ask
 from support.daemon import LiveDaemon
 
 
 def disorder(daemon: LiveDaemon) -> list[str]:
     """Everything that does not fit, in words; empty when all is well. Asked while the daemon is running and idle."""
-    records = _settled_records(daemon)
+    records, told = _settled_records(daemon)
     containers, layers, volumes = records["containers"], records["layers"], records["volumes"]
     root = daemon.data_root
     found = [
         f"unfinished: {item['plan']['operation']} {item['plan']['subject']}" for item in records["operations"].values()
     ]
+    noted = _states(records)
+    if told != noted:
+        found.append(f"states of containers are told as {told}, the journal has {noted}")
 
     image_layers = {item["id"] for item in layers.values()}
     writable = {item["layer_id"] for item in containers.values()}
@@ -114,13 +118,21 @@ def _untold(root: Path, volumes: dict[str, Any]) -> list[str]:
     return found
 
 
-def _settled_records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
-    """What is made and removed is marked until the disk has it, a moment later; a mark that stays is an operation
-    that is unfinished."""
+def _settled_records(daemon: LiveDaemon) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """And the states of containers as the daemon tells them. What is made and removed is marked until the disk has it,
+    a moment later; a mark that stays is an operation that is unfinished. The end of a container, which a start finds
+    out again by itself, is in the journal a moment after it was told."""
     deadline = time.monotonic() + 5
-    while (records := _records(daemon))["operations"] and time.monotonic() < deadline:
+    while True:
+        told = {each["Id"]: each["State"] for each in json.loads(ask(daemon, "GET /containers/json?all=1")[2])}
+        records = _records(daemon)
+        if (not records["operations"] and told == _states(records)) or time.monotonic() > deadline:
+            return records, told
         time.sleep(0.05)
-    return records
+
+
+def _states(records: dict[str, dict[str, Any]]) -> dict[str, str]:
+    return {container_id: item["status"]["state"] for container_id, item in records["containers"].items()}
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -155,12 +155,14 @@ def test_while_etcd_is_away_nobody_has_what_is_in_doubt_and_then_it_goes_on(hous
     house.a.docker("volume", "create", "db")
     house.sum = house.run(house.a, FILL)
     script = (
-        "trap 'touch /d/stopping; until [ -e /d/go ]; do usleep 10000; done; exit' TERM; while :; do usleep 9999; done"
+        "trap 'touch /d/stopping; until [ -e /d/go ]; do usleep 10000; done; exit' TERM; "
+        "touch /d/taking; while :; do usleep 9999; done"
     )
     wish = ("--name", "user", "--network", "none", "-v", "db:/d", "busybox", "sh", "-c", script)
     house.a.docker("run", "-d", "--stop-timeout", "60", *wish)
-    moving = Moving(house)
     data = house.a.volume_data("db")
+    wait_for("the container to take the signal", (data / "taking").exists)
+    moving = Moving(house)
     wait_for("the stop", (data / "stopping").exists)
     for member in house.store.members:
         member.kill()

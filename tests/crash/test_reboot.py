@@ -5,6 +5,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from conftest import DaemonMaker
@@ -17,7 +18,8 @@ def cut_the_power(daemon: LiveDaemon, pids: Sequence[int]) -> None:
     """What a reboot takes away, taken away. First the supervisors, so that none can write down an end."""
     daemon.kill()
     for pid in [*(int(process.split()[1]) for process in _processes(daemon)), *pids]:
-        os.kill(pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):  # it ended with the daemon
+            os.kill(pid, signal.SIGKILL)
     wait_for("everything to have ended", lambda: not _processes(daemon))
     for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
         target = line.split()[4]
@@ -35,6 +37,11 @@ def _processes(daemon: LiveDaemon) -> list[str]:
     return [leak for leak in leaks if leak.startswith("process") and "in a mount namespace of its own" not in leak]
 
 
+def lines(log: Path) -> int:
+    """A file is there before anything is in it."""
+    return log.read_text().count("\n") if log.exists() else 0
+
+
 def test_after_a_power_cut_data_is_there_and_containers_start_by_their_policy(make_daemon: DaemonMaker) -> None:
     daemon = make_daemon()
     script = "echo $(date +%s%N) >> /data/log; sync /data/log; sleep 1000"
@@ -43,15 +50,15 @@ def test_after_a_power_cut_data_is_there_and_containers_start_by_their_policy(ma
             "run", "-d", "--name", name, "--restart", policy, "-v", f"{name}:/data", "busybox", "sh", "-c", script
         )
     for name in ("always", "once"):
-        wait_for("the first line", lambda name=name: (daemon.volume_data(name) / "log").exists())
+        wait_for("the first line", lambda name=name: lines(daemon.volume_data(name) / "log") == 1)
     pids = [daemon.inspect("container", name)["State"]["Pid"] for name in ("always", "once")]
     cut_the_power(daemon, pids)
 
     daemon.start()
     assert daemon.inspect("container", "once")["State"]["ExitCode"] == 255, "nobody saw how it ended"
     wait_for("the policy", lambda: daemon.inspect("container", "always")["State"]["Running"])
-    wait_for("its second life", lambda: (daemon.volume_data("always") / "log").read_text().count("\n") == 2)
-    assert (daemon.volume_data("once") / "log").read_text().count("\n") == 1
+    wait_for("its second life", lambda: lines(daemon.volume_data("always") / "log") == 2)
+    assert lines(daemon.volume_data("once") / "log") == 1
     assert disorder(daemon) == []
     daemon.docker("start", "once")
     assert disorder(daemon) == []
@@ -71,7 +78,7 @@ def test_after_a_power_cut_volumes_that_are_mounted_are_mounted_again(make_daemo
     mounts = [word for name in forms for word in ("-v", f"{name}:/{name}")]
     script = "for v in memory directory image; do echo x >> /$v/log; done; sleep 1000"
     daemon.docker("run", "-d", "--name", "one", *mounts, "busybox", "sh", "-c", script)
-    wait_for("the last line", lambda: (daemon.volume_data("image") / "log").exists())
+    wait_for("the last line", lambda: lines(daemon.volume_data("image") / "log") == 1)
     for place in (daemon.volume_data("image"), daemon.data_root, tmp_path):
         subprocess.run(["sync", "-f", place], check=True)
     cut_the_power(daemon, [daemon.inspect("container", "one")["State"]["Pid"]])
@@ -79,10 +86,10 @@ def test_after_a_power_cut_volumes_that_are_mounted_are_mounted_again(make_daemo
     daemon.start()
     assert not any(os.path.ismount(daemon.volume_data(name)) for name in forms)
     daemon.docker("start", "one")
-    lines = 'for v in memory directory image; do wc -l < "/$v/log"; done; stat -c %u /image'
-    wait_for("its second life", lambda: (daemon.volume_data("memory") / "log").exists())
+    count = 'for v in memory directory image; do wc -l < "/$v/log"; done; stat -c %u /image'
+    wait_for("its second life", lambda: lines(daemon.volume_data("memory") / "log") == 1)
     wait_for(
-        "all of it", lambda: daemon.docker("exec", "one", "sh", "-c", lines).stdout.split() == ["1", "2", "2", "5"]
+        "all of it", lambda: daemon.docker("exec", "one", "sh", "-c", count).stdout.split() == ["1", "2", "2", "5"]
     )
     daemon.docker("rm", "-f", "one")
     assert not any(os.path.ismount(daemon.volume_data(name)) for name in forms)
