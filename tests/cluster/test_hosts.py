@@ -41,7 +41,7 @@ def test_a_host_reaches_what_is_not_cut_off(hosts: Hosts, host: Host) -> None:
 
 def test_a_paused_host_does_nothing_until_it_goes_on(host: Host) -> None:
     host.docker("run", "-d", "--name", "ticks", "busybox", "sh", "-c", "while :; do date >> /ticks; usleep 20000; done")
-    ticks = next(host.data_root.glob("overlay2/*/diff/ticks"))
+    ticks = wait_for("ticks", lambda: next(host.data_root.glob("overlay2/*/diff/ticks"), None))
     wait_for("ticks", lambda: ticks.stat().st_size > 100)
     host.pause()
     before = ticks.stat().st_size

@@ -1,9 +1,11 @@
 """Is the house in order? What the journal says, what lies on disk and what the kernel has, held against each other."""
 
 import json
+import os
 import sqlite3
 import time
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,7 @@ def disorder(daemon: LiveDaemon) -> list[str]:
     known = image_layers | writable | {f"{layer}-init" for layer in writable}
     on_disk = _visible(root / "overlay2") - {"l"}
     found += _difference("layer folder", known, on_disk)
-    links = {link.readlink().parts[1] for link in (root / "overlay2" / "l").iterdir()}
+    links = set(_link_targets(root / "overlay2" / "l"))
     found += _difference("short link of layer", known, links)
     found += _difference("recipe", image_layers, {Path(name).stem for name in _names(root / "orlop" / "recipes")})
     needed = {layer for image in records["images"].values() for layer in image["diff_ids"]}
@@ -175,8 +177,17 @@ def _records(daemon: LiveDaemon) -> dict[str, dict[str, Any]]:
         }
 
 
+def _link_targets(directory: Path) -> Iterator[str]:
+    for link in directory.iterdir():
+        with suppress(FileNotFoundError):  # it went while we looked
+            yield link.readlink().parts[1]
+
+
 def _names(directory: Path) -> set[str]:
-    return {entry.name for entry in directory.iterdir()} if directory.exists() else set()
+    try:
+        return set(os.listdir(directory))
+    except FileNotFoundError:
+        return set()
 
 
 def _visible(directory: Path) -> set[str]:

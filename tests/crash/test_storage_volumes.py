@@ -17,7 +17,7 @@ from crash.house import disorder
 from orlop.drivers.volumes.mount_program import MountProgram
 from support.daemon import LiveDaemon, wait_for
 from support.iscsi_target import iscsi_target, needs_san
-from support.leaks import find_leaks
+from support.leaks import find_lasting_leaks
 from support.nas import webdav
 
 
@@ -177,5 +177,5 @@ def _insist_on_order(ship: Ship, scenario: Scenario) -> None:
     daemon.orlop("volume", "purge", "--force", "far")
     wait_for("nothing to be left", lambda: ship.programs() == [] == ship.mounted())
     places = [daemon.data_root / "drivers", daemon.exec_root / "programs"]
-    left = [leak for leak in find_leaks(places) if not leak.endswith("of its own)")]
+    left = [leak for leak in find_lasting_leaks(places) if not leak.endswith("of its own)")]
     assert left == []

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from orlop.kernel.polling import readable
-from support.leaks import find_leaks
+from support.leaks import find_lasting_leaks, find_leaks
 
 CHECKOUT = Path(__file__).parents[2]
 T = TypeVar("T")
@@ -239,7 +239,7 @@ class LiveDaemon:
                     self.start()
                 self.clear()
                 assert self.stop() == 0, f"the daemon did not end well:\n{self.logs()}"
-            leaks = find_leaks([self.data_root, self.exec_root], self.bridge)
+            leaks = find_lasting_leaks([self.data_root, self.exec_root], self.bridge)
             assert not leaks, "left behind:\n" + "\n".join(leaks) + "\n" + self.logs()
         finally:
             self.scrub()
