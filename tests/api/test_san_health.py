@@ -106,7 +106,11 @@ def test_who_waits_for_storage_that_is_cut_off_is_killed_and_started_when_it_is_
     started = running_since(daemon, "db")
     target.stop()
     wait_for("it to be killed", lambda: daemon.inspect("container", "db")["State"]["Status"] == "restarting", 60)
-    target.start()
+    target.boot()
+    missed = lambda: "Target not found" in daemon.inspect("container", "db")["State"]["Error"]  # noqa: E731
+    wait_for("it to miss its target", missed, 60)
+    assert daemon.inspect("container", "db")["State"]["Status"] == "restarting", "it waits for that, too"
+    target.show()
     wait_for("it to run again", lambda: running_since(daemon, "db") not in ("", started), 60)
     wait_for("it to have read", lambda: daemon.docker("logs", "db").stdout.strip())
     daemon.docker("rm", "-f", "db")

@@ -64,6 +64,11 @@ class IscsiTarget:
         return {"portal": self.portal, "target": NAME, "lun": str(number)}
 
     def start(self) -> None:
+        self.boot()
+        self.show()
+
+    def boot(self) -> None:
+        """It takes connections, and shows nobody its target yet: as a storage system does while it starts."""
         with (self.place / "tgtd.log").open("ab") as log:
             command = [*self._prefix, _find("tgtd"), "-f", "-C", "1", "--iscsi", f"portal={self.portal}"]
             self._process = subprocess.Popen(command, stdout=log, stderr=log, env=self._environment)
@@ -77,6 +82,8 @@ class IscsiTarget:
         if self.chap:
             self._admin("--op", "new", "--mode", "account", "--user", self.chap[0], "--password", self.chap[1])
             self._admin("--op", "bind", "--mode", "account", "--tid", "1", "--user", self.chap[0])
+
+    def show(self) -> None:
         self._admin("--op", "bind", "--mode", "target", "--tid", "1", "-I", "ALL")
 
     def stop(self) -> None:

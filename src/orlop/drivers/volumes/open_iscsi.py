@@ -44,7 +44,7 @@ _LOOK_SECONDS = 0.02
 _AGAIN_SECONDS = 0.2
 _TENDING = threading.Lock()  # while a thread starts the iscsid of this host
 
-_REFUSED = (19, 24)  # how iscsiadm ends where the target said no; where it wants another login
+_NOT_SHOWN, _REFUSED = 19, 24  # how iscsiadm ends where no target is shown to us; where it wants another login
 
 
 def why_not_here() -> str:
@@ -147,10 +147,10 @@ class OpenIscsi:
             raise Unavailable(subject, f"{device}: {error.strerror}", _CHECK) from error
         finally:
             rmtree(nodes, ignore_errors=True)
-        if code in _REFUSED:
+        if code == _REFUSED:
             raise HostFailure(subject, f"{device}: {said}", _CHECK_ACCESS)
-        if code:
-            raise Unavailable(subject, f"{device}: {said}", _CHECK)
+        if code:  # storage that starts takes connections before it shows all that it has
+            raise Unavailable(subject, f"{device}: {said}", _CHECK_ACCESS if code == _NOT_SHOWN else _CHECK)
 
     def logout(self, subject: str) -> None:
         """Gone already is success. Raises HostFailure where it stays."""

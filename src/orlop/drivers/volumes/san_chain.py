@@ -34,9 +34,9 @@ _LOOP_SECONDS = 10.0
 _LOOK_SECONDS = 0.02
 SECTOR = 512
 
-_REFUSED = re.compile(
-    r"(?i)authentication failure|login.{0,40}(failed|refused)|not found|no such|illegal_request|not available"
-)
+_REFUSED = re.compile(r"(?i)authentication failure|login.{0,40}(failed|refused)")
+# A storage system that starts takes connections before it shows all that it has.
+_NOT_SHOWN = re.compile(r"(?i)not found|no such|illegal_request|not available")
 _NOBODY_THERE = "reconnect_if_loggedin"  # libiscsi's way to say so
 _AWAY = re.compile(r"(?i)connection refused|timed? ?out|no route|unreachable|failed to connect|resolve|reset by peer")
 _PREFIX = re.compile(r"qemu-storage-daemon: (--blockdev \{.*?\}: )?|qemu-nbd: |Failed to blk_new_open 'json:.*?': ")
@@ -177,6 +177,8 @@ def explained(subject: str, options: SanOptions, error: OrlopError) -> OrlopErro
         return Unavailable(subject, f"{options.device}: nobody takes the connection", _CHECK)
     if _REFUSED.search(what):
         return HostFailure(subject, what, _CHECK_ACCESS)
+    if _NOT_SHOWN.search(what):
+        return Unavailable(subject, what, _CHECK_ACCESS)
     if _AWAY.search(what):
         return Unavailable(subject, what, _CHECK)
     return HostFailure(subject, what, error.hint or _CHECK_ACCESS)

@@ -32,7 +32,7 @@ from orlop.drivers.volumes.san_chain import Growth, known_size
 from orlop.drivers.volumes.san_fence import give_fence, take_fence
 from orlop.drivers.volumes.san_options import IscsiDevice, SanOptions
 from orlop.drivers.volumes.san_work import work_within
-from orlop.errors import HostFailure, OrlopError, Unavailable
+from orlop.errors import OrlopError, Unavailable
 from orlop.model.value import dataclass
 from orlop.store.files import remove_tree, write_durably
 
@@ -126,7 +126,7 @@ class SanSession:
         work_within(_SCAN_SECONDS, subject, "scan", host=host_of(session), lun=encoded_lun(device.lun))
         disk = wait_for_disk(session, device.lun, _DISK_SECONDS)
         if not disk:
-            raise HostFailure(subject, f"{device}: the target shows no such unit", _CHECK)
+            raise Unavailable(subject, f"{device}: the target shows no such unit", _CHECK)
         return disk
 
     def device(self, subject: str, read_only: bool) -> AbstractContextManager[tuple[int, str]]:

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 
 from orlop.drivers.volumes import san_program
+from orlop.drivers.volumes.san_chain import explained
 from orlop.drivers.volumes.san_options import parse_san_options
 from orlop.drivers.volumes.san_program import san_command
+from orlop.errors import HostFailure, OrlopError, Unavailable
 
 ISCSI = {"portal": "10.0.0.5", "target": "iqn.2026-11.test:disk1", "lun": "1"}
 
@@ -81,3 +83,23 @@ def test_a_password_goes_through_a_file(version: Path) -> None:
     command = san_command(options, Path("/run/p"), Path("/run/d"))
     assert list(command.files.values()) == ["planted-word"]
     assert "planted-word" not in " ".join(command.argv)
+
+
+@pytest.mark.parametrize(
+    ("said", "kind"),
+    [
+        ("iSCSI: Failed to connect to LUN : Failed to log in to target. Status: Target not found(515)", Unavailable),
+        ("iSCSI: Failed to connect to LUN : Failed to log in to target. Status: Service unavailable(769)", Unavailable),
+        ("iSCSI: Failed to connect to LUN : SENSE KEY:ILLEGAL_REQUEST(5) ASCQ:LOGICAL_UNIT_NOT_SUPPORTED", Unavailable),
+        ("requested export 'disk' not available", Unavailable),
+        ("iSCSI: Failed to connect to LUN : iscsi_service failed with : Connection refused", Unavailable),
+        (
+            "iSCSI: Failed to connect to LUN : Failed to log in to target. Status: Authentication failure(513)",
+            HostFailure,
+        ),
+    ],
+)
+def test_storage_that_does_not_show_a_device_yet_is_waited_for(said: str, kind: type[OrlopError]) -> None:
+    """A storage system that starts takes connections before it shows all that it has."""
+    error = HostFailure("attaching volume db", f"its program ended: qemu-storage-daemon: {said}")
+    assert type(explained("attaching volume db", parse_san_options("db", ISCSI), error)) is kind
