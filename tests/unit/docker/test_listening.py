@@ -11,6 +11,7 @@ from orlop.docker.listening import Host, listen, parse_host
 from orlop.docker.server import Server
 from orlop.errors import Conflict, HostFailure, Malformed, OrlopError, Unsupported
 from support.edge import Fakes, Served, make_engine
+from support.ports import free_port
 
 
 @pytest.mark.parametrize(
@@ -90,9 +91,7 @@ def test_a_place_that_cannot_be_had_is_named(tmp_path: Path) -> None:
 
 def test_tcp_on_loopback_serves_the_same(fakes: Fakes) -> None:
     async def ask() -> bytes:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = probe.getsockname()[1]
+        port = free_port()
         stop, listening = asyncio.Event(), asyncio.Event()
         server = Server([f"tcp://127.0.0.1:{port}"], make_engine(fakes))
         serving = asyncio.create_task(server.serve(stop, listening.set))

@@ -38,7 +38,8 @@ def test_records_are_there_without_an_orderly_end(tmp_path: Path) -> None:
 
 def test_changes_of_one_commit_are_all_in_or_none(tmp_path: Path) -> None:
     journal = Journal(tmp_path / "j.db")
-    too_large = Put("volumes", "b", Note("x" * 1_100_000_000))
+    journal._database.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, 10_000)
+    too_large = Put("volumes", "b", Note("x" * 20_000))
     with pytest.raises(HostFailure, match=r"journal .*j\.db"):
         journal.commit(Put("volumes", "a", Note("1")), too_large)
     assert journal.load("volumes", Note) == {}
