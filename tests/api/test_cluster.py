@@ -333,8 +333,8 @@ def test_what_the_cluster_would_refuse_is_refused_before_a_move(
 ) -> None:
     a, _ = ships
     sh(a, "data", "echo kept > /t/file")
-    only_one = a.orlop("volume", "move", "data", *tree(tmp_path / "tree", "access=rwo"), code=1)
-    assert "in a cluster it can move to storage that every host may write to" in only_one.stderr
+    unwritten = a.orlop("volume", "move", "data", *tree(tmp_path / "tree", "access=rox"), code=1)
+    assert "with access=rox nobody could copy anything to it" in unwritten.stderr
     words = ["-d", "cloud", "-o", "type=s3", "-o", "bucket=b", "-o", "access-key=k", "-o", "secret-key=plainly"]
     told = a.orlop("volume", "move", "data", *words, code=1)
     assert "holds a secret, which every host" in told.stderr and "plainly" not in told.stderr

@@ -67,7 +67,7 @@ class Catalogue:
 
     def change(self, volume: GlobalVolume) -> None:
         def changed(now: GlobalVolume) -> GlobalVolume:
-            return replace(volume, identity=now.identity, bound=now.bound)
+            return replace(volume, identity=now.identity, bound=now.bound, coming=now.coming)
 
         self._change(volume, changed)
 
@@ -82,6 +82,9 @@ class Catalogue:
             return replace(now, bound="" if now.bound == volume.bound else now.bound)
 
         self._change(volume, changed)
+
+    def reveal(self, volume: GlobalVolume) -> None:
+        self._change(volume, lambda now: replace(now, coming=""))
 
     def _change(self, volume: GlobalVolume, change: Callable[[GlobalVolume], GlobalVolume]) -> GlobalVolume:
         key = self._keys.volume(volume.name)
@@ -109,6 +112,8 @@ class Catalogue:
             now = self._stored(volume)
             if now is None:
                 return True
+            if now.volume.coming not in ("", self._node):
+                raise still_coming(now.volume)
             unused: list[Comparison] = [Absent(start, end) for start, end in elsewhere]
             reads: list[Operation] = [Read(start, end) for start, end in elsewhere]
             done = self.transact([Unchanged(key, now.revision), *unused], [Delete(key), Delete(own, after(own))], reads)
@@ -139,6 +144,8 @@ class Catalogue:
             stored = self._copy.find_by_id(use.volume_id)
             if stored is None:
                 raise NotFound(f"volume {use.volume_id[:12]}", "it was removed from the cluster meanwhile")
+            if stored.volume.coming not in ("", self._node):
+                raise still_coming(stored.volume)
             volume = self._keys.volume(stored.volume.name)
             done = self.transact([Unchanged(volume, stored.revision)], [Put(key, value)], [Read(volume)])
             if done.is_done:
@@ -203,6 +210,11 @@ class Catalogue:
 def taken(name: str, by: GlobalVolume) -> Conflict:
     why = f"driver '{by.driver}' already has volume '{name}' in the cluster, made on node {by.node}"
     return Conflict(f"create {name}", f"{why}, with other options: volume name must be unique", "Choose another name")
+
+
+def still_coming(volume: GlobalVolume) -> Unavailable:
+    hint = f"Wait for the end of that; if that host is gone for good: orlop node rm {volume.coming}"
+    return Unavailable(f"volume {volume.name}", volume.why_coming, hint)
 
 
 def in_use(name: str, use: GlobalUse, count: int) -> Conflict:

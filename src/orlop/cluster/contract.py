@@ -156,12 +156,15 @@ class Cluster(Protocol):
         """Nothing writes to it without a lease any more: the node that it is `bound` to has let go of it, or is gone
         for good. Raises NotFound, Unavailable."""
 
+    def reveal(self, volume: GlobalVolume) -> None:
+        """What was `coming` has come: everybody may use it from now on. Raises NotFound, Unavailable."""
+
     def withdraw(self, volume: GlobalVolume) -> None:
         """Gone already is success. Raises Conflict naming node and container that use it elsewhere, Unavailable."""
 
     def begin_use(self, use: GlobalUse) -> None:
         """Durable before it returns. The same use again is success, and changes whether it runs. Raises NotFound when
-        the volume is not in the catalogue any more, Unavailable."""
+        the volume is not in the catalogue any more, Unavailable, also of one that is coming from another node."""
 
     def end_use(self, volume_id: str, container_id: str) -> None:
         """Of this node. Never raises for a store that is away: it is told when the store is back."""

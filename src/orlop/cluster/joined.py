@@ -204,6 +204,9 @@ class JoinedCluster:
     def unbind(self, volume: GlobalVolume) -> None:
         self._catalogue.unbind(volume)
 
+    def reveal(self, volume: GlobalVolume) -> None:
+        self._catalogue.reveal(volume)
+
     def withdraw(self, volume: GlobalVolume) -> None:
         self._catalogue.withdraw(volume)
 

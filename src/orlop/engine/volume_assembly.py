@@ -21,6 +21,7 @@ from orlop.engine.volume_archives import VolumeArchives
 from orlop.engine.volume_arrivals import VolumeArrivals
 from orlop.engine.volume_change_steps import VolumeChangeSteps
 from orlop.engine.volume_changes import VolumeChanges
+from orlop.engine.volume_coming import ComingVolumes
 from orlop.engine.volume_copies import VolumeCopies
 from orlop.engine.volume_creation import VolumeCreation
 from orlop.engine.volume_departure_end import DepartureEnds
@@ -158,6 +159,7 @@ class VolumeAssembly:
 
     def _assemble_moves(self) -> None:
         """To other storage of this host, and what other hosts are told of it."""
+        coming = ComingVolumes(self.shared, self.records, self._drivers, self.locks, self.writing)
         self.followed = Followed(
             self._journal,
             self.records,
@@ -168,6 +170,7 @@ class VolumeAssembly:
             self.retirements,
             self.others,
             self.writing,
+            coming,
         )
         self.moves = VolumeMoves(
             self._executor,
@@ -179,6 +182,7 @@ class VolumeAssembly:
             self.retirements,
             self.shared,
             self.facts,
+            coming,
             lambda volume_id: self.access.is_open(volume_id) or self.mounts.is_visited(volume_id),
             self.creation.meet,
             self.creation.check,

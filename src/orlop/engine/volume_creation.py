@@ -20,7 +20,7 @@ from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_options import check_options
 from orlop.engine.volume_others import OthersVolumes, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_shared import SharedVolumes, unusable, view
+from orlop.engine.volume_shared import SharedVolumes, coming_elsewhere, unusable, view
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.engine.volume_survey import describe, survey_volume
 from orlop.errors import Conflict, NotFound, OrlopError
@@ -175,6 +175,8 @@ class VolumeCreation:
         found = self._shared.find(name)
         if found is None:
             return None
+        if found.coming:
+            raise coming_elsewhere(found)
         volume = view(found)
         self._shared.refuse_other(volume, driver, options)
         try:
@@ -195,7 +197,7 @@ class VolumeCreation:
     def _bring_back(self, name: str) -> None:
         """One that was removed, here or elsewhere, and is in the cluster again: with what this host kept of it."""
         found = self._shared.find(name)
-        if found is None or self._records.find(name) is not None:
+        if found is None or found.coming or self._records.find(name) is not None:
             return
         if any(retired.id == found.id for retired in self._records.retired()):
             try:

@@ -18,6 +18,7 @@ from orlop.engine.volume_move_target import AskedTop, asked_top, check_target, r
 from orlop.engine.volume_move_terms import MoveProgress, MoveResult, MoveWish, Phase, Tell
 from orlop.engine.volume_move_users import LiveUse, MoveUsers
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_writing import VolumeWriting
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.mount_users import Place, place_of_mount
 from orlop.model.mount import Mount
@@ -43,6 +44,7 @@ class Tools:
     drivers: Mapping[str, VolumeDriver]
     locks: VolumeLocks
     mounts: VolumeMounts
+    writing: VolumeWriting
     is_visited: Callable[[str], bool]
     describe: Callable[[Sequence[str]], str]
     scratch: Path | None = None
@@ -133,6 +135,7 @@ class MoveWork:
     def _open(self) -> None:
         with self._tools.locks.hold([self._volume.name]):
             self._source_path = self._tools.mounts.attach_data(self._volume, MOVE_USE)
+        self._tools.writing.begin_target(self.moved, self._hidden)
         self._target_path = self._target.attach(self._hidden, MOVE_USE)
         self._tools.mounts.require_answer(self.moved, self._target_path)
         if isinstance(self._target, Fleeting) and self._target.vanishes(self._hidden, MOVE_USE):
@@ -268,8 +271,13 @@ class MoveWork:
             self._source.detach(self._volume.name, use_id(use.mount, use.container.id))
         self._source.detach(self._volume.name, MOVE_USE)
 
+    def name(self) -> None:
+        """The target is about to get the volume's name."""
+        self._tools.writing.name_target(self.moved)
+
     def settle(self) -> Volume:
-        """As it is now, once the target has its name."""
+        """As it is now, once the target has its name. Raises Unavailable where another host may write to it soon."""
+        self._tools.writing.require_target(self.moved)
         mountpoint = self._target.get(self.moved.name).mountpoint
         self.moved = replace(self.moved, mountpoint=mountpoint)
         return self.moved
@@ -320,7 +328,13 @@ class MoveWork:
         if self._copy is not None:
             self._copy.close()
         self._detach(self._target, self._hidden)
+        self._tools.writing.end_target(self.moved)
         self._detach(self._source, self._volume.name)
+
+    def keep(self) -> None:
+        """The journal has it: the copy is the volume."""
+        self.is_done = True
+        self._tools.writing.keep_target(self.moved, (MOVE_USE, *_ids(self._live)))
 
     def _detach(self, driver: VolumeDriver, name: str) -> None:
         try:
@@ -332,6 +346,7 @@ class MoveWork:
         """However it ended. What fails here is told, and hides no error."""
         if self.is_done:
             self._detach(self._target, self.moved.name)
+            self._tools.writing.end(self.moved, MOVE_USE)
         if self._still_since:
             self._stood_still_seconds = time.monotonic() - self._still_since
         self._leaving.close()

@@ -24,6 +24,7 @@ from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.retirement import Retirements
+from orlop.engine.volume_coming import ComingVolumes
 from orlop.engine.volume_facts import FactRecords
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_mounts import VolumeMounts
@@ -37,13 +38,11 @@ from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_steps import render_record
 from orlop.errors import Conflict, Malformed, NotFound, Unsupported
 from orlop.model.cluster import ACCESS, Access
-from orlop.model.volume import PROTECT_LABEL, RetiredVolume, Volume
+from orlop.model.volume import PROTECT_LABEL, RetiredVolume, Volume, hidden_target
 from orlop.planning.volumes import MoveFacts, plan_move
 from orlop.store.journal import Change, Put
 
 log = logging.getLogger(__name__)
-
-_MOST_OF_NAME = 200  # characters of the volume's name in the hidden one
 
 Check = Callable[[str, str, Mapping[str, str]], None]
 Describe = Callable[[Sequence[str]], str]
@@ -64,6 +63,7 @@ class VolumeMoves:
         retirements: Retirements,
         shared: SharedVolumes,
         facts: FactRecords,
+        coming: ComingVolumes,
         is_visited: Callable[[str], bool],
         meet: Callable[[str], Volume],
         check: Check,
@@ -79,6 +79,7 @@ class VolumeMoves:
         self._retirements = retirements
         self._shared = shared
         self._facts = facts
+        self._coming = coming
         self._meet = meet
         self._check = check
         self._describe = describe
@@ -86,7 +87,7 @@ class VolumeMoves:
         self._clock = clock
         self.steps = VolumeMoveSteps(executor, drivers)
         self.steps.left_by_crash = self._left_by_crash
-        self._tools = Tools(records, drivers, locks, mounts, is_visited, describe)
+        self._tools = Tools(records, drivers, locks, mounts, coming.writing, is_visited, describe)
 
     def set_up(self, users: MoveUsers, scratch: Path) -> None:
         """By the composition root. `scratch` is a directory on a disk, for notes of the size of a tree's names."""
@@ -134,23 +135,32 @@ class VolumeMoves:
             labels=labels if labels or volume.labels is not None else None,
             mountpoint="",
             scope=scope_of(driver, options),
+            is_shared=self._shared.concerns(driver, options) and not volume.is_anonymous,
             problem="",
         )
         return volume, target
 
     def _options(self, subject: str, volume: Volume, driver: VolumeDriver, wish: MoveWish) -> dict[str, str]:
-        """Of a volume that all hosts will know: checked as the cluster checks them. Which of them may write is not said
-        to the driver: every host may, for the copy is on its storage before there is anybody to ask for a lease."""
+        """Of a volume that all hosts will know: checked as the cluster checks them."""
         if not self._shared.concerns(driver, wish.options):
             return dict(wish.options)
         self._shared.required(subject)
         self._shared.check(subject, driver, wish.options)
-        if (access := self._shared.access_wanted(subject, driver, wish.options)) is not Access.RWX:
-            why = f"in a cluster it can move to storage that every host may write to, and this would be access={access}"
-            hint = f"Make it as a new volume, then: orlop volume cp {volume.name}:/. - | orlop volume cp - NEW:/"
-            raise Unsupported(subject, why, hint)
-        if why := self._shared.why_taken(volume.name):
+        if self._shared.access_wanted(subject, driver, wish.options) is Access.ROX:
+            raise Unsupported(subject, "with access=rox nobody could copy anything to it", "Choose rwo or rwx")
+        if volume.is_anonymous:
+            return self._options_of_nameless(subject, driver, wish)
+        found = self._shared.find(volume.name)
+        if found is not None and found.id != volume.id:  # of this one: what an attempt has left, which is put away
+            why = self._shared.why_taken(volume.name)
             raise Conflict(subject, why, "Give this one another name first: orlop volume rename")
+        return dict(wish.options)
+
+    def _options_of_nameless(self, subject: str, driver: VolumeDriver, wish: MoveWish) -> dict[str, str]:
+        """The cluster knows no volume without a name, so its storage must bear writers that know nothing of it."""
+        if self._shared.access_wanted(subject, driver, wish.options) is Access.RWO:
+            why = "one host at a time writes to that storage, and a volume without a name has no part in that"
+            raise Unsupported(subject, why, "Give it a name first: orlop volume rename")
         return {key: value for key, value in wish.options.items() if key != ACCESS}
 
     def _refuse_taken(self, subject: str, volume: Volume, driver: VolumeDriver) -> None:
@@ -194,15 +204,21 @@ class VolumeMoves:
             )
         )
         is_kept = isinstance(self._drivers[volume.driver], Retirement)
+        self._coming.announce(target)
         self.steps.under_way[hidden] = work
         try:
             self._executor.run(plan, lambda: self._outcome(work, away if is_kept else None))
             self._note(work, away if is_kept else None)
         finally:
             # Under the volume's lock until here: nobody has seen it between being the one and being the other.
-            work.finish()
-            del self.steps.under_way[hidden]
+            try:
+                work.finish()
+            finally:
+                del self.steps.under_way[hidden]
+                if not work.is_done:
+                    self._coming.withdraw(target)
         moved = work.moved
+        self._coming.reveal(moved)
         self._moved(moved.name)
         self._events.publish("volume", "move", moved.name, {"driver": moved.driver, "oldDriver": volume.driver})
         return work.result(away if is_kept else None)
@@ -214,8 +230,8 @@ class VolumeMoves:
         return changes
 
     def _note(self, work: MoveWork, away: RetiredVolume | None) -> None:
-        work.is_done = True
         self._records.remember(work.moved)
+        work.keep()
         self._facts.changed(work.moved.id)
         if away is not None:
             self._retirements.take_in(away)
@@ -223,7 +239,7 @@ class VolumeMoves:
     def _hidden_name(self, volume: Volume, driver: str) -> str:
         if not isinstance(self._drivers[driver], Renaming):
             return volume.name
-        return f"{volume.name[:_MOST_OF_NAME]}.moving-{secrets.token_hex(4)}"
+        return hidden_target(volume.name, secrets.token_hex(4))
 
     def _away(self, volume: Volume, wish: MoveWish) -> RetiredVolume:
         """Another volume than the moved one: with an id of its own, and nothing that keeps it from ending."""

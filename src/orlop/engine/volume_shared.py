@@ -55,6 +55,8 @@ class SharedVolumes:
         found = self.find(name)
         if found is None:
             return self._records.gates.why_reserved(name)
+        if found.coming:
+            return f"{name} is a volume that node {found.coming} is about to move into the cluster"
         return f"{name} is a volume of the cluster, made on node {found.node}"
 
     def concerns(self, driver: VolumeDriver, options: Options | None) -> bool:
@@ -93,10 +95,19 @@ class SharedVolumes:
     def publish(self, volume: Volume, bound: str = "") -> Volume:
         """As it stands in the catalogue: this one, or the one that was there and is as wished. Raises Conflict naming
         the node of the one that is not, Unavailable."""
+        wish = self.entry_of(volume, bound)
+        self.refuse_twin(wish)
+        found = self.publish_entry(wish)
+        if found.coming:
+            raise coming_elsewhere(found)
+        return view(found)
+
+    def entry_of(self, volume: Volume, bound: str = "", coming: str = "") -> GlobalVolume:
+        """As it would stand in the catalogue. Raises Malformed, Unsupported."""
         cluster = self.required(f"create {volume.name}")
         driver = self._drivers[volume.driver]
         access = self.access_wanted(f"create {volume.name}", driver, volume.options or {})
-        wish = GlobalVolume(
+        return GlobalVolume(
             volume.name,
             volume.id,
             volume.driver,
@@ -106,12 +117,14 @@ class SharedVolumes:
             volume.labels,
             volume.options,
             bound=bound,
+            coming=coming,
         )
-        self._refuse_twin(wish)
-        with _walked("publish"):
-            return view(cluster.publish(wish))
 
-    def _refuse_twin(self, wish: GlobalVolume) -> None:
+    def publish_entry(self, wish: GlobalVolume) -> GlobalVolume:
+        with _walked("publish"):
+            return self.required(f"create {wish.name}").publish(wish)
+
+    def refuse_twin(self, wish: GlobalVolume) -> None:
         """Storage that bears one writer, by two names, would have two. Raises Conflict."""
         for other in self.twins(wish):
             why = f"its storage is that of the volume {other.name} already, made on node {other.node}"
@@ -142,8 +155,15 @@ class SharedVolumes:
     def withdraw(self, volume: Volume) -> None:
         """Raises Conflict naming node and container that use it elsewhere, Unavailable."""
         if volume.is_shared and (found := self._entry(volume)) is not None:
-            with _walked("withdraw"):
-                self.required(f"remove {volume.name}").withdraw(found)
+            self.withdraw_entry(found)
+
+    def withdraw_entry(self, entry: GlobalVolume) -> None:
+        with _walked("withdraw"):
+            self.required(f"remove {entry.name}").withdraw(entry)
+
+    def reveal_entry(self, entry: GlobalVolume) -> None:
+        with _walked("reveal"):
+            self.required(f"move {entry.name}").reveal(entry)
 
     def publish_again(self, volume: Volume) -> None:
         """It was withdrawn and could not go. Never raises: whoever calls has an error of its own to tell."""
@@ -255,7 +275,7 @@ class SharedVolumes:
             return []
         shown = []
         for found in self.cluster.volumes():
-            if self._records.find(found.name) is None:
+            if not found.coming and self._records.find(found.name) is None:
                 known = self._views.get(found.name)
                 if known is None or known[0] is not found:
                     known = self._views[found.name] = (found, view(found))
@@ -276,8 +296,9 @@ class SharedVolumes:
 
     def bound_to(self, entry: GlobalVolume) -> str:
         """The node, unless it was taken out of the cluster since."""
-        is_member = self.cluster is not None and any(node.name == entry.bound for node in self.cluster.nodes())
-        return entry.bound if entry.bound and is_member else ""
+        bound = entry.bound or entry.coming
+        is_member = self.cluster is not None and any(node.name == bound for node in self.cluster.nodes())
+        return bound if bound and is_member else ""
 
     def hidden(self) -> list[tuple[Volume, GlobalVolume]]:
         """Volumes of this host alone whose names others mean another one by."""
@@ -304,6 +325,11 @@ def hidden(volume: Volume, found: GlobalVolume) -> str:
         f"cluster's (driver {found.driver}, made on node {found.node}). To reach that one give this one another name: "
         f"orlop volume rename {volume.name} NAME"
     )
+
+
+def coming_elsewhere(entry: GlobalVolume) -> Unavailable:
+    hint = f"Wait for the end of that; if that host is gone for good: orlop node rm {entry.coming}"
+    return Unavailable(f"volume {entry.name}", entry.why_coming, hint)
 
 
 def view(found: GlobalVolume) -> Volume:

@@ -18,6 +18,7 @@ from orlop.drivers.volumes.abilities import Independent, Leashed
 from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.retirement import Retirements
 from orlop.engine.volume_changes import VolumeChanges
+from orlop.engine.volume_coming import ComingVolumes
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_others import OthersVolumes
 from orlop.engine.volume_records import VolumeRecords
@@ -32,6 +33,8 @@ from orlop.store.journal import Journal, Put
 log = logging.getLogger(__name__)
 
 _EVERYTHING = ""
+_NOTHING = "/"  # which is no name: only what was left is looked at
+_AGAIN_SECONDS = 1.0
 
 
 class Followed:
@@ -46,7 +49,10 @@ class Followed:
         retirements: Retirements,
         others: OthersVolumes,
         writing: VolumeWriting,
+        coming: ComingVolumes,
     ) -> None:
+        self._coming = coming
+        coming.look = self.look
         self._writing = writing
         self._journal = journal
         self._records = records
@@ -77,14 +83,26 @@ class Followed:
             self._thread.join(5)
 
     def _run(self, cluster: Cluster) -> None:
-        while (name := self._told.get()) is not None:
-            names = [volume.name for volume in self._records.all()] if name == _EVERYTHING else [name]
-            for each in names:
+        while (name := self._next()) is not None:
+            for each in self._meant(name):
                 try:
                     with self._locks.hold([each]):
                         self._look(cluster, each)
                 except (OrlopError, OSError) as error:
                     log.warning("volume %s does not follow the cluster: %s", each, error)
+            if (name == _EVERYTHING or self._coming.is_left) and cluster.is_current:
+                self._coming.tidy(cluster)
+
+    def _next(self) -> str | None:
+        try:
+            return self._told.get(timeout=_AGAIN_SECONDS if self._coming.is_left else None)
+        except queue.Empty:
+            return _NOTHING
+
+    def _meant(self, name: str) -> list[str]:
+        if name == _NOTHING:
+            return []
+        return [volume.name for volume in self._records.all()] if name == _EVERYTHING else [name]
 
     def _look(self, cluster: Cluster, name: str) -> None:
         volume = self._records.find(name)
@@ -96,6 +114,8 @@ class Followed:
                 self._offer(cluster, volume)
         elif found is None or found.id != volume.id:
             self._forget(volume)
+        elif found.coming == cluster.node:
+            self._coming.reveal_known(volume)  # moved here by a daemon before this one, or while the store was away
         elif (found.labels, found.options) != (volume.labels, volume.options):
             self._changes.follow(volume, found.labels, found.options)
         elif found.bound == cluster.node:

@@ -13,7 +13,7 @@ written to since before it joined goes on without a lease, and is bound to it in
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import suppress
 
@@ -23,12 +23,12 @@ from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.standstill import Standstill
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_records import VolumeRecords
-from orlop.engine.volume_shared import GLOBAL, SharedVolumes
+from orlop.engine.volume_shared import GLOBAL, SharedVolumes, coming_elsewhere
 from orlop.errors import OrlopError, Unavailable, WriterElsewhere
 from orlop.model.cluster import Access, GlobalVolume, Writer
 from orlop.model.container import Container
 from orlop.model.mount import MountKind
-from orlop.model.volume import Volume
+from orlop.model.volume import Volume, is_hidden_target
 
 log = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class VolumeWriting:
         self._drivers = drivers
         self._lock = threading.Lock()
         self._uses: dict[str, set[str]] = {}  # by the volume's id
+        self._targets: dict[str, tuple[Leashed, list[str]]] = {}  # of moves under way, likewise, with their names
         self._is_ready = threading.Event()
         self._closed = threading.Event()
         # Set by the composition root.
@@ -78,6 +79,8 @@ class VolumeWriting:
             return
         driver, writers, entry = self._drivers[volume.driver], self._writers, self._entry(volume)
         assert writers is not None and isinstance(driver, Leashed)
+        if entry.coming not in ("", writers.node):
+            raise coming_elsewhere(entry)
         if entry.bound:
             if entry.bound == writers.node and driver.is_reached(volume.name):
                 return  # as those who have it: they, too, use what was mounted before there was a lease
@@ -90,18 +93,27 @@ class VolumeWriting:
                 )
         with self._lock:
             is_first = not self._uses.get(volume.id)
-        try:
-            writer = writers.acquire(entry, [self.name_of(container_id)] if container_id else [], wait_seconds)
-            leash = writers.leash(volume.id)
-            if leash is None:
-                raise Unavailable(f"write to {volume.name}", "write access was lost at once", "Try again")
-            driver.tie(volume.name, leash, writer.epoch)
-        except BaseException:
-            if is_first:
-                writers.release(volume.id)
-            raise
+        names = [self.name_of(container_id)] if container_id else []
+        self._acquire(entry, driver, volume.name, names, wait_seconds, is_first)
         with self._lock:
             self._uses.setdefault(volume.id, set()).add(use)
+
+    def _acquire(
+        self, entry: GlobalVolume, driver: Leashed, name: str, names: Sequence[str], wait_seconds: float, is_first: bool
+    ) -> None:
+        """`name` is the one that the driver knows it by."""
+        writers = self._writers
+        assert writers is not None
+        try:
+            writer = writers.acquire(entry, names, wait_seconds)
+            leash = writers.leash(entry.id)
+            if leash is None:
+                raise Unavailable(f"write to {entry.name}", "write access was lost at once", "Try again")
+            driver.tie(name, leash, writer.epoch)
+        except BaseException:
+            if is_first:
+                writers.release(entry.id)
+            raise
 
     def is_lost(self, volume: Volume) -> bool:
         """Whether it is written by one host, and this one has no access to it now, or not for long."""
@@ -144,6 +156,67 @@ class VolumeWriting:
                 return
             del self._uses[volume.id]
         self._give_back(volume)
+
+    # The target of a move, which its driver has under a hidden name until it is the volume
+
+    def begin_target(self, moved: Volume, hidden: str) -> None:
+        """Before it is attached. `moved` is announced (volume_coming). Raises WriterElsewhere, Unavailable."""
+        if self._is_written_by_one(moved):
+            driver = self._drivers[moved.driver]
+            assert isinstance(driver, Leashed)
+            with self._lock:
+                self._targets[moved.id] = (driver, [hidden])
+            try:
+                self._acquire(self._entry(moved), driver, hidden, [], 0.0, is_first=True)
+            except BaseException:
+                del self._targets[moved.id]
+                raise
+
+    def name_target(self, moved: Volume) -> None:
+        """Its driver is about to give it the volume's name."""
+        if (target := self._targets.get(moved.id)) is not None:
+            target[1].append(moved.name)
+
+    def require_target(self, moved: Volume) -> None:
+        """Right before it becomes the volume. Raises Unavailable where write access was lost meanwhile."""
+        if moved.id in self._targets and self._writers is not None and moved.id not in self._writers.held():
+            raise Unavailable(f"move {moved.name}", "this host lost its write access to the target", "Try again")
+
+    def keep_target(self, moved: Volume, uses: Iterable[str]) -> None:
+        """It is the volume, and these have it."""
+        with self._lock:
+            if self._targets.pop(moved.id, None) is None:
+                return
+            self._uses[moved.id] = set(uses)
+        driver, held = self._drivers[moved.driver], self._writers.held() if self._writers is not None else {}
+        leash = self._writers.leash(moved.id) if self._writers is not None else None
+        if moved.id in held and leash is not None and isinstance(driver, Leashed):
+            driver.tie(moved.name, leash, held[moved.id].epoch)
+        else:
+            threading.Thread(target=self.lost, args=(moved.id,), name="write access", daemon=True).start()
+
+    def end_target(self, moved: Volume) -> None:
+        """It was detached, and does not become the volume. Never raises: what may still write keeps its access."""
+        if moved.id not in self._targets or self._writers is None:
+            return
+        try:
+            self._cut_target(moved.id)
+        except (OrlopError, OSError) as error:
+            log.error("move %s: this host keeps its write access to the target: %s", moved.name, error)
+            return
+        with self._lock:
+            del self._targets[moved.id]
+        self._writers.release(moved.id)
+
+    def _cut_target(self, volume_id: str) -> None:
+        driver, names = self._targets[volume_id]
+        for name in (*names, names[0]):  # it may be renamed meanwhile, forth or back
+            driver.cut(name, 0)
+
+    def may_write(self, volume_id: str) -> bool:
+        """Whether something of this host may still write to it, by a lease."""
+        is_held = self._writers is not None and self._writers.leash(volume_id) is not None
+        return is_held or volume_id in self._targets
 
     def _is_ours_unleashed(self, entry: GlobalVolume) -> bool:
         return bool(entry.bound) and self._writers is not None and entry.bound == self._writers.node
@@ -228,7 +301,9 @@ class VolumeWriting:
             volume, leash = by_id.get(volume_id), self._writers.leash(volume_id)
             driver = self._drivers.get(volume.driver) if volume else None
             if volume is None or volume_id not in self._uses:
-                if volume is not None:
+                if volume is not None and not isinstance(driver, Leashed):
+                    self._give_back_target(volume)
+                elif volume is not None:
                     self._give_back(volume)
                 else:
                     self._writers.release(volume_id)
@@ -236,6 +311,24 @@ class VolumeWriting:
                 driver.tie(volume.name, leash, held[volume_id].epoch)
         for volume_id in [known for known in self._uses if known not in held]:
             threading.Thread(target=self.lost, args=(volume_id,), name="write access", daemon=True).start()
+
+    def _give_back_target(self, volume: Volume) -> None:
+        """The daemon before this one was moving it to storage with one writer, and did not come to the end."""
+        try:
+            self._cut_left(volume)
+        except (OrlopError, OSError) as error:
+            log.error("volume %s: this host keeps its write access: %s", volume.name, error)
+            return
+        if self._writers is not None:
+            self._writers.release(volume.id)
+
+    def _cut_left(self, volume: Volume) -> None:
+        """What that move left attached, because it could not be undone."""
+        for driver in self._drivers.values():
+            if isinstance(driver, Leashed):
+                for found in driver.list_volumes():
+                    if is_hidden_target(found.name, volume.name):
+                        driver.cut(found.name, 0)
 
     # Lost, and taken
 
@@ -248,6 +341,8 @@ class VolumeWriting:
             raise Unavailable(subject, "it is no volume of the cluster", "Look at: docker volume ls")
         if entry.access is not Access.RWO:
             raise Unavailable(subject, "all hosts may use it at once", "Use it: there is nothing to take over")
+        if entry.coming:
+            raise coming_elsewhere(entry)
         if self._shared.bound_to(entry):
             raise bound_elsewhere(entry)
         writer = self._writers.take_over(entry)
@@ -269,8 +364,14 @@ class VolumeWriting:
     def lost(self, volume_id: str) -> None:
         """When this returns nothing can be written to its storage from here. Raises where that is not certain."""
         self._is_ready.wait()
+        if volume_id in self._targets:  # nobody has it but the move, which fails now
+            log.error("write access to the target of a move is lost: it is cut off")
+            self._cut_target(volume_id)
+            return
         volume = next((each for each in self._records.all() if each.id == volume_id), None)
         driver = self._drivers.get(volume.driver) if volume is not None else None
+        if volume is not None and not isinstance(driver, Leashed):
+            self._cut_left(volume)
         if volume is None or not isinstance(driver, Leashed):
             return
         users = self._users(volume)

@@ -34,6 +34,12 @@ class GlobalVolume:
     options: Mapping[str, str] | None = None
     identity: str = ""  # of its storage, once a host has seen it: no host takes another one for it
     bound: str = ""  # access rwo: the node that has written to it since before it joined, without a lease
+    coming: str = ""  # the node that is about to move a volume of its own to this storage: until then only its name
+
+    @property
+    def why_coming(self) -> str:
+        """Why nobody but that node can use it yet."""
+        return f"node {self.coming} is about to move it to storage that all hosts reach: until then nobody else has it"
 
     def is_as_wished(self, driver: str, options: Mapping[str, str] | None) -> bool:
         """Whether the same was asked for: nothing asked for is as wished."""

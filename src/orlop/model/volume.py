@@ -52,6 +52,19 @@ class Volume:
         return mounts_content(self.driver, self.options)
 
 
+_MOST_OF_NAME = 200  # characters of a volume's name in that of a move's target
+
+
+def hidden_target(name: str, mark: str) -> str:
+    """The name that the target of a move has until it is the volume."""
+    return f"{name[:_MOST_OF_NAME]}.moving-{mark}"
+
+
+def is_hidden_target(found: str, name: str) -> bool:
+    """Whether it is such a name, of a move of the volume `name`."""
+    return found.startswith(hidden_target(name, ""))
+
+
 def mounts_content(driver: str, options: Mapping[str, str] | None) -> bool:
     own = for_driver(options)
     if driver != DEFAULT_DRIVER:
