@@ -149,6 +149,24 @@ def test_killed_at_every_step_the_volume_is_on_one_host_and_whole(
         house.clear()
 
 
+def test_when_the_target_is_gone_for_good_right_after_the_word_the_source_keeps_the_volume(house: House) -> None:
+    """Until the node is taken out nobody has it; if it comes back later, after all, it throws its copy away."""
+    restarted(house.b, house, ORLOP_FAULT="volume.arrive/volume.arrive/before=kill")
+    house.begin()
+    moving = Moving(house)
+    house.b.wait_for_exit()
+    house.store.etcdctl("del", "/orlop/alive/b")  # or wait until it was not heard of for long enough
+    assert "moved to node b" in house.a.docker("start", "user", code=1).stderr
+    house.a.orlop("node", "rm", "b")
+    assert "node b was taken out of the cluster before it had it" in moving.end()
+    wait_for("the container", lambda: house.a.inspect("container", "user")["State"]["Running"])
+    assert house.run(house.a, TELL) == f"precious\n{house.sum}"
+    assert house.settled()
+    house.b.start()
+    house.check()
+    house.clear()
+
+
 def test_while_etcd_is_away_nobody_has_what_is_in_doubt_and_then_it_goes_on(house: House) -> None:
     """It goes away between the last pass and the word: while the container is being stopped."""
     restarted(house.a, house)

@@ -10,12 +10,14 @@ uses is written down under that name, and must not be taken for the second one's
 import logging
 import secrets
 import time
+from collections.abc import Collection
 
 from orlop.cluster.copy import Copy
-from orlop.cluster.etcd import Absent, Change, Comparison, Delete, Etcd, Present, Put, Read, Unchanged
+from orlop.cluster.etcd import Absent, Change, Comparison, Delete, Etcd, Holds, Present, Put, Read, Unchanged
 from orlop.cluster.etcd_link import PATIENCE_SECONDS, Uncertain
 from orlop.cluster.keys import Keys, Membership, parse, render
 from orlop.errors import Conflict, NotFound
+from orlop.model.volume_move import Move, MoveState
 
 log = logging.getLogger(__name__)
 
@@ -86,7 +88,8 @@ class Places:
             self._lease = 0
 
     def remove(self, name: str) -> None:
-        """Take out a node that is gone for good, and what it used. Raises NotFound, Conflict while it is alive."""
+        """Take out a node that is gone for good, with what it used, announced and was moving. Raises NotFound, Conflict
+        while it is alive."""
         node, alive = self._keys.node(name), self._keys.alive_node(name)
         uses = [self._keys.use(use) for use in self._copy.uses_of_node(name)]
         done = self._etcd.transact([Present(node), Absent(alive)], [Delete(node)], [Read(node)])
@@ -100,3 +103,25 @@ class Places:
         for key in uses:
             gone = self._etcd.transact([], [Delete(key)])
             self._copy.apply([Change(key, None, gone.revision)], is_from_watch=False)
+        for volume in self._copy.volumes():
+            if volume.coming == name:  # and will not come: only its own node can bring it
+                self._drop_as_seen(self._keys.volume(volume.name), render(volume))
+        members = {each.name for each in self._copy.nodes(self._name)}
+        for move in self._copy.moves():
+            if name in (move.source, move.target) and is_over_without(move, name, members):
+                log.warning("volume %s: its move from node %s to %s ends", move.volume.name, move.source, move.target)
+                self._drop_as_seen(self._keys.move(move.volume.id), render(move))
+
+    def _drop_as_seen(self, key: str, value: bytes) -> None:
+        """Unless somebody has changed it meanwhile, who goes on with it then."""
+        gone = self._etcd.transact([Holds(key, value)], [Delete(key)])
+        if gone.is_done:
+            self._copy.apply([Change(key, None, gone.revision)], is_from_watch=False)
+
+
+def is_over_without(move: Move, gone: str, members: Collection[str]) -> bool:
+    """Whether the other side has nothing to wait for, once that node is gone for good. Committed, it is the target's,
+    which goes on without the source. Without the target the source still has all of it, and keeps it."""
+    if move.target == gone:
+        return move.state is not MoveState.ARRIVED or move.source not in members
+    return move.state is not MoveState.COMMITTED or move.target not in members

@@ -134,7 +134,7 @@ class VolumeArrivals:
         """It is here, or was, and a crash came before the cluster was told."""
         everything = [*self._records.all(), *(retired.volume for retired in self._records.retired())]
         if any(volume.id == move.volume.id for volume in everything):
-            self._joined.moves.advance(move, replace(move, state=MoveState.ARRIVED))
+            self._tell_arrived(move)
 
     # One arrival
 
@@ -274,7 +274,16 @@ class VolumeArrivals:
             )
             return
         self._stuck.discard(committed.volume.id)
-        self._joined.moves.advance(committed, replace(committed, state=MoveState.ARRIVED))
+        self._tell_arrived(committed)
+
+    def _tell_arrived(self, committed: Move) -> None:
+        arrived = replace(committed, state=MoveState.ARRIVED)
+        if self._joined.moves.advance(committed, arrived) and self._is_gone(committed.source):
+            self._joined.moves.finish(arrived)  # nobody else will
+
+    def _is_gone(self, node: str) -> bool:
+        """It was taken out of the cluster."""
+        return self._joined.is_current and node not in [each.name for each in self._joined.nodes()]
 
     def _discard(self, arrival: Arrival) -> None:
         volume = arrival.move.volume

@@ -132,10 +132,15 @@ class DepartureEnds:
             raise Unavailable(subject, "the other node gave it up at the last moment", "Look at its daemon's log")
         try:
             has_arrived = self._await_arrival(cluster, committed)
+            is_taken_back = not has_arrived and cluster.moves.call_off(committed)
             left = tuple(container for container in self._leave(departure, cluster, committed)) if has_arrived else ()
         except OrlopError as error:
             log.warning("%s: it is that node's; what is left to do here is done later: %s", subject, error)
-            has_arrived, left = False, ()
+            has_arrived, is_taken_back, left = False, False, ()
+        if is_taken_back:
+            self.stay(departure, cluster, committed)
+            why = f"node {departure.target} was taken out of the cluster before it had it"
+            raise Unavailable(subject, why, "It is here as it was")
         return replace(moved, volume=volume, has_arrived=has_arrived, containers=left)
 
     def _ask(self, cluster: Cluster, move: Move, subject: str) -> bool:
@@ -156,7 +161,9 @@ class DepartureEnds:
         deadline = time.monotonic() + _AWAIT_ARRIVAL_SECONDS
         while time.monotonic() < deadline:
             now = next((each for each in cluster.moves.known() if each.volume.id == move.volume.id), None)
-            if now is not None and now.attempt == move.attempt and now.state is MoveState.ARRIVED:
+            if now is None or now.attempt != move.attempt:
+                return False
+            if now.state is MoveState.ARRIVED:
                 return True
             with self.news:
                 self.news.wait(_LOOK_SECONDS)

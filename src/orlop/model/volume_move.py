@@ -7,7 +7,8 @@
 Up to `committed` the volume is the source's, and either side may end the move. From `committed` on it is the target's,
 and nobody can: whoever was away meanwhile finishes its part when it is back. Only the source commits. Each change of
 state is a transaction that insists on the one before, of the same attempt, so whoever gives up knows that the other
-cannot have gone on.
+cannot have gone on. A node that is taken out of the cluster for good ends its moves; without the target a committed
+one as well, for until the target has said `arrived` the source has all of it, and keeps it then.
 """
 
 from enum import StrEnum
