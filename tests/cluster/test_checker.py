@@ -18,7 +18,7 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
@@ -91,6 +91,7 @@ class Faults:
         self._chance = chance
         self._undo: list[Callable[[], object]] = []
         self.told: list[str] = []
+        self.count = 0
         self._of_hosts = [
             *(self._cut, self._cut, self._signal_helper, self._stop_daemon, self._kill_daemon, self._pause),
             *(self._stop_all_that_could_let_go, self._power_off, self._step_clock, self._take_over),
@@ -107,6 +108,7 @@ class Faults:
         for kind in kinds:
             if host.is_on and host.is_running:
                 self.told[-1] += f" {getattr(kind, '__name__', '').strip('_')}"
+                self.count += 1
                 kind(host)
         print(time.strftime("%H:%M:%S"), self.told[-1], flush=True)
         return self._chance.uniform(0.2, 2.2)
@@ -195,14 +197,19 @@ def _clock_of(host: Host) -> Path:
     return host.home / "seconds-off"
 
 
-def synced(pair: tuple[Host, Host]) -> set[tuple[int, int]]:
+def synced(of: Iterable[Host]) -> set[tuple[int, int]]:
     """What the writers said, as it stands on their hosts' own disks."""
     found: set[tuple[int, int]] = set()
-    for host in pair:
+    for host in of:
         for log in host.data_root.glob("containers/*/*log*"):
             said = log.read_bytes().decode(errors="replace") if log.is_file() else ""
             found |= {(int(mine), int(n)) for mine, n in re.findall(r"synced (\d+) (\d+)", said)}
     return found
+
+
+def changes_of_hands(pair: tuple[Host, Host]) -> int:
+    writers = sorted({(mine, host.name) for host in pair for mine, _ in synced([host])})
+    return sum(before[1] != after[1] for before, after in pairwise(writers))
 
 
 def check_order(records: list[tuple[int, int]]) -> list[str]:
@@ -216,7 +223,11 @@ def check_order(records: list[tuple[int, int]]) -> list[str]:
 
 
 def test_never_two_writers_and_nothing_synced_is_lost(
-    hosts: Hosts, pair: tuple[Host, Host], seed: int, request: pytest.FixtureRequest
+    hosts: Hosts,
+    pair: tuple[Host, Host],
+    seed: int,
+    request: pytest.FixtureRequest,
+    record_property: Callable[[str, object], None],
 ) -> None:
     seconds = 600 if request.config.getoption("--long") else 20
     chance = random.Random(seed)
@@ -236,7 +247,8 @@ def test_never_two_writers_and_nothing_synced_is_lost(
         with told_on_failure(hosts, pair):
             what = f"records after {faults.told[-1]} (seed {seed})"
             wait_for(what, lambda n=before: len(synced(pair)) > n + 5, 90)  # type: ignore[misc]
-    judge(hosts, pair, f"seed {seed}: {faults.told}")
+    played = judge(hosts, pair, f"seed {seed}: {faults.told}")
+    record_property("the checker", f"{faults.count} faults in {seconds} s, seed {seed}: {played}")
 
 
 @contextmanager
@@ -252,7 +264,8 @@ def told_on_failure(hosts: Hosts, pair: tuple[Host, Host]) -> Iterator[None]:
         raise AssertionError("\n".join(told)) from error
 
 
-def judge(hosts: Hosts, pair: tuple[Host, Host], story: str) -> None:
+def judge(hosts: Hosts, pair: tuple[Host, Host], story: str) -> str:
+    """How much was played."""
     for host in pair:
         host.docker("stop", "-t", "0", "writer", code=None)
     said = synced(pair)
@@ -263,11 +276,13 @@ def judge(hosts: Hosts, pair: tuple[Host, Host], story: str) -> None:
     assert check_order(records) == [], story
     assert said - set(records) == set(), story
     generations = {mine for mine, _ in records}
-    print(f"{len(records)} records of {len(generations)} generations, {len(said)} said to be synced; {story}")
+    played = f"{len(records)} records of {len(generations)} generations, {len(said)} said to be synced"
+    print(f"{played}; {story}")
     image = hosts.san.luns[1]
     wait_for("the end of all access", lambda: not any(host.pids("qemu-storage-daemon") for host in pair), 60)
     checked = subprocess.run(["e2fsck", "-fn", image], capture_output=True, text=True, check=False)
     assert checked.returncode == 0, f"{checked.stdout} {story}"
+    return f"{played}, {changes_of_hands(pair)} changes of hands"
 
 
 @pytest.mark.parametrize(
