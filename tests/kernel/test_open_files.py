@@ -54,6 +54,10 @@ def find(pid: int, place: Place) -> OpenFile | None:
         ("f = open(path + '/file'); m = mmap.mmap(f.fileno(), 0, prot=1); f.close(); os.close(4)", "in its memory"),
         ("s = socket.socket(socket.AF_UNIX); s.bind(path + '/s'); s.listen()", "listens at {}/s"),
         ("c = ctypes.CDLL(None); fd = c.inotify_init(); c.inotify_add_watch(fd, path.encode(), 2)", "watches files"),
+        (
+            "a, b = socket.socketpair(); f = os.open(path + '/file', 0); socket.send_fds(a, [b'x'], [f]); os.close(f)",
+            "has files on their way to it in a socket",
+        ),
         ("fd = os.open(path + '/file', os.O_PATH)", "has {}/file open"),
         ("ctypes.CDLL(None).unshare(0x20000)", "has a mount namespace of its own"),
     ],

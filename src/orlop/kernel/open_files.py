@@ -2,8 +2,8 @@
 
 A mount is named by its number, which stands in /proc/<pid>/fdinfo beside each descriptor: so nothing that is open is
 touched, and storage that hangs holds nobody up. What the kernel tells of a descriptor without a number of a mount (a
-watch, the files of an io_uring) counts as open where it cannot be told: taking too much for open costs a restart, too
-little costs data.
+watch, the files of an io_uring, those sent to a socket that nobody has received yet) counts as open where it cannot be
+told: taking too much for open costs a restart, too little costs data.
 """
 
 import os
@@ -79,6 +79,8 @@ def _of_task(task: str, ids: set[int], devices: set[str]) -> str:
                 return f"has {path} open"  # else it was closed meanwhile, and the number is another's
             if _watched_in(facts) & devices:
                 return "watches files, perhaps there"
+            if "scm_fds:" in facts and "scm_fds: 0\n" not in facts:
+                return "has files on their way to it in a socket, perhaps from there"
             if "UserFiles:" in facts and "UserFiles:\t0\n" not in facts:
                 return "has files in an io_uring, perhaps from there"
     return ""
