@@ -100,18 +100,8 @@ def _ships(place: Path) -> Iterator[Ships]:
             client.close()
         with suppress(AssertionError):  # told when the hosts are closed
             for host in hosts.members.values():
-                _clear(host)
+                host.revive()
         hosts.close()
-
-
-def _clear(host: Host) -> None:
-    """No container on a host that runs."""
-    if not host.is_on:
-        host.power_on()
-    if not host.is_running:
-        host.start()
-    if containers := host.docker("ps", "-aq").stdout.split():
-        host.docker("rm", "-f", *containers)
 
 
 class _Cluster:
@@ -222,7 +212,7 @@ class _Cluster:
             yield volume
         finally:
             for host in (a, b):
-                _clear(host)
+                host.revive()
 
     # etcd
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from support.hosts import Hosts
+from support.shared_tree import SharedTree, shared_tree
 
 
 @pytest.fixture(scope="module")
@@ -18,3 +19,9 @@ def hosts(tmp_path_factory: pytest.TempPathFactory, docker_command: Path) -> Ite
         yield made
     finally:
         made.close()
+
+
+@pytest.fixture(scope="module")
+def tree(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTree]:
+    with shared_tree(hosts, tmp_path_factory.mktemp("tree")) as found:
+        yield found

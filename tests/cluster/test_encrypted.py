@@ -9,7 +9,7 @@ from support.daemon import wait_for
 from support.etcd_members import needs_etcd
 from support.hosts import Host, Hosts
 from support.iscsi_target import needs_san
-from support.shared_tree import SharedTree, give_secrets, shared_tree
+from support.shared_tree import SharedTree, give_secrets
 
 pytestmark = [needs_etcd, needs_san]
 
@@ -17,12 +17,6 @@ LEASE_SECONDS = 4
 KEY = ["-d", "encrypted", "-o", "key=secret://vault"]
 WAITING = "volume-opt=wait=60s"
 WRITE = "i=0; while :; do i=$((i+1)); echo planted $i >> /d/log; sync /d/log && echo $i; done"
-
-
-@pytest.fixture(scope="module")
-def tree(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTree]:
-    with shared_tree(hosts, tmp_path_factory.mktemp("tree")) as found:
-        yield found
 
 
 @pytest.fixture(scope="module")
@@ -40,12 +34,7 @@ def pair(hosts: Hosts, busybox_tar: Path) -> tuple[Host, Host]:
 def cleared(pair: tuple[Host, Host]) -> Iterator[None]:
     yield
     for host in pair:
-        if not host.is_on:
-            host.power_on()
-        if not host.is_running:
-            host.start()
-        if ids := host.docker("ps", "-aq").stdout.split():
-            host.docker("rm", "-f", *ids)
+        host.revive()
 
 
 def known_to_both(pair: tuple[Host, Host], name: str, *options: str) -> None:

@@ -40,12 +40,7 @@ def volume(hosts: Hosts, pair: tuple[Host, Host]) -> Iterator[str]:
     for host in pair:
         hosts.heal(host)
         host.go_on()
-        if not host.is_on:
-            host.power_on()
-        if not host.is_running:
-            host.start()
-        if ids := host.docker("ps", "-aq").stdout.split():
-            host.docker("rm", "-f", *ids)
+        host.revive()
 
 
 def run_writer(host: Host, name: str, *options: str) -> None:

@@ -31,12 +31,7 @@ def pair(hosts: Hosts) -> Iterator[tuple[Host, Host]]:
     wait_for("the news", lambda: "pg" in b.docker("volume", "ls", "-q").stdout.split())
     yield a, b
     for host in (a, b):
-        if not host.is_on:
-            host.power_on()
-        if not host.is_running:
-            host.start()
-        if ids := host.docker("ps", "-aq").stdout.split():
-            host.docker("rm", "-f", *ids)
+        host.revive()
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from support.daemon import wait_for
 from support.etcd_members import needs_etcd
 from support.hosts import Host, Hosts
 from support.iscsi_target import needs_san
-from support.shared_tree import SharedTree, give_secrets, shared_tree
+from support.shared_tree import SharedTree, give_secrets
 
 pytestmark = [needs_etcd, needs_san]
 
@@ -31,12 +31,6 @@ sleep 9999
 
 
 @pytest.fixture(scope="module")
-def tree(hosts: Hosts, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SharedTree]:
-    with shared_tree(hosts, tmp_path_factory.mktemp("tree")) as found:
-        yield found
-
-
-@pytest.fixture(scope="module")
 def pair(hosts: Hosts, busybox_tar: Path) -> tuple[Host, Host]:
     made = [hosts.add(name) for name in ("a", "b")]
     for host in made:
@@ -54,12 +48,7 @@ def volume(tree: SharedTree, pair: tuple[Host, Host]) -> Iterator[str]:
     wait_for("the news", lambda: names(b) == ["tree"])
     yield "tree"
     for host in pair:
-        if not host.is_on:
-            host.power_on()
-        if not host.is_running:
-            host.start()
-        if ids := host.docker("ps", "-aq").stdout.split():
-            host.docker("rm", "-f", *ids)
+        host.revive()
     wait_for("the end of all use", lambda: not a.orlop("volume", "where", "tree", "--format", "json").stdout)
     a.docker("volume", "rm", "tree")
     wait_for("the news", lambda: names(b) == [])

@@ -62,6 +62,15 @@ class Host(LiveDaemon):
         self._init_pid = _child_of(self._init.pid)
         self._space = Path(f"/proc/{self._init_pid}/ns/pid").stat().st_ino
 
+    def revive(self) -> None:
+        """With power, a daemon that runs, and no containers, whatever a test left it as."""
+        if not self.is_on:
+            self.power_on()
+        if not self.is_running:
+            self.start()
+        if containers := self.docker("ps", "-aq").stdout.split():
+            self.docker("rm", "-f", *containers)
+
     def power_off(self) -> None:
         assert self._init is not None
         self.go_on()  # whoever waits for them from outside

@@ -18,12 +18,12 @@ from orlop.engine.retirement import Retirements
 from orlop.engine.settling import Settler
 from orlop.engine.volume_locks import VolumeLocks
 from orlop.engine.volume_options import check_options
-from orlop.engine.volume_others import OthersVolumes, no_such_driver
+from orlop.engine.volume_others import OthersVolumes, find_stored, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes, coming_elsewhere, unusable, view
 from orlop.engine.volume_steps import VolumeSteps, render_record
 from orlop.engine.volume_survey import describe, survey_volume
-from orlop.errors import Conflict, NotFound, OrlopError
+from orlop.errors import Conflict, OrlopError
 from orlop.model.volume import ANONYMOUS_LABEL, DEFAULT_DRIVER, Volume, VolumeUse
 from orlop.planning import volumes as plans
 from orlop.store.journal import Change, Journal, Put
@@ -101,7 +101,7 @@ class VolumeCreation:
         if maker is None:
             maker = self._driver(f"create {name}", driver or DEFAULT_DRIVER)
             self._check(name, maker, options or {})
-            stored = self._stored(maker, name)
+            stored = find_stored(maker, name)
         use = VolumeUse(name, container_id, made_for=stored is None) if container_id else None
         holds = [self._records.hold_change(use)] if use else []
         if stored is not None:
@@ -241,14 +241,6 @@ class VolumeCreation:
             log.warning("volume %s: %s", stored.name, remark)
         self._journal.commit(Put("volumes", volume.name, volume), *holds)
         return replace(volume, problem=stored.problem)
-
-    def _stored(self, driver: VolumeDriver, name: str) -> StoredVolume | None:
-        if isinstance(driver, Independent):
-            return driver.find(name)
-        try:
-            return driver.get(name)
-        except NotFound:
-            return None
 
     def _driver(self, subject: str, driver: str) -> VolumeDriver:
         found = self._drivers.get(driver)

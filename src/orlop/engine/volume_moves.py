@@ -19,8 +19,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from orlop.drivers.volumes.abilities import Independent, Renaming, Retirement, scope_of
-from orlop.drivers.volumes.driver import StoredVolume, VolumeDriver
+from orlop.drivers.volumes.abilities import Renaming, Retirement, scope_of
+from orlop.drivers.volumes.driver import VolumeDriver
 from orlop.engine.events import Events
 from orlop.engine.executor import Executor
 from orlop.engine.retirement import Retirements
@@ -32,11 +32,11 @@ from orlop.engine.volume_move_steps import VolumeMoveSteps
 from orlop.engine.volume_move_terms import MovePreview, MoveResult, MoveUser, MoveWish, Tell
 from orlop.engine.volume_move_users import MoveUsers
 from orlop.engine.volume_move_work import MoveWork, Tools
-from orlop.engine.volume_others import no_such_driver
+from orlop.engine.volume_others import find_stored, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_steps import render_record
-from orlop.errors import Conflict, Malformed, NotFound, Unsupported
+from orlop.errors import Conflict, Malformed, Unsupported
 from orlop.model.cluster import ACCESS, Access
 from orlop.model.volume import PROTECT_LABEL, RetiredVolume, Volume, hidden_target
 from orlop.planning.volumes import MoveFacts, plan_move
@@ -169,7 +169,7 @@ class VolumeMoves:
                 hint = "Make another volume, and copy"
                 raise Unsupported(subject, f"the driver {driver.name} cannot rename volumes", hint)
             return
-        if _find(driver, volume.name) is not None:
+        if find_stored(driver, volume.name) is not None:
             why = f"the driver {driver.name} has a volume {volume.name} already"
             raise Conflict(subject, why, "Give this one another name first: orlop volume rename")
 
@@ -258,15 +258,6 @@ class VolumeMoves:
             return None
         log.info("volume %s is where it was: its move was cut off", name)
         return MoveWork(self._tools, volume, volume, "", MoveWish(volume.driver), lambda told: None)
-
-
-def _find(driver: VolumeDriver, name: str) -> StoredVolume | None:
-    if isinstance(driver, Independent):
-        return driver.find(name)
-    try:
-        return driver.get(name)
-    except NotFound:
-        return None
 
 
 def _render(volume: Volume) -> str:

@@ -294,6 +294,16 @@ class _Unheard(Exception):
     """A question that nobody took."""
 
 
+def find_stored(driver: VolumeDriver, name: str) -> StoredVolume | None:
+    """What the driver has of that name, whoever made it."""
+    if isinstance(driver, Independent):
+        return driver.find(name)
+    try:
+        return driver.get(name)
+    except NotFound:
+        return None
+
+
 def absent(volume: Volume) -> str:
     return f"its driver {volume.driver} says that there is no such volume"
 
