@@ -5,6 +5,8 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
+from orlop.docker.faults import describe_fault
+from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_response
 from orlop.docker.service import Service
 
 T = TypeVar("T")
@@ -64,3 +66,24 @@ class Work(Generic[R, D]):
                 await asyncio.wait((self._running,))
             self._running.cancelled() or self._running.exception()
             raise
+
+
+async def reply_of(
+    work: Work[R, D], request: Request, show: Callable[[R], object], show_progress: Callable[[D], object], status: int
+) -> Reply:
+    """What came of it, with that status. Where the client asked for `progress`: a line each time it has got on, then
+    the result or the error."""
+    if not request.flag("progress"):
+        return json_response(show(await work.result()), status)
+    await work.begun()
+
+    async def produce(writer: BodyWriter) -> None:
+        async for done in work:
+            await writer.write(json_response(show_progress(done)).body)
+        try:
+            answer = {"Result": show(await work.result())}
+        except Exception as error:  # noqa: BLE001 - faults.py tells them apart
+            answer = {"error": describe_fault(error, f"{request.method} {request.path}")[1]}
+        await writer.write(json_response(answer).body)
+
+    return Stream(200, "application/json", produce)

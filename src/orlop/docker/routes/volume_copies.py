@@ -3,16 +3,16 @@
 import msgspec
 
 from orlop.docker.consume import stream_input
-from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_response
+from orlop.docker.messages import Reply, Request, json_response
 from orlop.docker.produce import stream_output
 from orlop.docker.router import Routes
 from orlop.docker.routes.container_files import TAR
 from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
-from orlop.docker.working import Work
+from orlop.docker.working import Work, reply_of
 from orlop.engine.volume_archives import Imported, ImportWish
 from orlop.engine.volume_copies import Changes, CopyResult
-from orlop.errors import Malformed, OrlopError
+from orlop.errors import Malformed
 
 routes = Routes()
 
@@ -42,20 +42,11 @@ async def copy(service: Service, request: Request) -> Reply:
     work: Work[CopyResult, tuple[int, int]] = Work(
         service, lambda tell: copies.copy(source, wish.Name, changes, lambda *done: tell(done))
     )
-    if not request.flag("progress"):
-        return json_response(show(await work.result()), 201)
-    await work.begun()
 
-    async def produce(writer: BodyWriter) -> None:
-        async for entries, size in work:
-            await writer.write(json_response({"Entries": entries, "Bytes": size}).body)
-        try:
-            answer: dict[str, object] = {"Result": show(await work.result())}
-        except OrlopError as error:
-            answer = {"error": error.message}
-        await writer.write(json_response(answer).body)
+    def show_progress(done: tuple[int, int]) -> dict[str, object]:
+        return {"Entries": done[0], "Bytes": done[1]}
 
-    return Stream(200, "application/json", produce)
+    return await reply_of(work, request, show, show_progress, 201)
 
 
 @routes.get("/orlop/v1/volumes/{name}/export")

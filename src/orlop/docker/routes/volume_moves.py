@@ -4,13 +4,13 @@ from collections.abc import Callable, Sequence
 
 import msgspec
 
-from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_response
+from orlop.docker.messages import Reply, Request, json_response
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
-from orlop.docker.working import Work
+from orlop.docker.working import Work, reply_of
 from orlop.engine.volume_move_terms import MovePreview, MoveProgress, MoveResult, MoveWish, parse_losses
-from orlop.errors import Malformed, OrlopError
+from orlop.errors import Malformed
 
 routes = Routes()
 
@@ -40,20 +40,7 @@ async def move(service: Service, request: Request) -> Reply:
     if body.DryRun:
         return json_response(show_preview(await service.long(moves.preview, name, wish), describe))
     work: Work[MoveResult, MoveProgress] = Work(service, lambda tell: moves.move(name, wish, tell))
-    if not request.flag("progress"):
-        return json_response(show_move(await work.result(), describe))
-    await work.begun()
-
-    async def produce(writer: BodyWriter) -> None:
-        async for done in work:
-            await writer.write(json_response(show_progress(done)).body)
-        try:
-            answer: dict[str, object] = {"Result": show_move(await work.result(), describe)}
-        except OrlopError as error:
-            answer = {"error": error.message}
-        await writer.write(json_response(answer).body)
-
-    return Stream(200, "application/json", produce)
+    return await reply_of(work, request, lambda result: show_move(result, describe), show_progress, 200)
 
 
 def show_progress(done: MoveProgress) -> dict[str, object]:

@@ -4,13 +4,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from orlop.docker.messages import BodyWriter, Reply, Request, Stream, json_response
+from orlop.docker.messages import Reply, Request
 from orlop.docker.router import Routes
 from orlop.docker.service import Service
 from orlop.docker.translate.volume_out import show_volume
-from orlop.docker.working import Work
+from orlop.docker.working import Work, reply_of
 from orlop.engine.volume_departure_end import Moved
-from orlop.errors import Malformed, OrlopError
+from orlop.errors import Malformed
 
 routes = Routes()
 
@@ -35,20 +35,12 @@ async def send(service: Service, request: Request) -> Reply:
         return departures.move(name, wish.Node, wish.Stop, lambda *done: progress(done))
 
     work: Work[Moved, _Done] = Work(service, call)
-    if not request.flag("progress"):
-        return json_response(show_moved(await work.result()))
-    await work.begun()
 
-    async def produce(writer: BodyWriter) -> None:
-        async for step, entries, size in work:
-            await writer.write(json_response({"Step": step, "Entries": entries, "Bytes": size}).body)
-        try:
-            answer: dict[str, object] = {"Result": show_moved(await work.result())}
-        except OrlopError as error:
-            answer = {"error": error.message}
-        await writer.write(json_response(answer).body)
+    def show_progress(done: _Done) -> dict[str, object]:
+        step, entries, size = done
+        return {"Step": step, "Entries": entries, "Bytes": size}
 
-    return Stream(200, "application/json", produce)
+    return await reply_of(work, request, show_moved, show_progress, 200)
 
 
 def show_moved(moved: Moved) -> dict[str, object]:
