@@ -290,4 +290,4 @@ def test_facts_about_the_daemon_are_printed_in_both_formats(daemon: LiveDaemon) 
     assert "Local Volumes" in daemon.orlop("system", "df").stdout
     assert "none" in daemon.orlop("network", "ls").stdout
     daemon.orlop("run", "-d", "--name", "app", "busybox", "sleep", "1000")
-    assert "sleep 1000" in daemon.orlop("top", "app").stdout
+    wait_for("its program", lambda: "sleep 1000" in daemon.orlop("top", "app").stdout)

@@ -184,6 +184,7 @@ def test_prune_takes_what_has_ended_and_nothing_else(daemon: LiveDaemon) -> None
 
 def test_top_lists_what_runs_in_it(daemon: LiveDaemon) -> None:
     daemon.docker("run", "-d", "--name", "app", "busybox", "sleep", "12345")
+    wait_for("its program", lambda: "sleep 12345" in daemon.docker("top", "app").stdout)
     table = daemon.docker("top", "app").stdout.splitlines()
     assert table[0].split()[:2] == ["UID", "PID"]
     assert "sleep 12345" in table[1]
