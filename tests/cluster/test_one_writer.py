@@ -14,7 +14,7 @@ from support.iscsi_target import needs_san
 pytestmark = [needs_etcd, needs_san]
 
 LEASE_SECONDS = 6
-PATIENT_SECONDS = 10
+PATIENT_SECONDS = 14
 WRITE = "i=0; while :; do i=$((i+1)); echo $i >> /d/log; sync /d/log; done"
 
 
