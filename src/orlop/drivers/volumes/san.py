@@ -213,8 +213,10 @@ class SanVolumes:
             with suppress(NotFound), self._tree.opened(name, exclusive=True) as volume:
                 self._detach(volume, use_id)
         except Unavailable:
-            self._late.add((name, use_id))
-            threading.Thread(target=self._detach_late, args=(name, use_id), name=f"detach {name}", daemon=True).start()
+            late = (name, use_id)
+            if late not in self._late:  # else a thread asks again already
+                self._late.add(late)
+                threading.Thread(target=self._detach_late, args=late, name=f"detach {name}", daemon=True).start()
             raise
 
     def _detach(self, volume: VolumeDirectory, use_id: str) -> None:
@@ -242,6 +244,7 @@ class SanVolumes:
                     self._late.discard((name, use_id))
                     return
             except NotFound:
+                self._late.discard((name, use_id))
                 return
             except (OrlopError, OSError) as error:
                 log.warning("volume %s stays mounted: %s", name, error)
