@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.daemon import LiveDaemon, orlop_command, wait_for
+from support.disks import mounted_disk
 from support.etcd import EtcdCluster, etcd
 
 
@@ -199,3 +200,30 @@ def test_a_name_that_is_promised_is_nobody_elses_meanwhile(a: LiveDaemon, b: Liv
     b.start()
     nothing_is_left(b)
     b.docker("volume", "create", "db")
+
+
+def test_a_disk_that_gets_full_there_in_the_middle_is_told_and_the_volume_stays_in_use(
+    a: LiveDaemon, store: EtcdCluster, tmp_path: Path
+) -> None:
+    """Of bytes there are enough, which is looked at before; of inodes there are not."""
+    fill(a)
+    for number in range(2000):
+        (a.volume_data("db") / f"sub/{number}").write_bytes(b"small")
+    loop = "while :; do echo x >> /d/log; usleep 50000; done"
+    a.docker("run", "-d", "--name", "user", "--network", "none", "-v", "db:/d", "busybox", "sh", "-c", loop)
+    with mounted_disk(tmp_path, 64 << 20, features=["-N", "1000"]) as disk:
+        small = LiveDaemon(a.docker_command, data_root=disk / "root", arguments=["--cluster", store.address, "--node", "small"])
+        try:
+            small.start()
+            wait_for("the node", lambda: "small" in a.orlop("node", "ls").stdout)
+            refused = a.orlop("volume", "move", "db", "--to", "small", "--stop", code=1).stderr
+            assert "No space left on device" in refused and "Make room on the node that it is to go to" in refused
+            nothing_is_left(small)
+            assert not small.orlop("volume", "ls", "-q").stdout
+        finally:
+            small.close()
+    a.orlop("node", "rm", "small", code=None)
+    assert a.inspect("container", "user")["State"]["Running"]
+    assert a.docker("exec", "user", "sh", "-c", "cat /d/note; ls /d/sub | wc -l").stdout == "precious\n2001\n"
+    assert not store.etcdctl("get", "--prefix", "--keys-only", "/orlop/moves/").strip()
+    a.orlop("volume", "rename", "db", "other")
