@@ -30,7 +30,7 @@ def check_target(subject: str, target_fd: int, size_bytes: int) -> None:
     there = sorted(set(os.listdir(target_fd)) - passed_over(target_fd))
     if there:
         some = ", ".join(there[:_FEW]) + (", ..." if len(there) > _FEW else "")
-        hint = "Choose an empty place, or look at what is there and delete it yourself"
+        hint = "Choose an empty place; or look at it, it may be what a move that was cut off had copied, and delete it"
         raise Conflict(subject, f"the target holds something already: {some}", hint)
     room = details.f_bavail * details.f_frsize
     if details.f_blocks > 0 and room < size_bytes:

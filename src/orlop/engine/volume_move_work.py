@@ -18,6 +18,7 @@ from orlop.engine.volume_move_target import AskedTop, asked_top, check_target, r
 from orlop.engine.volume_move_terms import MoveProgress, MoveResult, MoveWish, Phase, Tell
 from orlop.engine.volume_move_users import LiveUse, MoveUsers
 from orlop.engine.volume_records import VolumeRecords
+from orlop.engine.volume_shared import GLOBAL
 from orlop.engine.volume_writing import VolumeWriting
 from orlop.errors import Conflict, HostFailure, OrlopError, Unsupported
 from orlop.kernel.mount_users import Place, place_of_mount
@@ -120,6 +121,12 @@ class MoveWork:
     @property
     def has_begun(self) -> bool:
         return self._copy is not None
+
+    @property
+    def is_left_behind(self) -> bool:
+        """Whether what was copied stays when the target is thrown away: its storage is not its driver's own."""
+        has_copied = self._copy is not None and self._copy.passes > 0
+        return has_copied and self.moved.scope == GLOBAL
 
     def copy(self) -> None:
         self._open()

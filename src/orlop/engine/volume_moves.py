@@ -36,13 +36,15 @@ from orlop.engine.volume_others import find_stored, no_such_driver
 from orlop.engine.volume_records import VolumeRecords
 from orlop.engine.volume_shared import SharedVolumes
 from orlop.engine.volume_steps import render_record
-from orlop.errors import Conflict, Malformed, Unsupported
+from orlop.errors import Conflict, Malformed, OrlopError, Unsupported
 from orlop.model.cluster import ACCESS, Access
 from orlop.model.volume import PROTECT_LABEL, RetiredVolume, Volume, hidden_target
 from orlop.planning.volumes import MoveFacts, plan_move
 from orlop.store.journal import Change, Put
 
 log = logging.getLogger(__name__)
+
+_LEFT = "What was copied is left in the target, which is outside of this host: delete it before the next try"
 
 Check = Callable[[str, str, Mapping[str, str]], None]
 Describe = Callable[[Sequence[str]], str]
@@ -209,6 +211,10 @@ class VolumeMoves:
         try:
             self._executor.run(plan, lambda: self._outcome(work, away if is_kept else None))
             self._note(work, away if is_kept else None)
+        except OrlopError as error:
+            if not work.is_done and work.is_left_behind:
+                error.hint = f"{error.hint}. {_LEFT}" if error.hint else _LEFT
+            raise
         finally:
             # Under the volume's lock until here: nobody has seen it between being the one and being the other.
             try:
