@@ -212,7 +212,8 @@ def test_a_disk_that_gets_full_there_in_the_middle_is_told_and_the_volume_stays_
     loop = "while :; do echo x >> /d/log; usleep 50000; done"
     a.docker("run", "-d", "--name", "user", "--network", "none", "-v", "db:/d", "busybox", "sh", "-c", loop)
     with mounted_disk(tmp_path, 64 << 20, features=["-N", "1000"]) as disk:
-        small = LiveDaemon(a.docker_command, data_root=disk / "root", arguments=["--cluster", store.address, "--node", "small"])
+        joining = ["--cluster", store.address, "--node", "small"]
+        small = LiveDaemon(a.docker_command, data_root=disk / "root", arguments=joining)
         try:
             small.start()
             wait_for("the node", lambda: "small" in a.orlop("node", "ls").stdout)
