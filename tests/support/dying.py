@@ -1,5 +1,6 @@
 """A process that ends just before its Nth call to the file system (dies_before), or is killed before its Nth call that
-changes anything outside it: files, mounts, devices (dies_at)."""
+changes anything outside it: files, mounts, devices (dies_at), or as soon as it has started its Nth program, which then
+goes on without it (dies_beside)."""
 
 import os
 import signal
@@ -17,10 +18,22 @@ _DIED = 7
 
 def dies_at(step: int, act: Callable[[], object]) -> bool:
     """Run `act` in a child that is killed before that step (from 0). False: it had fewer steps, and came to its end."""
+    return _killed(_before_call(step), act)
+
+
+def dies_beside(number: int, act: Callable[[], object]) -> bool:
+    """Run `act` in a child that is killed when it has started that program (from 0). False: it started fewer."""
+    return _killed(_after_start(number), act)
+
+
+Watch = Callable[[FrameType, str, Any], None]
+
+
+def _killed(watch: Watch, act: Callable[[], object]) -> bool:
     child = os.fork()
     if child == 0:
         try:
-            _count_down(step)
+            sys.setprofile(watch)
             act()
             sys.setprofile(None)
         except BaseException as error:  # noqa: BLE001 - the parent must not go on as two
@@ -32,11 +45,11 @@ def dies_at(step: int, act: Callable[[], object]) -> bool:
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
         return True
-    assert os.WEXITSTATUS(status) == 0, f"what was to die at step {step} failed"
+    assert os.WEXITSTATUS(status) == 0, "what was to die failed"
     return False
 
 
-def _count_down(step: int) -> None:
+def _before_call(step: int) -> Watch:
     left = step
 
     def watch(frame: FrameType, event: str, call: Any) -> None:
@@ -48,7 +61,20 @@ def _count_down(step: int) -> None:
                 os.kill(os.getpid(), signal.SIGKILL)
             left -= 1
 
-    sys.setprofile(watch)
+    return watch
+
+
+def _after_start(number: int) -> Watch:
+    left = number
+
+    def watch(frame: FrameType, event: str, call: Any) -> None:
+        nonlocal left
+        if event == "c_return" and getattr(call, "__name__", "") == "fork_exec":
+            if left == 0:
+                os.kill(os.getpid(), signal.SIGKILL)
+            left -= 1
+
+    return watch
 
 
 def dies_before(number: int, act: Callable[[], object]) -> bool:

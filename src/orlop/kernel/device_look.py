@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 
+from orlop.kernel.work_lock import handed_on
 from orlop.model.value import dataclass
 
 _END_BYTES = 1 << 20
@@ -35,7 +36,7 @@ def run_within(seconds: float, command: tuple[str, ...]) -> "subprocess.Complete
     """Raises TimeoutError when it did not end in time. Then it is killed and not waited for: where even SIGKILL has to
     wait for the storage, so would we. Popen reaps it later."""
     pipe = subprocess.PIPE
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, pass_fds=handed_on())
     try:
         out, said = child.communicate(timeout=seconds)
     except subprocess.TimeoutExpired:

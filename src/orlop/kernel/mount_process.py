@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 from orlop.kernel import mounts
+from orlop.kernel.work_lock import handed_on
 
 _COMMAND = (sys.executable, "-m", __name__)
 
@@ -29,7 +30,8 @@ def unmount_within(seconds: float, target: str, command: tuple[str, ...] = _COMM
 
 def _ask(seconds: float, question: dict[str, object], command: tuple[str, ...]) -> None:
     call = f"{question['call']} by a process of its own"
-    child = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    pipe = subprocess.PIPE
+    child = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, pass_fds=handed_on())
     try:
         answer, complaint = child.communicate(json.dumps(question).encode(), timeout=seconds)
     except subprocess.TimeoutExpired:

@@ -3,9 +3,7 @@ these. The target is that kernel's own as well: it knows persistent reservations
 
 import os
 import signal
-import subprocess
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +17,7 @@ from orlop.testing.volume_fixtures import RECORD, new_id
 from support.daemon import wait_for
 from support.iscsi_target import IscsiTarget, nbd_server
 from support.lio_target import LioTarget
+from support.san_sessions import leash, names_in, sessions
 
 LUNS = iter(range(1, 100))
 
@@ -44,10 +43,6 @@ def host(hosts: list[SanVolumes]) -> SanVolumes:
     return hosts[0]
 
 
-def sessions() -> list[str]:
-    return [path.name for path in Path("/sys/class/iscsi_session").iterdir()]
-
-
 def disk(data: Path) -> str:
     return next(
         line.split()[0] for line in Path("/proc/mounts").read_text().splitlines() if line.split()[1] == str(data)
@@ -69,25 +64,12 @@ def fails_to_write(path: Path) -> bool:
     return False
 
 
-def names_in(image: Path) -> set[str]:
-    """At the top of an ext4 that nobody has mounted, its journal replayed."""
-    assert subprocess.run(["e2fsck", "-p", str(image)], capture_output=True, check=False).returncode in (0, 1)
-    said = subprocess.run(["debugfs", "-R", "ls -p /", str(image)], capture_output=True, text=True, check=True).stdout
-    return {line.split("/")[5] for line in said.splitlines() if line.startswith("/")}
-
-
 def kill_iscsid() -> None:
     """All of this kernel's."""
     for path in Path("/proc").glob("[0-9]*/comm"):
         if path.read_text() == "iscsid\n":
             os.kill(int(path.parent.name), signal.SIGKILL)
     wait_for("it to be gone", lambda: not is_listening())
-
-
-def leash(place: Path, name: str) -> Path:
-    path = place / name
-    path.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(100e9)))
-    return path
 
 
 def test_a_blank_unit_gets_a_file_system_that_the_next_daemon_goes_on_with_and_no_password_is_left(

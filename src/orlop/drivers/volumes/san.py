@@ -6,6 +6,7 @@
     <run>/disks/<id>          the device as a file (san_chain)
     <run>/sessions/<id>/      or the kernel speaks to it (san_session)
     <run>/leases/             who may write to which device (device_lease)
+    <run>/work/<id>           which programs are at work on it (volume_work)
 
 The data is elsewhere: what is removed, restored and renamed is the volume, never the device.
 
@@ -43,6 +44,7 @@ from orlop.drivers.volumes.san_record import SAN, SanRecord, read_record, render
 from orlop.drivers.volumes.san_ways import Chain, chains_for, is_writing, places, present_chain
 from orlop.drivers.volumes.volume_directory import Resolve, VolumeDirectory, exists
 from orlop.drivers.volumes.volume_name import check_name
+from orlop.drivers.volumes.volume_work import VolumeWork
 from orlop.errors import Conflict, NotFound, OrlopError, Unavailable, Unsupported
 from orlop.kernel import mounts
 from orlop.kernel.device_look import run_within
@@ -70,6 +72,7 @@ class SanVolumes:
         self._resolve = resolve
         self._leases = leases or HostLeases(self._run / "leases", lambda holder: is_writing(self._run, holder))
         self._ties = LeashTies()
+        self._work = VolumeWork(self._run)
         self._late: set[tuple[str, str]] = set()  # uses that ended while the storage did not answer
         self._closed = threading.Event()
         self._health = SanHealth()
@@ -137,14 +140,15 @@ class SanVolumes:
     def attach(self, name: str, use_id: str) -> Path:
         with self._tree.opened(name, exclusive=True) as volume:
             self._late.discard((name, use_id))
-            record = read_record(volume)
-            options = parse_san_options(f"attaching volume {name}", self._resolve(record.options))
+            record, subject = read_record(volume), f"attaching volume {name}"
+            options = parse_san_options(subject, self._resolve(record.options))
             tie = self._ties.tie_of(name)
-            chain = present_chain(self._run, record.id, tie)
-            self._let_go_of_dead(volume, chain)
-            if exists(volume.fd, USES) and is_ours(volume):
-                self._health.require_answer(f"attaching volume {name}", chain)
-            attach_mounted(volume, use_id, lambda: self._mount(volume, record, options, tie))
+            with self._work.on(subject, record.id):
+                chain = present_chain(self._run, record.id, tie)
+                self._let_go_of_dead(volume, chain)
+                if exists(volume.fd, USES) and is_ours(volume):
+                    self._health.require_answer(subject, chain)
+                attach_mounted(volume, use_id, lambda: self._mount(volume, record, options, tie))
             return volume.data_path
 
     def _mount(self, volume: VolumeDirectory, record: SanRecord, options: SanOptions, tie: Tie | None) -> None:
@@ -224,14 +228,16 @@ class SanVolumes:
             detach_mounted(volume, use_id)
             return
         record = read_record(volume)
-        chain = present_chain(self._run, record.id)
-        if is_ours(volume):
-            unmount_device(volume, chain)
-        detach_mounted(volume, use_id)
-        if chain.end():
-            self._leases.release(Holder(record.id, volume.name))
-        else:
-            log.warning("volume %s: its device stays, for it is mounted in another mount namespace", volume.name)
+        with self._work.on(f"detaching volume {volume.name}", record.id):
+            chain = present_chain(self._run, record.id)
+            if is_ours(volume):
+                unmount_device(volume, chain)
+            detach_mounted(volume, use_id)
+            if chain.end():
+                self._leases.release(Holder(record.id, volume.name))
+                self._work.forget(record.id)
+            else:
+                log.warning("volume %s: its device stays, for it is mounted in another mount namespace", volume.name)
 
     def _detach_late(self, name: str, use_id: str) -> None:
         """Storage that did not answer is asked again, until it does or the use is taken up again."""
@@ -294,7 +300,9 @@ class SanVolumes:
                     volume = held.enter_context(self._tree.opened(owner, exclusive=True))
                     if exists(volume.fd, USES):
                         return
-            present_chain(self._run, san_id).end()
+            with self._work.on(f"ending what is left of {owner or san_id}", san_id):
+                if present_chain(self._run, san_id).end():
+                    self._work.forget(san_id)
 
     # Health
 
@@ -320,7 +328,8 @@ class SanVolumes:
             write_record(volume, replace(record, options=dict(options)))
             chain = present_chain(self._run, record.id)
             if is_mount_point(volume.data_path) and chain.is_alive:
-                grow_mounted(volume, chain)
+                with self._work.on(f"update {name}", record.id):
+                    grow_mounted(volume, chain)
         self._tree.describe(name, metadata)
 
     def rename(self, name: str, new_name: str, metadata: str) -> StoredVolume:

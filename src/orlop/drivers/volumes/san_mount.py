@@ -52,6 +52,9 @@ def mount_device(
             content = look_at_device(subject, device)
             if not _is_mounted_somewhere(device):
                 content = _prepare(subject, volume, record, options, device, content, leases)
+            elif record.is_being_made:
+                why = "a file system is being made on its device"
+                raise Unavailable(subject, why, "Try again once whoever does so has ended")
             _mount(subject, volume, options, device, content, options.discard and chain.passes_discards)
     except BaseException as error:
         if isinstance(error, TimeoutError):

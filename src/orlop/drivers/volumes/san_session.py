@@ -1,7 +1,8 @@
 """From a LUN to a block device of this host, and back, by the kernel's iSCSI initiator (`via=kernel`).
 
     <run>/sessions/<id>/      0700, of open_iscsi; and
-      session.json            which leash and which epoch of the write access it is for
+      session.json            which leash and which epoch of the write access it is for; whether it is whole: a login
+                              that was cut off, or whose reservation was not taken yet, is begun anew
 
 The session and what is mounted on its device outlive the daemon, and every program of ours. So nothing of ours that is
 killed cuts it off: where several hosts may write in turn, the storage itself keeps the ones before from writing
@@ -16,7 +17,7 @@ import stat
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from orlop.drivers.volumes.leash_ties import Tie
@@ -52,6 +53,7 @@ class _Record:
     leash: str = ""
     epoch: int = 0
     fenced: bool = False
+    ready: bool = True  # from its reservation on, until it is given back
 
 
 class SanSession:
@@ -68,6 +70,9 @@ class SanSession:
         except (FileNotFoundError, ValueError, TypeError):
             return _Record()
 
+    def _write(self, record: _Record) -> None:
+        write_durably(self._place / _RECORD, json.dumps(asdict(record)).encode())
+
     @property
     def _disk(self) -> str:
         return disk_of(self._initiator.session, self._record().lun)
@@ -79,6 +84,8 @@ class SanSession:
     @property
     def is_alive(self) -> bool:
         record = self._record()
+        if not record.ready:
+            return False
         if self._tie is not None and str(self._tie.leash) != record.leash:
             return False
         disk = disk_of(self._initiator.session, record.lun)
@@ -107,14 +114,15 @@ class SanSession:
         self.clear()
         leash, epoch = (str(self._tie.leash), self._tie.epoch) if self._tie else ("", 0)
         is_fenced = bool(epoch) and not options.read_only
-        record = _Record(options.device.lun, leash, epoch, is_fenced)
+        record = _Record(options.device.lun, leash, epoch, is_fenced, ready=False)
         self._place.mkdir(parents=True, mode=0o700, exist_ok=True)
-        write_durably(self._place / _RECORD, json.dumps(asdict(record)).encode())
+        self._write(record)
         try:
             self._initiator.login(subject, options.device)
             disk = self._attach(subject, options.device)
             if is_fenced:
                 take_fence(subject, str(device_path(disk)), epoch, str(options.device))
+            self._write(replace(record, ready=True))
         except BaseException:
             self.clear()
             raise
@@ -144,6 +152,8 @@ class SanSession:
         if disk and not is_free(disk):
             return False
         record = self._record()
+        if disk:
+            self._write(replace(record, ready=False))
         if disk and record.fenced:
             try:
                 give_fence(subject, f"/dev/{disk}", record.epoch)
