@@ -110,14 +110,9 @@ WALKS = {
     "grow": Walk(grow, enlarged, uses=(USE,)),
     "remove": Walk(remove, create),
 }
-# Usually: beside which of their programs. The others are those of the way without the kernel, too.
-ISCSI = {
-    "first attach": (5,),  # mkfs
-    "attach": (0, 2, 6),  # the login, the reservation, the mount
-    "detach": (1, 3),  # umount, the logout
-    "grow": (1,),
-}
-NBD = {"attach": (0, 4), "detach": (1,)}  # qemu-nbd, the mount; umount
+# Usually: beside which of their programs.
+ISCSI = {"first attach": (5,), "attach": (0,)}  # mkfs, the login
+NBD = {"attach": (4,)}  # the mount
 
 
 @pytest.fixture(scope="module")
