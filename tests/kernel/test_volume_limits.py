@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orlop.drivers.volumes import local_image_file
+from orlop.drivers.volumes import local_image, local_image_file
 from orlop.drivers.volumes.local import LocalVolumes
 from orlop.drivers.volumes.local_image_format import EXT4, XFS, ImageFormat
 from orlop.errors import Conflict, HostFailure, Malformed, Unsupported
@@ -260,6 +260,33 @@ def test_while_another_namespace_keeps_the_mount_the_same_device_serves_again(
     wait_for("the device to go", lambda: not loop_of(image))
     driver.change("data", {"size": "6m"}, "")
     assert (driver.attach("data", USE) / "note").read_text() == "new"
+    driver.detach("data", USE)
+
+
+def test_who_starts_a_container_meanwhile_and_has_a_copy_of_the_mount_is_waited_for(
+    driver: LocalVolumes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(driver)
+    driver.attach("data", USE)
+    looks: list[bool] = []
+
+    def look(image_fd: int) -> bool:
+        looks.append(is_in_use(image_fd))
+        starting.stdin.close()  # type: ignore[union-attr] - it has begun
+        return looks[-1]
+
+    command = ["unshare", "--mount", "--propagation", "private", "sh", "-c", "echo; read word"]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as starting:
+        assert starting.stdout and starting.stdout.readline()
+        driver.detach("data", USE)
+        with monkeypatch.context() as patch, pytest.raises(Conflict, match="in use"):
+            patch.setattr(local_image, "ELSEWHERE_SECONDS", 0.0)
+            driver.change("data", {"size": "6m"}, "")
+        monkeypatch.setattr(local_image, "is_in_use", look)
+        monkeypatch.setattr(local_image, "_size_now", lambda volume, subject: local_image._size(volume))
+        driver.change("data", {"size": "6m"}, "")
+    assert looks[0] and not looks[-1]
+    assert (driver.attach("data", USE) / "note").read_text() == "kept"
     driver.detach("data", USE)
 
 

@@ -11,6 +11,7 @@ have a cache of its own. What is done to an image out of use is done through a d
 import errno
 import logging
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -51,6 +52,7 @@ from orlop.store.trees import copy_tree
 log = logging.getLogger(__name__)
 
 IMAGE, NEW_IMAGE = "disk.img", "disk.img.new"
+ELSEWHERE_SECONDS = 3.0  # for other mount namespaces to let go of what is unmounted here
 
 
 def has_image(volume: VolumeDirectory) -> bool:
@@ -169,9 +171,7 @@ def _replace(volume: VolumeDirectory, wanted: MountOptions) -> None:
     """Copy it into an image of the wanted size, which then takes its place in one step. Only while nobody uses it."""
     subject = f"limit volume {volume.name}"
     with opened_image(volume.fd, IMAGE, subject) as image_fd:
-        if is_in_use(image_fd):
-            hint = "Stop the containers that use it and try again"
-            raise Conflict(subject, "it is in use, and such a change takes a copy of its file system", hint)
+        _await_its_end(volume, image_fd, subject)
         with suppress(FileNotFoundError):
             os.unlink(NEW_IMAGE, dir_fd=volume.fd)
         try:
@@ -185,6 +185,16 @@ def _replace(volume: VolumeDirectory, wanted: MountOptions) -> None:
                 raise Conflict(subject, "what it holds does not fit") from error
             raise
     os.fsync(volume.fd)
+
+
+def _await_its_end(volume: VolumeDirectory, image_fd: int, subject: str) -> None:
+    """Of what no container here uses any more: whoever starts a container takes a copy of all mounts along, and lets go
+    of it only once that container has begun."""
+    last_look = time.monotonic() + (0.0 if _is_mounted(volume) else ELSEWHERE_SECONDS)
+    while is_in_use(image_fd):
+        if time.monotonic() >= last_look:
+            hint = "Stop the containers that use it and try again"
+            raise Conflict(subject, "it is in use, and such a change takes a copy of its file system", hint)
 
 
 def _copy(volume: VolumeDirectory, image_fd: int, subject: str) -> None:
