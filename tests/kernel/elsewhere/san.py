@@ -3,6 +3,7 @@ these. The target is that kernel's own as well: it knows persistent reservations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,13 +14,15 @@ from orlop.drivers.volumes.abilities import HealthState
 from orlop.drivers.volumes.open_iscsi import is_listening
 from orlop.drivers.volumes.san import SanVolumes
 from orlop.errors import Conflict, HostFailure, Unsupported
+from orlop.kernel.mounts import bind, unmount
 from orlop.testing.volume_fixtures import RECORD, new_id
 from support.daemon import wait_for
 from support.iscsi_target import IscsiTarget, nbd_server
-from support.lio_target import LioTarget
+from support.lio_target import PORTAL, LioTarget
 from support.san_sessions import leash, names_in, sessions
 
 LUNS = iter(range(1, 100))
+EXISTS = 15  # how iscsiadm ends where it is logged in already
 
 
 @pytest.fixture(scope="module")
@@ -62,6 +65,19 @@ def fails_to_write(path: Path) -> bool:
     except OSError:
         return True
     return False
+
+
+def session_of(data: Path) -> str:
+    parts = (Path("/sys/block") / Path(disk(data)).name).resolve().parts
+    return next(part for part in parts if part.startswith("session"))
+
+
+def iscsiadm(*words: str) -> int:
+    return subprocess.run(["iscsiadm", *words], capture_output=True, timeout=60, check=False).returncode
+
+
+def tree(top: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(top)): path.read_bytes() for path in top.rglob("*") if path.is_file()}
 
 
 def kill_iscsid() -> None:
@@ -168,6 +184,47 @@ def test_the_export_of_an_nbd_server_is_a_disk_of_the_kernels_for_as_long_as_its
         host.detach("data", use)
         assert not host.is_reached("data") and not list((tmp_path / "first/run/nbd").iterdir())
         assert "file" in names_in(server.path)
+
+
+class TestBesideTheHostsOwn:
+    """open-iscsi as the host's administrator set it up, with a record that is logged in to at each boot."""
+
+    @pytest.fixture
+    def etc(self, tmp_path: Path) -> Iterator[Path]:
+        etc = Path("/etc/iscsi")
+        (tmp_path / "etc").mkdir()
+        bind(tmp_path / "etc", etc)
+        (etc / "iscsid.conf").write_text("node.startup = automatic\n")
+        (etc / "initiatorname.iscsi").write_text("InitiatorName=iqn.2026-11.test:its-own\n")
+        kill_iscsid()
+        own = subprocess.Popen(["iscsid", "-f"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        wait_for("it", is_listening)
+        yield etc
+        iscsiadm("-m", "node", "--logoutall=all")
+        own.kill()
+        own.wait()
+        unmount(etc)
+
+    def test_neither_notices_the_other(self, host: SanVolumes, target: LioTarget, etc: Path) -> None:
+        lun = next(LUNS)
+        target.lun(lun)
+        assert iscsiadm("-m", "discovery", "-t", "sendtargets", "-p", PORTAL) == 0
+        assert iscsiadm("-m", "node", "--loginall=automatic") == 0
+        (theirs,) = sessions()
+        before = tree(etc)
+        host.create("data", target.options(lun), RECORD)
+        use = new_id()
+        data = host.attach("data", use)
+        assert len(sessions()) == 2 and tree(etc) == before
+        assert iscsiadm("-m", "node", "--loginall=automatic") == EXISTS and len(sessions()) == 2
+        host.detach("data", use)
+        assert sessions() == [theirs]
+        data = host.attach("data", use)
+        assert iscsiadm("-m", "node", "--logoutall=all") == 0
+        assert sessions() == [session_of(data)]
+        write(data / "file", "ours")
+        host.detach("data", use)
+        assert not sessions() and tree(etc) == before
 
 
 class TestFence:
