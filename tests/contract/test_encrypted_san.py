@@ -2,7 +2,6 @@
 
 import os
 import signal
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -22,6 +21,7 @@ from orlop.testing.volumes import VolumeDriverContract, new_id
 from support.daemon import wait_for
 from support.iscsi_target import IscsiTarget, iscsi_target, needs_san
 from support.leaks import find_leaks
+from support.leashes import lengthened, write_leash
 
 LUNS = {"data": 1, "one": 1, "two": 2, "three": 3, "empty": 1, "used": 2, "other": 4}
 RECORD = '{"id": "1"}'
@@ -92,7 +92,7 @@ class TestEncryptedOverSan(VolumeDriverContract):
     def test_what_encrypts_hangs_on_the_leash_too_and_begins_anew_on_the_next(self, driver: VolumeDriver) -> None:
         assert isinstance(driver, EncryptedVolumes)
         driver.create("data", self.options_of("data"), RECORD)
-        driver.tie("data", self.leash("first", 60))
+        driver.tie("data", write_leash(self.place / "first", 60))
         data = driver.attach("data", new_id())
         left_open = os.open(data / "open", os.O_WRONLY | os.O_CREAT)
         os.write(left_open, b"kept\n")
@@ -102,7 +102,7 @@ class TestEncryptedOverSan(VolumeDriverContract):
             (data / "late").touch()
         with pytest.raises(Unavailable, match="lost its write access"):
             driver.attach("data", new_id())
-        driver.tie("data", self.leash("second", 60))
+        driver.tie("data", write_leash(self.place / "second", 60))
         data = driver.attach("data", new_id())
         assert (data / "open").read_text() == "kept\n", "the last flush was in time"
         with pytest.raises(OSError):
@@ -114,14 +114,15 @@ class TestEncryptedOverSan(VolumeDriverContract):
     def test_the_kernel_ends_both_programs_when_the_leash_is_over(self, driver: VolumeDriver) -> None:
         assert isinstance(driver, EncryptedVolumes)
         driver.create("data", self.options_of("data"), RECORD)
-        driver.tie("data", self.leash("leash", 4))
-        data, use = driver.attach("data", new_id()), new_id()
-        for program in self.programs():
-            os.kill(program, signal.SIGSTOP)
+        with lengthened(self.place / "leash", 4) as leash:
+            driver.tie("data", leash)
+            data, use = driver.attach("data", new_id()), new_id()
+            for program in self.programs():
+                os.kill(program, signal.SIGSTOP)
         wait_for("their end", lambda: not self.programs())
         with pytest.raises(OSError):
             (data / "late").touch()
-        driver.tie("data", self.leash("next", 60))
+        driver.tie("data", write_leash(self.place / "next", 60))
         (driver.attach("data", use) / "note").write_text("mine")
 
     def test_another_host_finds_the_same_and_takes_no_other_for_it(self, driver: VolumeDriver) -> None:
@@ -137,11 +138,6 @@ class TestEncryptedOverSan(VolumeDriverContract):
         with pytest.raises(Conflict, match="another"):
             driver.attach("two", use)
         assert driver.identity("data").count(" ") == 1
-
-    def leash(self, name: str, seconds: float) -> Path:
-        path = self.place / name
-        path.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)))
-        return path
 
     def programs(self) -> list[int]:
         """Keepers, and what they keep."""

@@ -1,10 +1,7 @@
 """A device that one host at a time may write to: reached only for as long as a file says."""
 
 import os
-import threading
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,6 +12,7 @@ from orlop.testing.volume_fixtures import RECORD, new_id
 from support.daemon import wait_for
 from support.iscsi_target import IscsiTarget, iscsi_target, needs_san
 from support.leaks import find_leaks
+from support.leashes import lengthened, write_leash
 
 pytestmark = needs_san
 
@@ -38,32 +36,6 @@ def driver(tmp_path: Path, target: IscsiTarget) -> Iterator[SanVolumes]:
     made.close()
 
 
-def _leash(place: Path, name: str, seconds: float) -> Path:
-    path, new = place / name, place / f"{name}.new"
-    new.write_text(str(time.clock_gettime_ns(time.CLOCK_BOOTTIME) + int(seconds * 1e9)))
-    new.replace(path)  # half a leash is none
-    return path
-
-
-@contextmanager
-def _lengthened(place: Path, name: str, seconds: float) -> Iterator[Path]:
-    """Again and again, as long as this lasts."""
-    is_over = threading.Event()
-
-    def lengthen() -> None:
-        while not is_over.wait(seconds / 10):
-            _leash(place, name, seconds)
-
-    lengthening = threading.Thread(target=lengthen)
-    path = _leash(place, name, seconds)
-    lengthening.start()
-    try:
-        yield path
-    finally:
-        is_over.set()
-        lengthening.join()
-
-
 def _fails_to_write(data: Path) -> bool:
     try:
         with (data / "late").open("w") as file:
@@ -75,7 +47,7 @@ def _fails_to_write(data: Path) -> bool:
 
 
 def test_nothing_is_written_once_the_leash_is_over(driver: SanVolumes, tmp_path: Path) -> None:
-    with _lengthened(tmp_path, "leash", 4) as leash:
+    with lengthened(tmp_path / "leash", 4) as leash:
         driver.tie("data", leash)
         data = driver.attach("data", new_id())
         (data / "early").write_text("early")
@@ -84,7 +56,7 @@ def test_nothing_is_written_once_the_leash_is_over(driver: SanVolumes, tmp_path:
 
 
 def test_what_is_cut_is_written_out_first_and_comes_back_on_a_new_leash(driver: SanVolumes, tmp_path: Path) -> None:
-    driver.tie("data", _leash(tmp_path, "first", 100))
+    driver.tie("data", write_leash(tmp_path / "first", 100))
     use = new_id()
     data = driver.attach("data", use)
     (data / "kept").write_text("kept")
@@ -93,18 +65,18 @@ def test_what_is_cut_is_written_out_first_and_comes_back_on_a_new_leash(driver: 
     with pytest.raises(Unavailable, match="lost its write access"):
         driver.attach("data", new_id())
     driver.detach("data", use)
-    driver.tie("data", _leash(tmp_path, "second", 100))
+    driver.tie("data", write_leash(tmp_path / "second", 100))
     assert (driver.attach("data", use) / "kept").read_text() == "kept"
 
 
 def test_what_hangs_on_an_old_leash_is_ended_before_the_volume_is_attached_anew(
     driver: SanVolumes, tmp_path: Path
 ) -> None:
-    driver.tie("data", _leash(tmp_path, "first", 100))
+    driver.tie("data", write_leash(tmp_path / "first", 100))
     first = driver.attach("data", new_id())
     old = os.open(first / "open", os.O_WRONLY | os.O_CREAT)
     try:
-        driver.tie("data", _leash(tmp_path, "second", 100))
+        driver.tie("data", write_leash(tmp_path / "second", 100))
         second = driver.attach("data", new_id())
         (second / "new").write_text("new")
         with pytest.raises(OSError, match=r"rror|onnected|nly"):
