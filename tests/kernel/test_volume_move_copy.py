@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from orlop.engine import volume_move_copy
+from orlop.engine import volume_move_patience
 from orlop.engine.volume_move_copy import MoveCopy
 from orlop.engine.volume_move_terms import MoveWish, Phase, parse_losses
 from orlop.errors import Unavailable, Unsupported
@@ -31,7 +31,7 @@ def copy_of(source: Path, target: Path, lose: str = "all") -> MoveCopy:
 def test_while_users_stand_still_storage_that_hangs_is_given_up_soon(
     storage: Storage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(volume_move_copy, "STILL_PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(volume_move_patience, "STILL_PATIENCE_SECONDS", 0.5)
     monkeypatch.setattr(mirror_aside, "_ENDING_SECONDS", 0.1)
     source = tmp_path / "source"
     source.mkdir()

@@ -43,6 +43,12 @@ class Line(Protocol):
     def failure(self) -> str:
         """Why it broke; "" while it has not."""
 
+    def vouch(self, counted: Callable[[], str]) -> None:
+        """Tell the other side from time to time that this one gets on: as long as `counted` says something else."""
+
+    def counted(self) -> str:
+        """Changes as long as something goes over it, or the other side says that it gets on."""
+
     def close(self) -> None:
         """Once all is said."""
 

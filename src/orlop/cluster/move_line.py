@@ -8,7 +8,8 @@ host, or touches a disk.
 A Line is one end of a pair of sockets that somebody reads and writes (the mirror, perhaps in another process); a thread
 carries the bytes. On the wire they go in pieces with their length in front. A piece of length 0 only says that its
 sender is well: a peer that stands still, or a cable that was pulled, is noticed by the silence, however long the other
-end has nothing to tell.
+end has nothing to tell. One of length 0xFFFFFFFE says besides that the work on its side gets on, though there is
+nothing to tell of it yet: a large file is read from a slow disk.
 """
 
 import datetime
@@ -21,7 +22,7 @@ import ssl
 import struct
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import field
 
@@ -39,6 +40,7 @@ _PIECE_BYTES = 1 << 18
 _HELD_BYTES = 1 << 20  # in either direction
 _LENGTH = struct.Struct(">I")
 _END = 0xFFFFFFFF  # instead of a length: no more comes
+_GETS_ON = 0xFFFFFFFE
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +203,18 @@ class Line:
         self._heard_at = self._spoke_at = time.monotonic()
         self.failure = ""
         self.carried_bytes = 0
+        self._told_of: Callable[[], str] = lambda: ""
+        self._told_last = ""
+        self._heard_of = 0  # how often the other side said that it gets on
         self._closed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="line to a node", daemon=True)
         self._thread.start()
+
+    def vouch(self, counted: Callable[[], str]) -> None:
+        self._told_of = counted
+
+    def counted(self) -> str:
+        return f"{self.carried_bytes} {self._heard_of}"
 
     def close(self) -> None:
         """What was said so far still goes, for a moment."""
@@ -243,7 +254,7 @@ class Line:
         if now - self._heard_at > self._silence_seconds:
             raise TimeoutError(f"it gave no sign for {self._silence_seconds:g} s")
         if not self._out and not self._said_all and now - self._spoke_at > _SIGN_SECONDS:
-            self._out += _LENGTH.pack(0)
+            self._out += _LENGTH.pack(self._sign())
         wanted = {
             self._wire.fileno(): (select.POLLIN if hears else 0) | (select.POLLOUT if self._out else 0),
             self._inner.fileno(): (select.POLLIN if not self._said_all and len(self._out) < _HELD_BYTES else 0)
@@ -262,6 +273,10 @@ class Line:
         if not self._said_all and len(self._out) < _HELD_BYTES:
             self._take()
         self._say()
+
+    def _sign(self) -> int:
+        before, self._told_last = self._told_last, self._told_of()
+        return _GETS_ON if self._told_last != before else 0
 
     def _hear(self) -> None:
         try:
@@ -287,6 +302,9 @@ class Line:
             if length == _END:
                 self._heard_all = True
                 return
+            if length == _GETS_ON:
+                self._heard_of += 1
+                continue
             if length > _PIECE_BYTES:
                 raise ValueError(f"it sends a piece of {length} bytes, which nobody of ours does")
             self._left = length

@@ -7,18 +7,14 @@ while the move is given up, so that nobody stands still for long.
 
 import errno
 import os
-import queue
-import threading
-import time
 from collections.abc import Callable
-from concurrent.futures import Future, wait
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
-from orlop.engine.patience import WAY_OUT
+from orlop.engine.volume_move_patience import Patience
 from orlop.engine.volume_move_target import passed_over
 from orlop.engine.volume_move_terms import MoveProgress, MoveWish, Phase, Tell, word_of
-from orlop.errors import HostFailure, OrlopError, Unavailable, Unsupported
+from orlop.errors import HostFailure, OrlopError, Unsupported
 from orlop.store.mirror import MirrorProgress as Done
 from orlop.store.mirror import Pass
 from orlop.store.mirror_aside import ReceiverAside
@@ -27,10 +23,6 @@ from orlop.store.mirror_worker import MirrorAside
 
 T = TypeVar("T")
 
-PATIENCE_SECONDS = 120.0  # without progress; a disk may write for long what it took at once
-STILL_PATIENCE_SECONDS = 30.0  # while users stand still: most is on the disk already
-_LOOK_SECONDS = 0.1
-_ENDING_SECONDS = 1.0
 _MOST_TOLD = 1000
 
 
@@ -50,7 +42,8 @@ class MoveCopy:
         self._ticks = 0
         self._is_closed = False
         self._receiver = ReceiverAside(target_fd)
-        self._thread = OneThread(subject)
+        # `tell` also where nothing is new: so a client who has gone is noticed.
+        self._patience = Patience(subject, self._counted, lambda: self._tell(self._at), self._end)
         self._mirror: MirrorAside | None = None
         self._sides = source_fd, target_fd
         self._scratch = scratch
@@ -88,7 +81,7 @@ class MoveCopy:
             return
         self._is_closed = True
         self._end()
-        self._thread.end()
+        self._patience.end()
         for fd in self._fds:
             os.close(fd)
 
@@ -108,6 +101,8 @@ class MoveCopy:
                 forgone=self._forgone,
                 passed_over=passed_over(self._sides[0]) | passed_over(self._sides[1]),
             )
+            if self._is_closed:
+                self._mirror.kill()  # nobody waits any more
             self._lacks = self._mirror.lost()
         return self._mirror
 
@@ -117,16 +112,14 @@ class MoveCopy:
         phase = Phase.COMPARING if done.stage == "verify" else self._at.phase
         self._at = MoveProgress(phase, self.passes, done.entries, done.read_bytes)
 
+    def _counted(self) -> str:
+        sender = self._mirror.counted() if self._mirror is not None else ""
+        return f"{self._ticks} {sender} {self._receiver.counted()}"
+
     def _patiently(self, call: Callable[[], T], phase: Phase) -> T:
-        running = self._thread.do(call)
+        ended = self._patience.await_end(call, is_still=phase is not Phase.COPYING)
         try:
-            self._await(running, PATIENCE_SECONDS if phase is Phase.COPYING else STILL_PATIENCE_SECONDS)
-        except BaseException:
-            self._end()
-            wait([running], _ENDING_SECONDS)
-            raise
-        try:
-            return running.result()
+            return ended.result()
         except (OrlopError, OSError) as error:
             raise self._told(error) from error
 
@@ -136,43 +129,6 @@ class MoveCopy:
             hint = f"Choose storage that keeps them, or let them go: --lose {words}"
             return Unsupported(self._subject, f"{error.subject}: {error.why}", hint)
         return _about(self._subject, error)
-
-    def _await(self, running: Future[T], patience_seconds: float) -> None:
-        seen, since = "", time.monotonic()
-        while wait([running], _LOOK_SECONDS).not_done:
-            self._tell(self._at)  # also where nothing is new: so a client who has gone is noticed
-            sender = self._mirror.counted() if self._mirror is not None else ""
-            counted = f"{self._ticks} {sender} {self._receiver.counted()}"
-            if counted != seen:
-                seen, since = counted, time.monotonic()
-            elif time.monotonic() - since > patience_seconds:
-                why = f"the storage that it is in, or that it goes to, gave no answer for {patience_seconds:g} s"
-                raise Unavailable(self._subject, why, WAY_OUT)
-
-
-class OneThread:
-    """A thread for calls that may come to hang: nobody waits for its end, not even the interpreter's."""
-
-    def __init__(self, name: str) -> None:
-        self._calls: queue.SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._work, name=name, daemon=True).start()
-
-    def do(self, call: Callable[[], T]) -> Future[T]:
-        future: Future[T] = Future()
-        self._calls.put((future, call))
-        return future
-
-    def end(self) -> None:
-        """After what was to be done."""
-        self._calls.put(None)
-
-    def _work(self) -> None:
-        while (item := self._calls.get()) is not None:
-            future, call = item
-            try:
-                future.set_result(call())
-            except BaseException as error:  # noqa: BLE001 - raised where it is waited for
-                future.set_exception(error)
 
 
 def _about(subject: str, error: OrlopError | OSError) -> OrlopError:

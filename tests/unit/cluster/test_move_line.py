@@ -1,5 +1,6 @@
 """The line between two nodes, over this machine's loopback."""
 
+import itertools
 import socket
 import ssl
 import threading
@@ -8,6 +9,7 @@ from contextlib import closing
 
 import pytest
 
+from orlop.cluster import move_line
 from orlop.cluster.address import Endpoint
 from orlop.cluster.move_line import Door, Identity, Line, dial, make_identity, own_address
 from orlop.errors import OrlopError, Unavailable
@@ -170,3 +172,24 @@ def test_the_own_address_is_where_the_way_to_etcd_begins() -> None:
     assert own_address([Endpoint("127.0.0.1", 1)]) == "127.0.0.1"
     with pytest.raises(Unavailable, match="--cluster-address"):
         own_address([])
+
+
+def test_the_other_side_is_told_that_work_gets_on_of_which_there_is_nothing_to_tell_yet(
+    line: tuple[Line, Line], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, there = line
+    monkeypatch.setattr(move_line, "_SIGN_SECONDS", 0.05)
+    work = itertools.count()
+    there.vouch(lambda: str(next(work)))
+    seen = here.counted()
+    wait_for("a sign", lambda: here.counted() != seen)
+    there.vouch(lambda: "stuck")
+    wait_for("the last of its signs", lambda: there._told_last == "stuck")
+    here.stream.sendall(b"x")
+    assert there.stream.recv(1) == b"x"
+    there.stream.sendall(b"y")
+    assert here.stream.recv(1) == b"y", "what was on its way before is there"
+    seen = here.counted()
+    heard_at = here._heard_at
+    wait_for("a sign that says nothing of it", lambda: here._heard_at > heard_at)
+    assert here.counted() == seen
