@@ -49,12 +49,18 @@ def daemon_with_rclone(
     plugin.close()
 
 
+def write_and_stay(daemon: LiveDaemon, mount: str, script: str) -> None:
+    """Not to end before the upload: rclone breaks off what it is uploading when the volume is unmounted."""
+    daemon.docker("run", "-d", "--name", "writer", "-v", mount, "busybox", "sh", "-c", f"{script}; sleep 1000")
+
+
 def test_rclone_on_s3_from_create_to_rm(daemon_with_rclone: tuple[LiveDaemon, RclonePlugin], storage: Seaweed) -> None:
     daemon, _ = daemon_with_rclone
     docker = daemon.docker
     docker("volume", "create", "-d", "rclone", "-o", "remote=far:photos", *WRITE_BACK, "photos")
-    docker("run", "--rm", "-v", "photos:/p", "busybox", "sh", "-c", "echo hi > /p/a")
+    write_and_stay(daemon, "photos:/p", "echo hi > /p/a")
     wait_for("the upload", lambda: storage.names("photos") == ["a"])
+    docker("rm", "-f", "writer")
     assert storage.read("photos/a") == "hi\n"
     for name in ("one", "two"):
         docker("run", "-d", "--name", name, "-v", "photos:/p", "busybox", "sleep", "1000")
@@ -174,8 +180,9 @@ def test_rclone_as_a_managed_plugin(packed_rclone: LiveDaemon, storage: Seaweed)
     daemon, docker = packed_rclone, packed_rclone.docker
     options = ("-o", "remote=far:photos/managed", *WRITE_BACK)
     docker("volume", "create", "-d", "rclone", *options, "managed")
-    docker("run", "--rm", "-v", "managed:/p", "busybox", "sh", "-c", "echo hi > /p/m")
+    write_and_stay(daemon, "managed:/p", "echo hi > /p/m")
     wait_for("the upload", lambda: "managed/m" in storage.names("photos"))
+    docker("rm", "-f", "writer")
     docker("run", "-d", "--name", "app", "-v", "managed:/p", "busybox", "sleep", "1000")
     daemon.restart()
     assert docker("exec", "app", "cat", "/p/m").stdout == "hi\n", "neither container nor plugin noticed"

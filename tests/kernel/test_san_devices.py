@@ -377,7 +377,7 @@ class TestStorageThatGoes:
 
     def test_storage_that_is_away_or_refuses_is_told_in_its_words(self, house: House) -> None:
         house.made("other", 7)
-        with pytest.raises(HostFailure, match="LUN 7 of iqn"):
+        with pytest.raises(Unavailable, match="LUN 7 of iqn"):  # storage that starts shows it later
             house.driver.attach("other", new_id())
         house.target.stop()
         house.made()
