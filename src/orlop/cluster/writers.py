@@ -36,7 +36,7 @@ _LOOK_SECONDS = 0.2
 _ENOUGH_LEASES = 62  # bits
 
 
-class _LettingGo(Unavailable):
+class _NotYet(Unavailable):
     """Soon it can be asked for anew."""
 
 
@@ -157,7 +157,7 @@ class Writers:
         while True:
             try:
                 found, lease = self._try(volume, containers)
-            except _LettingGo:
+            except _NotYet:
                 if time.monotonic() >= deadline or self._closed.wait(_ASK_AGAIN_SECONDS):
                     raise
                 continue
@@ -192,7 +192,7 @@ class Writers:
         with self._lock:
             if volume.id in self._losing:
                 why = "this node is about to lose its write access, and lets go of it first"
-                raise _LettingGo(f"write to {volume.name}", why, "Try again in a moment")
+                raise _NotYet(f"write to {volume.name}", why, "Try again in a moment")
             if volume.id in self._held:
                 return self._held[volume.id], 0
         with self._changing:
@@ -239,7 +239,7 @@ class Writers:
         with self._lock:
             if self._lease != lease or self._clock() >= self._term.lost_at_ns(self._asked_ns):
                 why = "etcd gave write access, and has not been heard of since"
-                raise Unavailable(f"write to {volume.name}", why, "Try again when etcd answers")
+                raise _NotYet(f"write to {volume.name}", why, "Try again when etcd answers")
             self._doubtful.pop(self._keys.writer(volume.id), None)
             self._held[volume.id] = writer
             self._save()
