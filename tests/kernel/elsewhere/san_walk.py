@@ -52,7 +52,7 @@ class House:
 
     def left(self) -> list[str]:
         found = [*sessions(), *connected_nbd(), *find_leaks([self.root])]
-        found += [str(path) for name in ("sessions", "nbd", "programs", "work") for path in self._in(name)]
+        found += [str(path) for name in ("sessions", "nbd", "programs", "busy") for path in self._in(name)]
         return found + [self.reserved_by()] * bool(self.reserved_by())
 
     def _in(self, name: str) -> list[Path]:

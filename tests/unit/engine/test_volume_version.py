@@ -11,6 +11,7 @@ from orlop.cluster.contract import Cluster
 from orlop.cluster.copy import Copy
 from orlop.cluster.etcd import Change, Found
 from orlop.cluster.keys import Keys, render
+from orlop.engine.volumes import Volumes
 from orlop.model.cluster import Access, GlobalVolume
 from support.volume_house import VolumeHouse
 
@@ -22,6 +23,17 @@ def house(tmp_path: Path) -> Iterator[VolumeHouse]:
     house = VolumeHouse(tmp_path)
     yield house
     house.stop()
+
+
+def assert_each_has_a_version(volumes: Volumes, changes: Sequence[Callable[[], object]]) -> None:
+    before = volumes.version, volumes.list_known({})
+    for number, change in enumerate(changes):
+        change()
+        after = volumes.version, volumes.list_known({})
+        assert after[1] != before[1], f"change {number} shows"
+        assert after[0] != before[0], f"change {number} has a version of its own"
+        assert (volumes.version, volumes.list_known({})) == after
+        before = after
 
 
 def test_it_changes_whenever_the_listing_does_and_looking_changes_nothing(house: VolumeHouse) -> None:
@@ -46,14 +58,7 @@ def test_it_changes_whenever_the_listing_does_and_looking_changes_nothing(house:
         lambda: volumes.restore("renamed"),
         lambda: volumes.prune({}, include_named=True),
     ]
-    before = volumes.version, volumes.list_known({})
-    for number, change in enumerate(changes):
-        change()
-        after = volumes.version, volumes.list_known({})
-        assert after[1] != before[1], f"change {number} shows"
-        assert after[0] != before[0], f"change {number} has a version of its own"
-        assert (volumes.version, volumes.list_known({})) == after
-        before = after
+    assert_each_has_a_version(volumes, changes)
 
 
 class Catalogue:
@@ -95,14 +100,7 @@ def test_it_changes_with_what_the_cluster_says(house: VolumeHouse, tmp_path: Pat
         lambda: setattr(catalogue, "away", "etcd is away"),
         lambda: catalogue.copy.load(Found((), 4)),
     ]
-    before = volumes.version, volumes.list_known({})
-    for number, change in enumerate(changes):
-        change()
-        after = volumes.version, volumes.list_known({})
-        assert after[1] != before[1], f"change {number} shows"
-        assert after[0] != before[0], f"change {number} has a version of its own"
-        assert (volumes.version, volumes.list_known({})) == after
-        before = after
+    assert_each_has_a_version(volumes, changes)
 
 
 def test_it_is_unknown_while_others_have_a_word_in_the_listing(house: VolumeHouse) -> None:

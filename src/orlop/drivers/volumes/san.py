@@ -6,7 +6,7 @@
     <run>/disks/<id>          the device as a file (san_chain)
     <run>/sessions/<id>/      or the kernel speaks to it (san_session)
     <run>/leases/             who may write to which device (device_lease)
-    <run>/work/<id>           which programs are at work on it (volume_work)
+    <run>/busy/<id>           which programs are at work on it (volume_work)
 
 The data is elsewhere: what is removed, restored and renamed is the volume, never the device.
 

@@ -1,6 +1,6 @@
 """What the daemon before left at work on a volume comes to its end before anybody looks at the volume.
 
-<run>/work/<id>     locked by those at work (kernel/work_lock)
+<run>/busy/<id>     locked by those at work (kernel/work_lock)
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,7 @@ class VolumeWork:
     """Of this process. What it gave up waiting for itself it knows of, and does not wait for again."""
 
     def __init__(self, run: Path) -> None:
-        self._root = run / "work"
+        self._root = run / "busy"
         self._settled: set[str] = set()
 
     @contextmanager
