@@ -20,10 +20,11 @@ from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from orlop.cluster.etcd import Absent, Comparison, Delete, Entry, Operation, Outcome, Put, Read, Unchanged
+from orlop.cluster.etcd import Absent, Entry, Operation, Put, Read, Unchanged
 from orlop.cluster.etcd_link import PATIENCE_SECONDS, EtcdFault, Uncertain
 from orlop.cluster.keys import Keys, render
 from orlop.cluster.term import Term, boot_clock
+from orlop.cluster.wishes import Transactions, Wishes, delete_leased
 from orlop.cluster.writing_record import held_elsewhere, writer_at
 from orlop.cluster.writing_state import Leashes, WritingState, boot_id, read_state, write_state
 from orlop.errors import OrlopError, Unavailable, WriterElsewhere
@@ -40,16 +41,8 @@ class _NotYet(Unavailable):
     """Soon it can be asked for anew."""
 
 
-class Store(Protocol):
+class Store(Transactions, Protocol):
     """What is used of cluster.etcd.Etcd."""
-
-    def transact(
-        self,
-        comparisons: Sequence[Comparison],
-        then: Sequence[Operation],
-        otherwise: Sequence[Operation] = (),
-        seconds: float = ...,
-    ) -> Outcome: ...
 
     def grant(self, lease: int, ttl_seconds: int, seconds: float = ...) -> None: ...
 
@@ -91,6 +84,9 @@ class Writers:
         self._held: dict[str, Writer] = {}
         self._losing: set[str] = set()
         self._doubtful: dict[str, int] = {}  # keys that may be there and are not meant to, with their lease
+        self._wishes = Wishes(store, keys, node)
+        self._arriving = ""  # the volume that is being acquired, and whether another node wished for it meanwhile
+        self._is_wished_early = False
         self._told: Callable[[str], None] = lambda volume_id: None
         self._closed = threading.Event()
         self._threads: list[threading.Thread] = []
@@ -169,22 +165,20 @@ class Writers:
 
     def take_over(self, volume: GlobalVolume, containers: Sequence[str] = ()) -> Writer:
         """Whoever has it is told to let go. Raises Unavailable where that one neither does nor ends."""
-        found, holder = self._try(volume, containers)
-        if not holder:
-            return found
-        log.warning("volume %s: taking it over from %s", volume.name, found.node)
-        with self._lock:
-            lease = self._lease
-        key = self._keys.wish(volume.id)
-        self._store.transact([], [Put(key, self._node.encode(), lease)], (), PATIENCE_SECONDS)
+        self._wishes.begin(volume.id)
+        holder = ""
         try:
+            found, lease = self._try(volume, containers)
+            if not lease:
+                return found
+            holder = found.node
+            log.warning("volume %s: taking it over from %s", volume.name, holder)
             return self.acquire(volume, containers, 2.0 * self._wished.seconds + 5)
         except WriterElsewhere as error:
-            why = f"node {found.node} was told to let go of it, goes on renewing its write access, and does not"
-            raise Unavailable(f"take over {volume.name}", why, f"Look at the daemon of {found.node}") from error
+            why = f"node {holder} was told to let go of it, goes on renewing its write access, and does not"
+            raise Unavailable(f"take over {volume.name}", why, f"Look at the daemon of {holder}") from error
         finally:
-            with suppress(OrlopError):  # else it goes with the lease
-                self._delete(key, lease)
+            self._wishes.end(volume.id)
 
     def _try(self, volume: GlobalVolume, containers: Sequence[str]) -> tuple[Writer, int]:
         """The writer, and another's lease: 0 where it is this node."""
@@ -196,18 +190,30 @@ class Writers:
             if volume.id in self._held:
                 return self._held[volume.id], 0
         with self._changing:
+            self._arriving, self._is_wished_early = volume.id, False
             while True:
                 lease = self._granted()
                 writers, epochs, wishes = self._store.transact([], self._reads(volume.id), (), PATIENCE_SECONDS).found
                 if writers and writers[0].lease == lease:
                     return self._taken(volume, writer_at(volume.id, writers[0].key, writers[0].value), lease), 0
                 if writers:
+                    self._wish(volume.id, lease)
                     return writer_at(volume.id, writers[0].key, writers[0].value), writers[0].lease
                 if wishes and wishes[0].value != self._node.encode():
+                    self._wish(volume.id, lease)
                     return Writer(volume.id, wishes[0].value.decode(errors="replace"), 0, 0), wishes[0].lease or -1
                 wished = Writer(volume.id, self._node, _number(epochs) + 1, time.time_ns(), tuple(containers))
                 if self._put(wished, epochs, wishes, lease):
                     return self._taken(volume, wished, lease), 0
+
+    def _wish(self, volume_id: str, lease: int) -> None:
+        """Where it is being taken over."""
+        try:
+            self._wishes.put(volume_id, lease)
+        except EtcdFault:
+            if self._store.renew(lease) > 0:
+                raise
+            self._lose_all(lease)  # it is put under the next one
 
     def _reads(self, volume_id: str) -> list[Operation]:
         keys = self._keys
@@ -245,7 +251,11 @@ class Writers:
             self._save()
             self._leashes.lengthen(volume.id, writer.epoch, self._term.ends_at_ns(self._asked_ns))
             self._lock.notify_all()
+            is_wished, self._arriving = self._is_wished_early, ""
         log.info("volume %s: this node writes, epoch %d", volume.name, writer.epoch)
+        if is_wished:
+            with suppress(OrlopError):  # once etcd is there again, all wishes are told anew
+                self.is_wanted(volume.id, self._wishes.of(volume.id) or self._node)  # what was told may be over
         return writer
 
     def _granted(self) -> int:
@@ -292,7 +302,7 @@ class Writers:
                 if lease is None or self._volume_of(key) in self._held:
                     return True
             try:
-                self._delete(key, lease)
+                delete_leased(self._store, key, lease)
             except OrlopError as error:
                 log.warning("etcd is told later that %s is free: %s", key, error)
                 return False
@@ -300,17 +310,13 @@ class Writers:
                 self._doubtful.pop(key, None)
         return True
 
-    def _delete(self, key: str, lease: int) -> None:
-        """If it is under that lease. By its revision: a deletion whose answer is lost, and that is done late, must not
-        hit what was put there meanwhile."""
-        found = self._store.transact([], [Read(key)]).found[0]
-        if found and found[0].lease == lease:
-            self._store.transact([Unchanged(key, found[0].changed)], [Delete(key)])
-
     def is_wanted(self, volume_id: str, node: str) -> None:
         """By that node, which takes it over."""
         with self._lock:
-            if node == self._node or volume_id not in self._held or volume_id in self._losing:
+            if node == self._node or volume_id in self._losing:
+                return
+            if volume_id not in self._held:
+                self._is_wished_early |= volume_id == self._arriving
                 return
             self._losing.add(volume_id)
             until = self._term.ends_at_ns(self._asked_ns)
@@ -385,7 +391,7 @@ class Writers:
             if not self._forget(key):
                 return  # asked again
         with self._granting, self._lock:
-            if self._lease and not self._held and not self._doubtful:
+            if self._lease and not self._held and not self._doubtful and not self._wishes:
                 lease, self._lease = self._lease, 0
                 self._save()
             else:

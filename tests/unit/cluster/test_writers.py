@@ -16,6 +16,7 @@ from orlop.cluster.term import Term
 from orlop.cluster.writers import Writers
 from orlop.errors import OrlopError, Unavailable, WriterElsewhere
 from orlop.model.cluster import Access, GlobalVolume
+from support.daemon import wait_for
 from support.fake_etcd import FakeClient, FakeEtcd
 
 TERM = Term(20)
@@ -232,6 +233,66 @@ def test_a_node_that_is_asked_to_lets_go_and_leaves_it_to_the_one_who_asked(
 
 def test_a_takeover_of_what_nobody_has_is_an_acquisition(a: PlayedNode) -> None:
     assert a.writers.take_over(VOLUME).epoch == 1
+
+
+def _taking_over(a: PlayedNode, b: PlayedNode, etcd: FakeEtcd) -> tuple[threading.Thread, list[int]]:
+    """b takes it over from a, and waits until a has let go."""
+    taken: list[int] = []
+    taking = threading.Thread(target=lambda: taken.append(b.writers.take_over(VOLUME).epoch), daemon=True)
+    taking.start()
+    wait_for("the wish", lambda: KEYS.wish(VOLUME.id) in etcd.entries)
+    return taking, taken
+
+
+def test_a_wish_stays_although_the_node_has_nothing_else_under_its_lease(
+    a: PlayedNode, b: PlayedNode, etcd: FakeEtcd
+) -> None:
+    a.acquire()
+    taking, taken = _taking_over(a, b, etcd)
+    b.writers.tidy()
+    a.writers.is_wanted(VOLUME.id, "b")
+    a.work()
+    with pytest.raises(WriterElsewhere, match=r"node b (is taking it over|writes to it)"):
+        a.acquire()
+    taking.join(30)
+    assert taken == [2]
+    b.release()
+    b.writers.tidy()
+    assert not etcd.leases.keys() & {entry.lease for entry in etcd.entries.values()}
+    assert KEYS.wish(VOLUME.id) not in etcd.entries
+
+
+def test_a_wish_that_went_with_its_lease_is_put_under_the_next_one(
+    a: PlayedNode, b: PlayedNode, etcd: FakeEtcd
+) -> None:
+    a.acquire()
+    taking, taken = _taking_over(a, b, etcd)
+    etcd.revoke(etcd.entries[KEYS.wish(VOLUME.id)].lease)
+    b.writers.renew()
+    wait_for("the wish again", lambda: KEYS.wish(VOLUME.id) in etcd.entries)
+    a.release()
+    taking.join(30)
+    assert taken == [2]
+
+
+@pytest.mark.parametrize("is_over", [False, True])
+def test_a_wish_that_is_told_of_while_access_is_being_given_is_heeded_if_it_still_stands(
+    a: PlayedNode, etcd: FakeEtcd, is_over: bool
+) -> None:
+    transact = a.client.transact
+
+    def tell_when_it_is_given(*arguments: object, **more: object) -> object:
+        outcome = transact(*arguments, **more)  # type: ignore[arg-type]
+        if KEYS.writer(VOLUME.id) in etcd.entries and not a.writers.held() and not a.waiting:
+            if not is_over:
+                etcd.do([Put(KEYS.wish(VOLUME.id), b"b")])
+            a.writers.is_wanted(VOLUME.id, "b")
+        return outcome
+
+    a.client.transact = tell_when_it_is_given  # type: ignore[method-assign, assignment]
+    a.writers.acquire(VOLUME, [])
+    a.work()
+    assert a.lost == ([] if is_over else [VOLUME.id])
 
 
 @pytest.mark.parametrize("fate", ["lost before", "lost after"])
