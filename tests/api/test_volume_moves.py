@@ -137,7 +137,8 @@ def test_a_target_that_gets_full_leaves_the_volume_as_it_was(daemon: LiveDaemon)
 def test_a_move_that_is_interrupted_leaves_the_volume_as_it_was(daemon: LiveDaemon) -> None:
     fill(daemon)
     daemon.docker("run", "-d", "--name", "idle", "-v", "data:/v", *SLEEP)
-    daemon.docker("exec", "idle", "dd", "if=/dev/urandom", "of=/v/big", "bs=1M", "count=100")
+    many = "mkdir /v/many; cd /v/many; seq 30000 | xargs touch"  # which takes seconds, however fast the disk is
+    daemon.docker("exec", "idle", "sh", "-c", many)
     command = [*orlop_command(), "volume", "move", "data", "--driver", "local", "-o", "size=200m"]
     moving = subprocess.Popen(command, env=daemon.orlop_environment, stderr=subprocess.PIPE)
     hidden = wait_for("the target", lambda: list((daemon.data_root / "volumes").glob("data.moving-*/_data/*")))
@@ -147,7 +148,7 @@ def test_a_move_that_is_interrupted_leaves_the_volume_as_it_was(daemon: LiveDaem
     moving.communicate(timeout=20)
     assert moving.returncode
     wait_for("it to go", lambda: not hidden[0].parent.parent.exists())
-    daemon.docker("exec", "idle", "sh", "-c", "echo > /v/big")
+    assert daemon.docker("exec", "idle", "sh", "-c", "ls /v/many | wc -l; rm -r /v/many").stdout == "30000\n"
     is_as_it_was(daemon)
 
 
