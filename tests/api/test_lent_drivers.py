@@ -238,7 +238,7 @@ def test_containers_of_both_engines_get_their_files_back_when_what_mounts_them_d
     docker("exec", "writer", "sh", "-c", "echo new > /f/c")
     assert "Read-only" in docker("exec", "reader", "touch", "/f/d", code=1).stderr
     docker("rm", "-f", "writer", "reader")
-    podman("rm", "-f", "pod")
+    podman("rm", "-f", "-t", "0", "pod")
     assert (far / "c").read_text() == "new\n" and not (far / "b").exists()
 
 

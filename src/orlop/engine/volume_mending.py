@@ -35,6 +35,10 @@ _AT_ONCE = 4
 _FIRST_PAUSE_SECONDS, _LONGEST_PAUSE_SECONDS = 1.0, 30.0
 
 
+class _NotYet(Unavailable):
+    """Nothing was tried, so that it says nothing about how long the storage will be away."""
+
+
 @dataclass(slots=True)
 class _Attempts:
     next_at: float = 0.0
@@ -119,11 +123,12 @@ class VolumeMender:
                     del self._attempts[known]
 
     def _try(self, name: str, volume_id: str) -> None:
-        failure = ""
+        failure, was_tried = "", True
         try:
             if self.mend(name):
                 self.mended += 1
         except (OrlopError, OSError) as error:
+            was_tried = not isinstance(error, _NotYet)
             failure = f"mending it failed and is tried again: {error}"
         except Exception:
             log.exception("mending volume %s", name)
@@ -132,10 +137,11 @@ class VolumeMender:
             attempts = self._attempts[volume_id]
             if failure and failure != attempts.failure:
                 log.warning("volume %s: %s", name, failure)
-            if failure:
+            if failure and was_tried:
                 attempts.next_at = self._clock() + attempts.pause_seconds
                 attempts.pause_seconds = min(2 * attempts.pause_seconds, _LONGEST_PAUSE_SECONDS)
             else:
+                attempts.next_at = self._clock() + (_FIRST_PAUSE_SECONDS if failure else 0.0)
                 attempts.pause_seconds = _FIRST_PAUSE_SECONDS
             attempts.failure = failure
             attempts.is_under_way = False
@@ -151,7 +157,7 @@ class VolumeMender:
                 return False
             if self._mounts.mounting.is_under_way(volume.id) or self._holders.are_coming(volume.name):
                 # Its path was handed out, and there must not be a moment at which that leads to an empty directory.
-                raise Unavailable(f"mending volume {name}", "a container is about to mount it")
+                raise _NotYet(f"mending volume {name}", "a container is about to mount it")
             faults.point(MEND, "mount", "before")
             path = driver.mend(volume.name, [use_id(mount, container.id) for container, mount in uses])
             faults.point(MEND, "mount", "after")

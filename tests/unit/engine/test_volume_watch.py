@@ -157,6 +157,31 @@ def test_nothing_is_mended_while_its_path_is_on_the_way_into_a_container(
         assert sick.mended == []
 
 
+def test_waiting_for_a_container_to_mount_it_makes_no_pause_longer(
+    house: VolumeHouse,
+    sick: Sick,
+    watch: VolumeWatch,
+    containers: list[Container],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    now, asked = 0.0, 0
+
+    def are_coming(holders: ContainerMounts, volume: str) -> bool:
+        nonlocal asked
+        asked += 1
+        return asked < 6
+
+    monkeypatch.setattr(ContainerMounts, "are_coming", are_coming)
+    monkeypatch.setattr(watch._mender, "_clock", lambda: now)
+    sick.now, volume = STALE, house.volumes.get("far")
+    while asked < 6:
+        before = asked
+        watch.look()
+        wait_for("the attempt", lambda before=before: asked > before and not watch._mender.is_at_work(volume.id))
+        now += 1
+    assert [name for name, _ in sick.mended] == ["far"]
+
+
 def entry(point: str, device: str, fs_type: str = "fuse.rclone", source: str = "s3:b") -> MountEntry:
     return MountEntry(1, 0, device, "/", point, "rw", (), fs_type, source, "rw")
 
