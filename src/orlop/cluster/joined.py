@@ -29,7 +29,7 @@ from orlop.model.cluster import GlobalUse, GlobalVolume, Node, Writer
 log = logging.getLogger(__name__)
 
 SAVE_SECONDS = 0.5  # a host that is killed may have a copy on disk that is so much older,
-SAVE_SHARE = 0.005  # or older, where many volumes take long to write down: of all time no more than that,
+SAVE_SHARE = 0.005  # or older, where many volumes take long to write down: of a processor no more than that,
 LONGEST_SAVE_SECONDS = 60.0  # but for this
 
 
@@ -123,9 +123,10 @@ class JoinedCluster:
                 self._tick(is_due=now >= renew_at)
                 renew_at = now + RENEW_SECONDS if now >= renew_at else renew_at
             if now >= save_at:
+                worked = time.thread_time()  # what it waits for the disk holds up nobody
                 self._save()
-                took = time.monotonic() - now
-                save_at = now + max(SAVE_SECONDS, min(LONGEST_SAVE_SECONDS, took / SAVE_SHARE))
+                worked = time.thread_time() - worked
+                save_at = now + max(SAVE_SECONDS, min(LONGEST_SAVE_SECONDS, worked / SAVE_SHARE))
             self._wake.wait(RENEW_SECONDS if self.copy.is_saved else min(RENEW_SECONDS, save_at - now))
             self._wake.clear()
 

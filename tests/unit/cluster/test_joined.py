@@ -1,6 +1,7 @@
 """Nodes that joined one etcd, as the engine sees them."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from orlop.cluster.address import Endpoint
+from orlop.cluster.copy import Copy
 from orlop.cluster.joined import JoinedCluster, spread
 from orlop.cluster.keys import Keys
 from orlop.cluster.membership import NameTaken
@@ -213,6 +215,23 @@ def test_a_node_that_starts_without_etcd_knows_what_there_was(join: Join, store:
     again = join("a")
     assert again.find("data") == data
     assert not again.is_current
+
+
+def test_a_slow_disk_does_not_make_the_copy_on_it_an_old_one(
+    join: Join, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save = Copy.save
+
+    def save_slowly(copy: Copy) -> None:
+        time.sleep(0.3)
+        save(copy)
+
+    monkeypatch.setattr(Copy, "save", save_slowly)
+    a, on_disk = join("a"), tmp_path / "copy-a"
+    data = a.publish(volume("data", a))
+    wait_for("it on the disk", lambda: on_disk.exists() and b"volumes/data" in on_disk.read_bytes())
+    a.withdraw(data)
+    wait_for("it to go from there", lambda: b"volumes/data" not in on_disk.read_bytes(), 10)
 
 
 def test_what_etcd_has_forgotten_is_loaded_anew(join: Join, store: EtcdCluster) -> None:
