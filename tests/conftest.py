@@ -29,6 +29,9 @@ settings.load_profile("orlop")
 
 def pytest_configure(config: pytest.Config) -> None:
     skips.register(config)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # Started with `&` by a script: whoever the tests start and then interrupt would ignore it, too (POSIX, sh).
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     pytest.register_assert_rewrite("orlop.testing")  # so that a failing contract shows the values
 
 
