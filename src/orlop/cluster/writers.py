@@ -23,6 +23,7 @@ from typing import Protocol
 from orlop.cluster.etcd import Absent, Entry, Operation, Put, Read, Unchanged
 from orlop.cluster.etcd_link import PATIENCE_SECONDS, EtcdFault, Uncertain
 from orlop.cluster.keys import Keys, render
+from orlop.cluster.letting_go import LettingGo
 from orlop.cluster.term import Term, boot_clock
 from orlop.cluster.wishes import Transactions, Wishes, delete_leased
 from orlop.cluster.writing_record import held_elsewhere, writer_at
@@ -92,8 +93,8 @@ class Writers:
         self._threads: list[threading.Thread] = []
 
     def on_lost(self, told: Callable[[str], None]) -> None:
-        """`told` returns when nothing can be written to the volume from here any more. It may raise: then the time is
-        waited for at which that is so anyway."""
+        """`told` returns when nothing can be written to the volume from here any more. It may raise, or not return:
+        then the time is waited for at which that is so anyway."""
         self._told = told
 
     # Its life
@@ -338,17 +339,18 @@ class Writers:
             self._aside(partial(self._lose, volume_id, until), volume_id)
 
     def _lose(self, volume_id: str, until_ns: int) -> None:
-        try:
-            self._told(volume_id)
-        except Exception:
-            log.exception("letting go of volume %s", volume_id)
-            while self._clock() < until_ns and not self._closed.wait(_LOOK_SECONDS):
-                pass
+        """The key goes when the engine has let go, and at the end of the leash at the latest: by then the kernel has,
+        whatever the engine waits for. This node has it again only after the engine has ended its part."""
+        work = LettingGo(self._told, volume_id)
+        is_done = work.wait_until_done(lambda: self._clock() >= until_ns or self._closed.is_set())
         if self._closed.is_set():
             return
+        if not is_done:
+            log.error("volume %s: its leash ended before it was let go of", volume_id)
         self.release(volume_id)
-        with self._lock:
-            self._losing.discard(volume_id)
+        if work.wait_until_ended(self._closed.is_set):
+            with self._lock:
+                self._losing.discard(volume_id)
 
     # Renew
 

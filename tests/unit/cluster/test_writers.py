@@ -231,6 +231,40 @@ def test_a_node_that_is_asked_to_lets_go_and_leaves_it_to_the_one_who_asked(
     assert b.acquire() == 2
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_is_not_let_go_of_is_free_at_the_end_of_its_leash_and_here_when_that_work_has_ended(
+    a: PlayedNode, b: PlayedNode, clock: Clock, fails: bool
+) -> None:
+    hangs, may_end = threading.Event(), threading.Event()
+
+    def let_go(volume_id: str) -> None:
+        hangs.set()
+        may_end.wait(30)
+        if fails:
+            raise Unavailable("cutting it off", "the storage gives no answer")
+
+    a.acquire()
+    a.writers.on_lost(let_go)
+    a.writers.is_wanted(VOLUME.id, "b")
+    losing = threading.Thread(target=a.work, daemon=True)
+    losing.start()
+    assert hangs.wait(30)
+    with pytest.raises(WriterElsewhere):
+        b.acquire()
+    for _ in range(4):
+        clock.seconds += TERM.seconds / 4
+        a.writers.renew()  # its lease goes on, with other volumes under it
+    a.program = None  # as the keeper does
+    assert wait_for("its end", lambda: a.writers.leash(VOLUME.id) is None)
+    b.writers.acquire(VOLUME, [], 30)
+    b.release()
+    with pytest.raises(Unavailable, match="lets go of it first"):
+        a.acquire()
+    may_end.set()
+    losing.join(30)
+    assert a.acquire() == 3
+
+
 def test_a_takeover_of_what_nobody_has_is_an_acquisition(a: PlayedNode) -> None:
     assert a.writers.take_over(VOLUME).epoch == 1
 
